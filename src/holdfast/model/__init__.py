@@ -1,0 +1,1 @@
+"""Value types that every other package speaks in: pure, standard library only."""
