@@ -1,0 +1,76 @@
+"""What can go wrong between a node and the cluster database.
+
+    Unavailable
+    ├── StoreUnavailable            nothing was done; safe to try again
+    │   └── StoreFull               the database has reached its size limit and refuses writes
+    └── OutcomeUnknown
+        └── StoreOutcomeUnknown     a write was sent and no answer came
+    NotFound
+    ├── LeaseNotFound               the lease ran out or was revoked
+    └── MemberNotFound              no such member of the database cluster
+    Conflict
+    └── Compacted                   the wanted history is gone: list again
+    Refused
+    └── MemberChangeRefused         the database will not change its membership now
+"""
+
+from __future__ import annotations
+
+from holdfast.model.errors import Conflict, NotFound, OutcomeUnknown, Refused, Unavailable
+
+
+class StoreUnavailable(Unavailable):
+    """No member of the database took the request: it was certainly not done."""
+
+    code = "store-unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The database has reached its size limit; it was certainly not done, and waiting does not help."""
+
+    code = "store-full"
+    retryable = False
+
+
+class StoreOutcomeUnknown(OutcomeUnknown):
+    """A write was sent and no answer came: it may be applied already, later, or never.
+
+    Repeat it only when it is guarded by a compare that its own effect makes false. Source: SAFE-4.
+    """
+
+    code = "store-outcome-unknown"
+
+
+class LeaseNotFound(NotFound):
+    """The lease ran out or was revoked, and the keys that hung on it are gone."""
+
+    code = "lease-not-found"
+
+
+class MemberNotFound(NotFound):
+    """The database cluster has no member with this id."""
+
+    code = "member-not-found"
+
+
+class MemberChangeRefused(Refused):
+    """The database will not change its membership now, because it could lose its majority by it."""
+
+    code = "member-change-refused"
+    retryable = True
+
+
+class Compacted(Conflict):
+    """The wanted history was compacted away: list again and watch from there.
+
+    ``revision`` is the oldest revision that can still be watched from.
+    """
+
+    code = "store-compacted"
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(
+            f"history before revision {revision} of the cluster database is gone",
+            hint="read everything again and follow from that revision",
+        )
+        self.revision = revision
