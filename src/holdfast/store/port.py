@@ -163,7 +163,7 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, prefix: str, *, from_revision: int) -> AsyncGenerator[WatchBatch]:
+    def watch(self, prefix: str, *, from_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield the changes of ``from_revision`` and later, in order; none is skipped, none comes twice.
 
         It reconnects by itself and for ever; while no member answers it just yields nothing. Close it with ``aclose``
