@@ -1,0 +1,187 @@
+"""The hypervisor as the rest of Holdfast sees it.
+
+Rule of the file: everything that a node may ask of its hypervisor is here, as values and one Protocol; nothing here
+knows libvirt. Guests are named by uuid (lower case, with hyphens), because names may be reused. Events are hints to
+look again, never the truth: a consumer that gets one lists the guests and acts on what it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+
+class GuestState(StrEnum):
+    """What the hypervisor says about a guest that it knows on this node."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    PAUSED_IO_ERROR = "paused-io-error"
+    SHUTTING_DOWN = "shutting-down"
+    CRASHED = "crashed"
+    STOPPED = "stopped"
+    """Known (someone defined it on this node by hand), but not running."""
+    ORPHANED = "orphaned"
+    """Its QEMU process runs, and the hypervisor does not know it; only ``destroy`` can help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """One guest as the hypervisor of this node sees it now."""
+
+    uuid: str
+    name: str
+    state: GuestState
+    reason: str = ""
+    """For people: why it is in this state, such as "booted" or "migrated"; empty when not told."""
+
+    @property
+    def is_present(self) -> bool:
+        """Whether a QEMU process may exist, so that the guest may write to its disks."""
+        return self.state is not GuestState.STOPPED
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it executes, or will in a moment without anybody's help."""
+        return self.state in (GuestState.STARTING, GuestState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestProcess:
+    """A QEMU process of this node; the start time tells it from a later process with the same number.
+
+    Source: proc(5), /proc/PID/stat field 22.
+    """
+
+    pid: int
+    start_ticks: int
+
+
+class GuestEventKind(StrEnum):
+    """What happened to a guest, in the words that matter to a role."""
+
+    STARTED = "started"
+    RESUMED = "resumed"
+    PAUSED = "paused"
+    PAUSED_IO_ERROR = "paused-io-error"
+    SHUT_DOWN = "shut-down"
+    """The guest powered itself off (or QEMU ended in an orderly way)."""
+    STOPPED = "stopped"
+    """The host ended it: destroyed, migrated away or saved."""
+    CRASHED = "crashed"
+    """QEMU died, or the guest's kernel panicked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestEvent:
+    """Something happened to one guest."""
+
+    uuid: str
+    name: str
+    kind: GuestEventKind
+    detail: str = ""
+
+
+class ConnectionState(StrEnum):
+    """Whether events are flowing."""
+
+    CONNECTED = "connected"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEvent:
+    """The link to the hypervisor came or went, or events were missed.
+
+    CONNECTED means: list the guests again, anything may have happened. LOST means: guests may come and go unseen.
+    """
+
+    state: ConnectionState
+    detail: str = ""
+
+
+HypervisorEvent: TypeAlias = GuestEvent | ConnectionEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What this node has in all, whether used or not."""
+
+    memory_bytes: int
+    vcpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorVersion:
+    """Versions as people write them, such as "9.0.0"."""
+
+    libvirt: str
+    qemu: str
+
+
+class Hypervisor(Protocol):
+    """The hypervisor of this node.
+
+    Every call has a deadline of its own (a setting of the implementation) and raises ``HypervisorUnavailable`` when
+    nothing was sent. None of them waits for the hypervisor to come back: callers try again, or wait for CONNECTED.
+    """
+
+    async def start(self, domain_xml: str) -> None:
+        """Start a guest that exists only while it runs: no definition and no autostart stays on the node.
+
+        Returns when its QEMU process runs. Raises GuestStartFailed (it certainly does not run, the message carries
+        the hypervisor's own), GuestAlreadyRunning, HypervisorUnavailable, GuestOutcomeUnknown (it may run or start
+        later), InvalidInput (no uuid in the XML).
+        """
+
+    async def shutdown(self, uuid: str) -> None:
+        """Press the guest's power button (ACPI) and return; the guest may ignore it.
+
+        Raises GuestNotFound, GuestRequestFailed, HypervisorUnavailable, GuestOutcomeUnknown.
+        """
+
+    async def destroy(self, uuid: str) -> None:
+        """Pull the guest's plug; return only when its QEMU process is certainly gone and no start is under way.
+
+        Absent is fine. Raises GuestOutcomeUnknown whenever that is not certain: try again. Source: SAFE-2.
+        """
+
+    async def resume(self, uuid: str) -> None:
+        """Let a paused guest run on, for example after its storage came back.
+
+        Raises GuestNotFound, GuestRequestFailed, HypervisorUnavailable, GuestOutcomeUnknown.
+        """
+
+    async def guests(self) -> tuple[Guest, ...]:
+        """All guests on this node, also those that Holdfast did not start, ordered by name.
+
+        Raises HypervisorUnavailable.
+        """
+
+    async def process_of(self, uuid: str) -> GuestProcess | None:
+        """The QEMU process of a guest, found without the hypervisor's help; None when there is none now.
+
+        None alone does not prove that the guest stays away: a start may be under way.
+        """
+
+    def events(self) -> AsyncIterator[HypervisorEvent]:
+        """Events from now on, for one consumer; call again for another.
+
+        The first one tells the present state of the connection. A consumer that falls far behind loses events and gets
+        a CONNECTED instead.
+        """
+
+    async def capacity(self) -> Capacity:
+        """Memory and CPUs of this node. Raises HypervisorUnavailable."""
+
+    async def warm(self) -> None:
+        """Have the hypervisor probe QEMU's capabilities now, so that no failover pays the 4 to 5 s for it.
+
+        Raises HypervisorUnavailable.
+        """
+
+    async def version(self) -> HypervisorVersion:
+        """Versions of libvirt and QEMU. Raises HypervisorUnavailable."""
