@@ -1,0 +1,158 @@
+"""The calls to libvirt themselves: blocking, run in a thread, values in and out.
+
+Rule of the file: no libvirt object leaves it (dropping the last reference may block), and every libvirtError is
+translated here into what it makes certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from holdfast.hypervisor.blocking_calls import CallUnanswered
+from holdfast.hypervisor.errors import (
+    GuestAlreadyRunning,
+    GuestNotFound,
+    GuestOutcomeUnknown,
+    GuestRequestFailed,
+    GuestStartFailed,
+    HypervisorUnavailable,
+)
+from holdfast.hypervisor.libvirt_library import libvirt_module
+from holdfast.hypervisor.libvirt_words import guest_state, is_absence, is_answer, version_text
+from holdfast.hypervisor.port import Capacity, Guest, GuestState, HypervisorVersion
+from holdfast.hypervisor.qemu_process import QemuProcesses, is_alive
+
+
+def start(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -> None:
+    """Create a transient domain, unless its guest is there already in whatever form."""
+    libvirt = libvirt_module()
+    if processes.find(uuid) is not None:
+        _refuse_present(handle, uuid)
+    try:
+        handle.createXML(domain_xml, 0)
+    except libvirt.libvirtError as error:
+        if not is_answer(error):
+            raise GuestOutcomeUnknown(
+                f"The connection to libvirt broke while guest {uuid} was starting: {error}"
+            ) from error
+        if _is_active(handle, uuid) or processes.find(uuid) is not None:
+            _refuse_present(handle, uuid)
+        raise GuestStartFailed(
+            f"libvirt could not start guest {uuid}: {error}",
+            hint="QEMU's own words are in /var/log/libvirt/qemu/ on this node.",
+        ) from error
+
+
+def shutdown(handle: Any, uuid: str) -> None:
+    """Send the ACPI power button, not a guest agent request: no guest needs an agent."""
+    button = libvirt_module().VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+    _request(handle, uuid, "be shut down", lambda domain: domain.shutdownFlags(button))
+
+
+def resume(handle: Any, uuid: str) -> None:
+    """Continue a paused domain."""
+    _request(handle, uuid, "be resumed", lambda domain: domain.resume())
+
+
+def destroy(handle: Any, uuid: str) -> None:
+    """Return when libvirt knows no active domain of this uuid. Raises CallUnanswered when it did not say so."""
+    libvirt = libvirt_module()
+    try:
+        handle.lookupByUUIDString(uuid).destroy()
+    except libvirt.libvirtError as error:
+        if is_absence(error):
+            return
+        if is_answer(error) and not _is_active(handle, uuid):
+            return
+        raise CallUnanswered(f"libvirt could not destroy it: {error}") from error
+
+
+def guests(handle: Any, processes: QemuProcesses) -> tuple[Guest, ...]:
+    """List domains in one request, and QEMU processes that libvirt does not know although they outlived the listing."""
+    libvirt = libvirt_module()
+    before = processes.find_all()
+    with _questions():
+        listed = [_guest(domain, stats) for domain, stats in handle.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)]
+    known = {guest.uuid for guest in listed if guest.is_present}
+    orphans = [
+        Guest(uuid=uuid, name=uuid, state=GuestState.ORPHANED, reason=f"QEMU process {process.pid}, unknown to libvirt")
+        for uuid, process in before.items()
+        if uuid not in known and is_alive(process)
+    ]
+    return tuple(sorted(listed + orphans, key=lambda guest: (guest.name, guest.uuid)))
+
+
+def capacity(handle: Any) -> Capacity:
+    """Ask for the node's memory and CPUs."""
+    with _questions():
+        _model, memory_mib, cpus, *_rest = handle.getInfo()
+    return Capacity(memory_bytes=memory_mib * 1024**2, vcpus=cpus)
+
+
+def warm(handle: Any) -> None:
+    """Ask for domain capabilities, which makes libvirtd probe QEMU and keep what it found."""
+    libvirt = libvirt_module()
+    for kind in ("qemu", "kvm"):
+        try:
+            with _questions():
+                handle.getDomainCapabilities(None, None, None, kind)
+        except HypervisorUnavailable as error:
+            cause = error.__cause__
+            if not (isinstance(cause, libvirt.libvirtError) and is_answer(cause)):
+                raise  # otherwise this kind (KVM, for one) is not usable on this node, and needs no warming
+
+
+def version(handle: Any) -> HypervisorVersion:
+    """Ask for the versions of libvirtd and QEMU."""
+    with _questions():
+        return HypervisorVersion(libvirt=version_text(handle.getLibVersion()), qemu=version_text(handle.getVersion()))
+
+
+def _guest(domain: Any, stats: dict[str, int]) -> Guest:
+    state, reason = guest_state(stats.get("state.state", 0), stats.get("state.reason", 0))
+    return Guest(uuid=domain.UUIDString(), name=domain.name(), state=state, reason=reason)
+
+
+def _refuse_present(handle: Any, uuid: str) -> None:
+    if _is_active(handle, uuid):
+        raise GuestAlreadyRunning(f"Guest {uuid} runs on this node already.")
+    raise GuestOutcomeUnknown(
+        f"A QEMU process of guest {uuid} runs on this node, and libvirt does not know it.",
+        hint="Stop the role: that ends the process. Then start it again.",
+    )
+
+
+def _is_active(handle: Any, uuid: str) -> bool:
+    """Return whether libvirt knows an active domain; raise GuestOutcomeUnknown when it cannot be asked."""
+    libvirt = libvirt_module()
+    try:
+        return bool(handle.lookupByUUIDString(uuid).isActive())
+    except libvirt.libvirtError as error:
+        if is_absence(error):
+            return False
+        raise GuestOutcomeUnknown(f"libvirt cannot tell whether guest {uuid} runs: {error}") from error
+
+
+def _request(handle: Any, uuid: str, what: str, act: Callable[[Any], object]) -> None:
+    libvirt = libvirt_module()
+    try:
+        act(handle.lookupByUUIDString(uuid))
+    except libvirt.libvirtError as error:
+        if is_absence(error):
+            raise GuestNotFound(f"No guest {uuid} runs on this node.") from error
+        if is_answer(error):
+            raise GuestRequestFailed(f"Guest {uuid} could not {what}: {error}") from error
+        raise GuestOutcomeUnknown(
+            f"The connection to libvirt broke before guest {uuid} could {what}: {error}"
+        ) from error
+
+
+@contextmanager
+def _questions() -> Iterator[None]:
+    libvirt = libvirt_module()
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise HypervisorUnavailable(f"libvirt answered with an error: {error}") from error

@@ -1,0 +1,195 @@
+"""The hypervisor port on libvirt and QEMU.
+
+Rule of the file: libvirt's word alone never makes a guest "gone". Gone means: libvirtd answered that it has no such
+guest, no QEMU process with its uuid has a living thread, no start of ours is unanswered, and the connection is older
+than the moment in which a thawed libvirtd may still act on what an earlier connection asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from holdfast.hypervisor import libvirt_calls
+from holdfast.hypervisor.blocking_calls import BlockingCalls, CallUnanswered, wait_answer
+from holdfast.hypervisor.domain_xml import uuid_of
+from holdfast.hypervisor.errors import GuestOutcomeUnknown, HypervisorUnavailable
+from holdfast.hypervisor.event_fanout import EventFanout
+from holdfast.hypervisor.libvirt_connection import LibvirtConnection
+from holdfast.hypervisor.port import Capacity, Guest, GuestProcess, HypervisorEvent, HypervisorVersion
+from holdfast.hypervisor.qemu_process import QemuProcesses, kill_and_wait
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibvirtTimeouts:
+    """How long libvirt may take, in ms. Past it, a change has an unknown outcome and a question is unanswered."""
+
+    ask_ms: int = 5_000
+    """Questions, power button, resume: a few ms when all is well."""
+    start_ms: int = 15_000
+    """30 to 50 ms once QEMU's capabilities are known, 4 to 5 s before."""
+    destroy_ms: int = 10_000
+    kill_after_ms: int = 3_000
+    """libvirt sends SIGTERM and waits 10 s before SIGKILL; we kill sooner, because somebody waits for the role."""
+    warm_ms: int = 60_000
+    settle_ms: int = 1_000
+    """How long a new connection must be open before "no such guest" is final."""
+
+
+class LibvirtHost:
+    """Guests of this node through libvirtd. ``run`` must be running for anything to work."""
+
+    def __init__(
+        self,
+        *,
+        uri: str = "qemu:///system",
+        timeouts: LibvirtTimeouts | None = None,
+        processes: QemuProcesses | None = None,
+    ) -> None:
+        self._timeouts = timeouts or LibvirtTimeouts()
+        self._processes = processes or QemuProcesses()
+        self._events = EventFanout()
+        self._connection = LibvirtConnection(uri=uri, events=self._events)
+        self._calls = BlockingCalls(name="guest", limit=8)
+        self._guest_monitor_calls = BlockingCalls(name="monitor", limit=2)
+        """Those that wait for QEMU itself. libvirtd serves 5 requests of one client at a time: frozen guests must not
+        take them all. Source: max_client_requests in libvirtd.conf."""
+        self._process_calls = BlockingCalls(name="process", limit=8)
+        self._starting: dict[str, asyncio.Future[None]] = {}
+
+    async def run(self) -> None:
+        """Keep the connection to libvirtd, reopening it whenever it breaks, until cancelled."""
+        await self._connection.run()
+
+    async def start(self, domain_xml: str) -> None:
+        """Start a transient guest. See the port."""
+        uuid = uuid_of(domain_xml)
+        if uuid in self._starting:
+            raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered by libvirt.")
+        handle = self._connection.current().handle
+        deadline = self._deadline(self._timeouts.start_ms)
+        starting = await self._calls.begin(
+            lambda: libvirt_calls.start(handle, domain_xml, uuid, self._processes), deadline=deadline
+        )
+        self._starting[uuid] = starting
+        starting.add_done_callback(lambda _: self._starting.pop(uuid, None))
+        try:
+            await wait_answer(starting, deadline=deadline)
+        except CallUnanswered as error:
+            raise _unknown(f"Starting guest {uuid}", self._timeouts.start_ms) from error
+
+    async def shutdown(self, uuid: str) -> None:
+        """Press the guest's power button. See the port."""
+        await self._ask_guest(uuid, libvirt_calls.shutdown, what="Pressing the power button of")
+
+    async def resume(self, uuid: str) -> None:
+        """Let a paused guest run on. See the port."""
+        await self._ask_guest(uuid, libvirt_calls.resume, what="Resuming")
+
+    async def destroy(self, uuid: str) -> None:
+        """Pull the guest's plug until it is certainly gone. See the port."""
+        deadline = self._deadline(self._timeouts.destroy_ms)
+        try:
+            await self._end(uuid, deadline)
+            while not await self._wait_settled(uuid, deadline):
+                await self._end(uuid, deadline)
+        except (HypervisorUnavailable, CallUnanswered) as error:
+            await self._kill(uuid)
+            raise GuestOutcomeUnknown(
+                f"Guest {uuid} is not certainly gone: {error.message}",
+                hint="Its QEMU process was killed if there was one, but libvirt may still start it; try again.",
+            ) from error
+
+    async def guests(self) -> tuple[Guest, ...]:
+        """All guests on this node. See the port."""
+        return await self._ask(lambda handle: libvirt_calls.guests(handle, self._processes), self._timeouts.ask_ms)
+
+    async def process_of(self, uuid: str) -> GuestProcess | None:
+        """The guest's QEMU process. See the port."""
+        deadline = self._deadline(self._timeouts.ask_ms)
+        return await self._process_calls.run(lambda: self._processes.find(uuid), deadline=deadline)
+
+    def events(self) -> AsyncIterator[HypervisorEvent]:
+        """Events from now on. See the port."""
+        return self._events.subscribe()
+
+    async def capacity(self) -> Capacity:
+        """Memory and CPUs. See the port."""
+        return await self._ask(libvirt_calls.capacity, self._timeouts.ask_ms)
+
+    async def warm(self) -> None:
+        """Have QEMU's capabilities probed. See the port."""
+        await self._ask(libvirt_calls.warm, self._timeouts.warm_ms)
+
+    async def version(self) -> HypervisorVersion:
+        """Versions. See the port."""
+        return await self._ask(libvirt_calls.version, self._timeouts.ask_ms)
+
+    def _deadline(self, timeout_ms: int) -> float:
+        return asyncio.get_running_loop().time() + timeout_ms / 1000
+
+    async def _ask(self, call: Callable[[Any], T], timeout_ms: int) -> T:
+        handle = self._connection.current().handle
+        try:
+            return await self._calls.run(lambda: call(handle), deadline=self._deadline(timeout_ms))
+        except CallUnanswered as error:
+            raise HypervisorUnavailable(
+                f"libvirt has not answered within {timeout_ms} ms.", hint="Look at `journalctl -u libvirtd`."
+            ) from error
+
+    async def _ask_guest(self, uuid: str, call: Callable[[Any, str], None], *, what: str) -> None:
+        handle = self._connection.current().handle
+        deadline = self._deadline(self._timeouts.ask_ms)
+        try:
+            await self._guest_monitor_calls.run(lambda: call(handle, uuid), deadline=deadline)
+        except CallUnanswered as error:
+            raise _unknown(f"{what} guest {uuid}", self._timeouts.ask_ms) from error
+
+    async def _end(self, uuid: str, deadline: float) -> None:
+        """Return when libvirt has no such guest and its process is gone."""
+        handle = self._connection.current().handle
+        ending = await self._calls.begin(lambda: libvirt_calls.destroy(handle, uuid), deadline=deadline)
+        await asyncio.wait([ending], timeout=self._timeouts.kill_after_ms / 1000)
+        if not ending.done():
+            await self._kill(uuid)
+        await wait_answer(ending, deadline=deadline)
+        if not await self._kill(uuid):
+            raise CallUnanswered("its QEMU process does not end, not even by SIGKILL: it hangs in the kernel, in I/O.")
+
+    async def _wait_settled(self, uuid: str, deadline: float) -> bool:
+        """Return True if nothing can start the guest any more; otherwise wait for what could, and return False."""
+        starting = self._starting.get(uuid)
+        if starting is not None:
+            await asyncio.wait([starting], timeout=deadline - asyncio.get_running_loop().time())
+            if not starting.done():
+                raise CallUnanswered("an earlier start has not been answered by libvirt.")
+            return False
+        settled_at = self._connection.current().since + self._timeouts.settle_ms / 1000
+        remaining = settled_at - asyncio.get_running_loop().time()
+        if remaining > 0:
+            await asyncio.sleep(remaining)
+        return remaining <= 0
+
+    async def _kill(self, uuid: str) -> bool:
+        """Kill what is left of the guest's process; return whether it is gone."""
+        wait_s = self._timeouts.kill_after_ms / 1000
+
+        def kill() -> bool:
+            process = self._processes.find(uuid)
+            return process is None or kill_and_wait(process, wait_s=wait_s)
+
+        try:
+            return await self._process_calls.run(kill, deadline=self._deadline(2 * self._timeouts.kill_after_ms))
+        except (HypervisorUnavailable, CallUnanswered):
+            return False
+
+
+def _unknown(what: str, timeout_ms: int) -> GuestOutcomeUnknown:
+    return GuestOutcomeUnknown(
+        f"{what} was not answered by libvirt within {timeout_ms} ms; it may still happen.",
+        hint="Look at `journalctl -u libvirtd` on this node; the guest is looked at again when libvirt answers.",
+    )
