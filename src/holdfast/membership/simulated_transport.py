@@ -1,0 +1,143 @@
+"""Cluster networks in memory, with every way in which real ones misbehave under a test's control.
+
+Times come from the running event loop, so a loop of virtual time drives this too. Nothing here is random: whoever wants
+chance puts it, seeded, into the `Weather`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from holdfast.membership.endpoint import Endpoint
+from holdfast.membership.errors import PortTaken
+from holdfast.membership.port import (
+    DatagramReceived,
+    EventHandler,
+    LinkChanged,
+    LinkState,
+    PeerUnreachable,
+    TransportEvent,
+    Unreachable,
+)
+from holdfast.model.ids import NetworkName
+
+Weather = Callable[[NetworkName, Endpoint, Endpoint, bytes], Sequence[int]]
+"""(network, source, target, datagram) -> the delay in ms of each copy that arrives: none is loss, two a duplicate."""
+
+
+def clear_weather(_network: NetworkName, _source: Endpoint, _target: Endpoint, _datagram: bytes) -> Sequence[int]:
+    """Every datagram arrives once and at once."""
+    return (0,)
+
+
+class SimulatedNetworks:
+    """All networks of a simulated cluster: who listens where, what is cut, and the weather.
+
+    A machine that has its power answers for its closed ports; `unplug` makes an address silent, as a dead machine is.
+    """
+
+    def __init__(self, weather: Weather = clear_weather) -> None:
+        self.weather = weather
+        self._listeners: dict[tuple[NetworkName, Endpoint], EventHandler] = {}
+        self._cut: set[tuple[NetworkName, str, str]] = set()
+        self._unplugged: set[tuple[NetworkName, str]] = set()
+
+    def transport(self, endpoints: Mapping[NetworkName, Endpoint]) -> SimulatedTransport:
+        """A transport for the node with these addresses."""
+        return SimulatedTransport(self, endpoints)
+
+    def cut(self, network: NetworkName, source: str, target: str) -> None:
+        """Drop what `source` sends to `target`, silently and in this direction only."""
+        self._cut.add((network, source, target))
+
+    def heal(self, network: NetworkName, source: str, target: str) -> None:
+        """Undo `cut`."""
+        self._cut.discard((network, source, target))
+
+    def unplug(self, network: NetworkName, address: str) -> None:
+        """Take the cable (or the power) off this address; its own node, if it still runs, sees the carrier go."""
+        self._unplugged.add((network, address))
+        self._tell_link(network, address)
+
+    def plug(self, network: NetworkName, address: str) -> None:
+        """Undo `unplug`."""
+        self._unplugged.discard((network, address))
+        self._tell_link(network, address)
+
+    def listen(self, network: NetworkName, endpoint: Endpoint, handler: EventHandler) -> None:
+        """Deliver there from now on.
+
+        Raises:
+            PortTaken: somebody listens there already.
+        """
+        if (network, endpoint) in self._listeners:
+            raise PortTaken(f"heartbeats of network {network} need UDP {endpoint}, and another node has it")
+        self._listeners[network, endpoint] = handler
+        handler(self._link(network, endpoint.address))
+
+    def leave(self, network: NetworkName, endpoint: Endpoint) -> None:
+        """Deliver nothing there any more."""
+        self._listeners.pop((network, endpoint), None)
+
+    def carry(self, network: NetworkName, source: Endpoint, target: Endpoint, datagram: bytes) -> None:
+        """Bring a datagram to its target as the weather has it."""
+        for delay_ms in self.weather(network, source, target, datagram):
+            asyncio.get_running_loop().call_later(delay_ms / 1000, self._arrive, network, source, target, datagram)
+
+    def _arrive(self, network: NetworkName, source: Endpoint, target: Endpoint, datagram: bytes) -> None:
+        if not self._passes(network, source.address, target.address):
+            return
+        if (network, target) in self._listeners:
+            self._deliver(network, target, DatagramReceived(network=network, source=source, datagram=datagram))
+        elif self._passes(network, target.address, source.address):
+            answer = PeerUnreachable(network=network, peer=target, answer=Unreachable.PORT, reported_by=target.address)
+            self._deliver(network, source, answer)
+
+    def _passes(self, network: NetworkName, source: str, target: str) -> bool:
+        plugged = not self._unplugged & {(network, source), (network, target)}
+        return plugged and (network, source, target) not in self._cut
+
+    def _deliver(self, network: NetworkName, endpoint: Endpoint, event: TransportEvent) -> None:
+        handler = self._listeners.get((network, endpoint))
+        if handler is not None:
+            handler(event)
+
+    def _tell_link(self, network: NetworkName, address: str) -> None:
+        for (where, endpoint), handler in list(self._listeners.items()):
+            if (where, endpoint.address) == (network, address):
+                handler(self._link(network, address))
+
+    def _link(self, network: NetworkName, address: str) -> LinkChanged:
+        state = LinkState.NO_CARRIER if (network, address) in self._unplugged else LinkState.UP
+        return LinkChanged(network=network, state=state, interface=str(network))
+
+
+class SimulatedTransport:
+    """A `HeartbeatTransport` of one node on `SimulatedNetworks`."""
+
+    def __init__(self, networks: SimulatedNetworks, endpoints: Mapping[NetworkName, Endpoint]) -> None:
+        self._networks = networks
+        self._endpoints = dict(endpoints)
+        self._open: set[NetworkName] = set()
+
+    async def open(self, handler: EventHandler) -> None:
+        """See `HeartbeatTransport.open`."""
+        try:
+            for network, endpoint in self._endpoints.items():
+                self._networks.listen(network, endpoint, handler)
+                self._open.add(network)
+        except PortTaken:
+            await self.close()
+            raise
+
+    def send(self, network: NetworkName, peer: Endpoint, datagram: bytes) -> None:
+        """See `HeartbeatTransport.send`."""
+        if network in self._open:
+            self._networks.carry(network, self._endpoints[network], peer, datagram)
+
+    async def close(self) -> None:
+        """See `HeartbeatTransport.close`."""
+        for network in self._open:
+            self._networks.leave(network, self._endpoints[network])
+        self._open.clear()

@@ -1,0 +1,50 @@
+"""Heartbeats over real networks: one UDP socket per network, and rtnetlink for the state of this node's own ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.membership.endpoint import Endpoint
+from holdfast.membership.links import LinkMonitor, read_links
+from holdfast.membership.port import EventHandler
+from holdfast.membership.udp_channel import UdpChannel
+from holdfast.model.ids import NetworkName
+
+DEFAULT_PORT = 7405
+
+
+class UdpTransport:
+    """The real `HeartbeatTransport`: this node's address and port on each network."""
+
+    def __init__(self, endpoints: Mapping[NetworkName, Endpoint]) -> None:
+        self._endpoints = dict(endpoints)
+        self._channels: dict[NetworkName, UdpChannel] = {}
+        self._monitor = LinkMonitor(self._links_changed)
+
+    async def open(self, handler: EventHandler) -> None:
+        """Bind all networks whose address is there. See `HeartbeatTransport.open`."""
+        self._channels = {
+            network: UdpChannel(network, endpoint, handler) for network, endpoint in self._endpoints.items()
+        }
+        self._monitor.open()
+        try:
+            for channel in self._channels.values():
+                channel.open(read_links())
+        except BaseException:
+            await self.close()
+            raise
+
+    def send(self, network: NetworkName, peer: Endpoint, datagram: bytes) -> None:
+        """Send on this network. See `HeartbeatTransport.send`."""
+        self._channels[network].send(peer, datagram)
+
+    async def close(self) -> None:
+        """Let go of all sockets. See `HeartbeatTransport.close`."""
+        self._monitor.close()
+        for channel in self._channels.values():
+            channel.close()
+
+    def _links_changed(self) -> None:
+        links = read_links()
+        for channel in self._channels.values():
+            channel.follow(links)
