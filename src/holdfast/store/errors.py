@@ -1,17 +1,24 @@
 """What can go wrong between a node and the cluster database.
 
-    Unavailable
-    ├── StoreUnavailable            nothing was done; safe to try again
-    │   └── StoreFull               the database has reached its size limit and refuses writes
-    └── OutcomeUnknown
-        └── StoreOutcomeUnknown     a write was sent and no answer came
-    NotFound
-    ├── LeaseNotFound               the lease ran out or was revoked
-    └── MemberNotFound              no such member of the database cluster
-    Conflict
-    └── Compacted                   the wanted history is gone: list again
-    Refused
-    └── MemberChangeRefused         the database will not change its membership now
+Unavailable
+├── StoreUnavailable            nothing was done; safe to try again
+│   └── StoreFull               the database has reached its size limit and refuses writes
+├── OutcomeUnknown
+│   └── StoreOutcomeUnknown     a write was sent and no answer came
+└── MemberNotRunning            this node's member of the database does not run, for one of these reasons:
+    ├── EtcdMissing             etcd is not installed
+    ├── AddressTaken            another process listens where it should
+    ├── AddressAbsent           this machine does not have the address
+    ├── DataUnwritable          its data directory cannot be written
+    ├── DiskFull                there is too little room for its data
+    └── MemberExited            it started and ended by itself
+NotFound
+├── LeaseNotFound               the lease ran out or was revoked
+└── MemberNotFound              no such member of the database cluster
+Conflict
+└── Compacted                   the wanted history is gone: list again
+Refused
+└── MemberChangeRefused         the database will not change its membership now
 """
 
 from __future__ import annotations
@@ -39,6 +46,48 @@ class StoreOutcomeUnknown(OutcomeUnknown):
     """
 
     code = "store-outcome-unknown"
+
+
+class MemberNotRunning(Unavailable):
+    """This node's member of the database does not run; the subclass says why."""
+
+    code = "database-member-not-running"
+
+
+class EtcdMissing(MemberNotRunning):
+    """The program is not installed."""
+
+    code = "etcd-missing"
+
+
+class AddressTaken(MemberNotRunning):
+    """Another process listens where the member should; the message names the address."""
+
+    code = "database-address-taken"
+
+
+class AddressAbsent(MemberNotRunning):
+    """No interface of this machine has the address that the member should listen at."""
+
+    code = "database-address-absent"
+
+
+class DataUnwritable(MemberNotRunning):
+    """The data directory cannot be made or written."""
+
+    code = "database-data-unwritable"
+
+
+class DiskFull(MemberNotRunning):
+    """The file system of the data directory has too little room for the member to start."""
+
+    code = "database-disk-full"
+
+
+class MemberExited(MemberNotRunning):
+    """The member started and ended by itself; the message carries the last line of its log."""
+
+    code = "database-member-exited"
 
 
 class LeaseNotFound(NotFound):

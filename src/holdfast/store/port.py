@@ -6,9 +6,12 @@ inform, they never prove (a thawed node can be served old answers for seconds). 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import KW_ONLY, dataclass
 from typing import NewType, Protocol
+
+from holdfast.model.errors import InvalidInput
 
 LeaseId = NewType("LeaseId", int)
 MemberId = NewType("MemberId", int)
@@ -78,9 +81,13 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class DeletePrefix:
-    """Remove every key that starts with ``prefix``, which must not be empty."""
+    """Remove every key that starts with ``prefix``, which may not be empty."""
 
     prefix: str
+
+    def __post_init__(self) -> None:
+        if not self.prefix:
+            raise InvalidInput("a transaction cannot delete the empty prefix, which is every key")
 
 
 Operation = Put | Delete | DeletePrefix
@@ -90,12 +97,19 @@ Operation = Put | Delete | DeletePrefix
 class Txn:
     """If all ``compares`` hold, do all of ``then`` at one revision; if not, do nothing and read ``otherwise_read``.
 
-    No key may be touched twice in ``then``.
+    Raises: InvalidInput when ``then`` touches a key twice, because a revision of a key is one change.
     """
 
     compares: tuple[Compare, ...] = ()
     then: tuple[Operation, ...] = ()
     otherwise_read: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        keys = [operation.key for operation in self.then if not isinstance(operation, DeletePrefix)]
+        prefixes = [operation.prefix for operation in self.then if isinstance(operation, DeletePrefix)]
+        for key, count in Counter(keys).items():
+            if count + sum(key.startswith(prefix) for prefix in prefixes) > 1:
+                raise InvalidInput(f"a transaction touches the key {key!r} twice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,58 @@
+"""Who votes in etcd, and how each member is. Source: the promises of ``port.StoreAdmin``."""
+
+from __future__ import annotations
+
+from holdfast.model.errors import InvalidInput
+from holdfast.store import port
+from holdfast.store.errors import StoreUnavailable
+from holdfast.store.etcd import calls, translate
+from holdfast.store.etcd.client import EtcdConnections
+from holdfast.store.etcd.connection import CallFailed
+from holdfast.store.proto import etcd_pb2 as pb
+
+
+class EtcdAdmin:
+    """``port.StoreAdmin`` on etcd. A change whose outcome is unknown is not repeated: list the members to see."""
+
+    def __init__(self, connections: EtcdConnections) -> None:
+        self._endpoints = connections.endpoints
+        self._timing = connections.timing
+        self._call = connections.caller.call
+
+    async def members(self, *, timeout_s: float | None = None) -> tuple[port.Member, ...]:
+        """Return the members as one of them knows them."""
+        response = await self._call(calls.MEMBER_LIST, pb.MemberListRequest(), is_repeatable=True, timeout_s=timeout_s)
+        return tuple(translate.member(member) for member in response.members)
+
+    async def add_learner(self, peer_urls: tuple[str, ...], *, timeout_s: float | None = None) -> port.Member:
+        """Add a member without a vote."""
+        request = pb.MemberAddRequest(peerURLs=peer_urls, isLearner=True)
+        response = await self._call(calls.MEMBER_ADD, request, is_repeatable=False, timeout_s=timeout_s)
+        return translate.member(response.member)
+
+    async def promote(self, member: port.MemberId, *, timeout_s: float | None = None) -> None:
+        """Give a learner its vote."""
+        request = pb.MemberPromoteRequest(ID=member)
+        await self._call(calls.MEMBER_PROMOTE, request, is_repeatable=False, timeout_s=timeout_s)
+
+    async def remove(self, member: port.MemberId, *, timeout_s: float | None = None) -> None:
+        """Remove a member for good."""
+        request = pb.MemberRemoveRequest(ID=member)
+        await self._call(calls.MEMBER_REMOVE, request, is_repeatable=False, timeout_s=timeout_s)
+
+    async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> port.MemberStatus:
+        """Ask one member (``host:port``), or the preferred one that answers, how it is."""
+        request = pb.StatusRequest()
+        if endpoint is None:
+            return translate.member_status(
+                await self._call(calls.STATUS, request, is_repeatable=True, timeout_s=timeout_s)
+            )
+        target = self._endpoints.named(endpoint)
+        if target is None:
+            raise InvalidInput(f"{endpoint!r} is not a member of the cluster database that this node knows")
+        try:
+            return translate.member_status(
+                await target.call(calls.STATUS, request, timeout_s=timeout_s or self._timing.read_attempt_s)
+            )
+        except CallFailed as error:
+            raise StoreUnavailable(f"database member {endpoint} does not say how it is ({error})") from error

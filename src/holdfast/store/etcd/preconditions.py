@@ -1,0 +1,65 @@
+"""What must be true before a member can start, checked beforehand so that the person hears of it in plain words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from holdfast.store.errors import AddressAbsent, AddressTaken, DataUnwritable, DiskFull
+from holdfast.store.etcd.connection import split_address
+from holdfast.store.etcd.member_config import MemberConfig
+
+
+def check(config: MemberConfig) -> None:
+    """Raises: DataUnwritable, DiskFull, AddressTaken, AddressAbsent."""
+    _check_writable(config.data_dir, mode=0o700)
+    _check_writable(config.log_file.parent, mode=0o755)
+    _check_writable(config.process_file.parent, mode=0o755)
+    free_bytes = shutil.disk_usage(config.data_dir).free
+    if free_bytes < config.min_free_bytes:
+        raise DiskFull(
+            f"the file system of {config.data_dir} has {free_bytes} bytes free; "
+            f"the cluster database wants {config.min_free_bytes}",
+            hint=f"make room, or move the directory: df -h {config.data_dir}",
+        )
+    for address in (*config.client_addresses, *config.peer_addresses):
+        _check_free(address)
+
+
+def _check_writable(directory: Path, *, mode: int) -> None:
+    probe = directory / ".holdfast-write-test"
+    try:
+        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(
+                f"the file system of {directory} is full", hint=f"make room: df -h {directory}; df -i {directory}"
+            ) from error
+        raise DataUnwritable(
+            f"{directory} cannot be written: {os.strerror(error.errno or 0)}",
+            hint=f"check owner, mode and mount: ls -ld {directory}; findmnt -T {directory}",
+        ) from error
+
+
+def _check_free(address: str) -> None:
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as etcd does: an old connection is no obstacle
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressTaken(
+                    f"another process listens at {address}, where the cluster database should",
+                    hint=f"see who it is: ss -ltnp 'sport = :{port}'",
+                ) from error
+            raise AddressAbsent(
+                f"the cluster database cannot listen at {address}: {error.strerror}",
+                hint="check that an interface of this machine has the address: ip -brief address",
+            ) from error
