@@ -1,0 +1,156 @@
+"""The guard's real logic on a simulated machine.
+
+Rule of the file: nothing is decided here. ``guard.logic`` decides; this file gives it loop time, a table of processes
+and a watchdog that may fire, as the guard's process gives it real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from holdfast.fencing.errors import GuardUnavailable
+from holdfast.fencing.guard.logic import (
+    Action,
+    Event,
+    Exit,
+    Extend,
+    Kill,
+    Notice,
+    Order,
+    Phase,
+    Protect,
+    Reply,
+    Scanned,
+    State,
+    Unprotect,
+    Victim,
+    restored,
+    step,
+    wake_at,
+)
+from holdfast.fencing.port import GuardReading, WatchdogReading
+
+
+class SimulatedGuard:
+    """A Guard on any event loop; loop time plays CLOCK_BOOTTIME.
+
+    alive    returns the processes of all guests that live now.
+    kill     SIGKILL; the process may or may not go away.
+    reset    the hardware watchdog fired.
+    """
+
+    def __init__(
+        self,
+        *,
+        alive: Callable[[], frozenset[Victim]],
+        kill: Callable[[Victim], None],
+        reset: Callable[[], None] = lambda: None,
+        watchdog_timeout_s: float | None = None,
+    ) -> None:
+        self._alive = alive
+        self._kill = kill
+        self._reset = reset
+        self._state = State(watchdog_timeout_s=watchdog_timeout_s)
+        self._timer: asyncio.TimerHandle | None = None
+        self._count_down: asyncio.TimerHandle | None = None
+        self._runs = False
+
+    def start(self) -> None:
+        """Start the process, or start it again: it continues from the record. Needs a running loop."""
+        self._runs = True
+        initial = State(watchdog_timeout_s=self._state.watchdog_timeout_s, kill_bound_s=self._state.kill_bound_s)
+        self._state = restored(initial, deadline=self._state.deadline, guests=self._state.guests)
+        self._take(Notice.WAKE)
+
+    def crash(self) -> None:
+        """End the process as SIGKILL does, or freeze it: the watchdog's count-down goes on."""
+        self._runs = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def thaw(self) -> None:
+        """Continue a frozen process where it was."""
+        self._runs = True
+        self._take(Notice.WAKE)
+
+    async def extend(self, until: float) -> bool:
+        """Move the deadline. Source: Guard.extend."""
+        self._ask(Extend(deadline=until))
+        return self._state.phase is Phase.ENTITLED
+
+    async def protect(self, uuid: str) -> bool:
+        """Put a guest on the list. Source: Guard.protect."""
+        self._ask(Protect(uuid=uuid))
+        return self._state.phase is Phase.ENTITLED
+
+    async def unprotect(self, uuid: str) -> bool:
+        """Take a guest off the list. Source: Guard.unprotect."""
+        return self._ask(Unprotect(uuid=uuid)).error is None
+
+    async def state(self) -> GuardReading:
+        """Return everything. Source: Guard.state."""
+        self._ask(Notice.HELLO)
+        state = self._state
+        timeout_s = state.watchdog_timeout_s
+        return GuardReading(
+            until=state.deadline,
+            is_entitled=state.phase is Phase.ENTITLED,
+            has_expired=state.phase in (Phase.KILLING, Phase.QUIET),
+            guests=state.guests,
+            alive=frozenset(victim.uuid for victim in state.alive),
+            kill_bound_ms=round(state.kill_bound_s * 1000),
+            watchdog=None
+            if timeout_s is None
+            else WatchdogReading(device="simulated", timeout_s=int(timeout_s), error=""),
+        )
+
+    async def disarm(self) -> bool:
+        """End the guard. Source: Guard.disarm."""
+        return self._ask(Notice.DISARM).error is None
+
+    def _ask(self, event: Event) -> Reply:
+        if not self._runs:
+            raise GuardUnavailable("the simulated guard does not run", hint="start it")
+        return self._take(event)
+
+    def _take(self, event: Event) -> Reply:
+        now = asyncio.get_running_loop().time()
+        self._state, actions = step(self._state, event, now)
+        reply = Reply()
+        for action in actions:
+            if isinstance(action, Reply):
+                reply = action
+            else:
+                self._do(action, now)
+        self._sleep()
+        return reply
+
+    def _do(self, action: Action, now: float) -> None:
+        match action:
+            case Order.SCAN:
+                self._take(Scanned(alive=self._alive(), complete=True))
+            case Order.PET:
+                self._pet(now)
+            case Kill(victim=victim):
+                self._kill(victim)
+            case Exit(disarm=disarm):
+                self._runs = False
+                if disarm and self._count_down is not None:
+                    self._count_down.cancel()
+            case _:
+                pass
+
+    def _pet(self, now: float) -> None:
+        if self._count_down is not None:
+            self._count_down.cancel()
+        if self._state.watchdog_timeout_s is not None:
+            at = now + self._state.watchdog_timeout_s
+            self._count_down = asyncio.get_running_loop().call_at(at, self._reset)
+
+    def _sleep(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = wake_at(self._state)
+        if due is not None and self._runs:
+            self._timer = asyncio.get_running_loop().call_at(due, self._take, Notice.WAKE)
