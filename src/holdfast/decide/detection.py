@@ -1,0 +1,117 @@
+"""Who is heard, who is suspect, who is gone: one node's judgement of its peers.
+
+Rule of the file: silence alone is never enough at once. Surely dead acts at once; maybe alive gets patience, and then
+needs a majority of voters that agree. Source: DESIGN section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.model.ids import Incarnation, NetworkName, NodeName
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.settings import Timings
+
+
+class Standing(StrEnum):
+    """What an observer concludes of a peer.
+
+    HEARD            on every network.
+    BADLY_CONNECTED  not on every network, or only by others.
+    SUSPECT          silent to the observer and to all whom the observer hears; evidence is searched.
+    LOST             a verdict is due.
+    """
+
+    HEARD = "heard"
+    BADLY_CONNECTED = "badly-connected"
+    SUSPECT = "suspect"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerEvidence:
+    """An answer of a peer's fence device that was asked for after the peer fell silent. `is_off` None: no clear answer."""
+
+    is_off: bool | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerView:
+    """What the observer knows of one peer that has a session.
+
+    silent_ms      per network, time since its last heartbeat (or since the observer began to listen).
+    reported_ms    per third node that the observer hears: time since that node heard this peer.
+    stopping       its holdfastd announced an orderly stop.
+    """
+
+    node: NodeName
+    incarnation: Incarnation
+    silent_ms: Mapping[NetworkName, int]
+    reported_ms: Mapping[NodeName, int]
+    power: PowerEvidence | None = None
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """The judgement of one peer. `proven_off`: a verdict may carry the proof by power state with it."""
+
+    node: NodeName
+    incarnation: Incarnation
+    standing: Standing
+    proven_off: bool = False
+    reasons: tuple[Reason, ...] = ()
+
+
+def assess(peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings: Timings) -> Assessment:
+    """Judge one peer from what is known now.
+
+    Invariant: LOST only with power reported off, or after the patience with a majority of voters agreeing.
+    """
+    limit_ms = timings.suspect_after_ms
+    silent_ms = min(peer.silent_ms.values(), default=0)
+    if silent_ms < limit_ms:
+        everywhere = all(age_ms < limit_ms for age_ms in peer.silent_ms.values())
+        return _judged(peer, Standing.HEARD if everywhere else Standing.BADLY_CONNECTED)
+    heard_by = sorted(node for node, age_ms in peer.reported_ms.items() if age_ms < limit_ms)
+    if heard_by:
+        reason = because(ReasonCode.STILL_HEARD, peer.node, heard_by=", ".join(heard_by))
+        return _judged(peer, Standing.BADLY_CONNECTED, reason)
+    silent = because(ReasonCode.SILENT, peer.node, silent_ms=silent_ms, limit_ms=limit_ms)
+    if peer.power is not None and peer.power.is_off:
+        return Assessment(
+            node=peer.node,
+            incarnation=peer.incarnation,
+            standing=Standing.LOST,
+            proven_off=True,
+            reasons=(silent, because(ReasonCode.POWER_OFF, peer.node)),
+        )
+    return _judge_silence(peer, silent, silent_ms, me=me, voters=voters, timings=timings)
+
+
+def _judge_silence(
+    peer: PeerView, silent: Reason, silent_ms: int, *, me: NodeName, voters: frozenset[NodeName], timings: Timings
+) -> Assessment:
+    reasons = [silent]
+    if peer.power is not None:
+        reasons.append(
+            because(ReasonCode.POWER_UNKNOWN, peer.node, detail=peer.power.detail)
+            if peer.power.is_off is None
+            else because(ReasonCode.POWER_ON, peer.node)
+        )
+    patience_ms = timings.patience_ms + (timings.restart_grace_ms if peer.stopping else 0)
+    if silent_ms < patience_ms:
+        return _judged(peer, Standing.SUSPECT, *reasons)
+    agreeing = voters & ({me} | peer.reported_ms.keys())
+    needed = len(voters) // 2 + 1
+    if len(agreeing) < needed:
+        counts = {"agreeing": len(agreeing), "voters": len(voters), "needed": needed}
+        return _judged(peer, Standing.SUSPECT, *reasons, because(ReasonCode.NO_MAJORITY_AGREES, peer.node, **counts))
+    return _judged(peer, Standing.LOST, *reasons, because(ReasonCode.PATIENCE_OVER, peer.node, limit_ms=patience_ms))
+
+
+def _judged(peer: PeerView, standing: Standing, *reasons: Reason) -> Assessment:
+    return Assessment(node=peer.node, incarnation=peer.incarnation, standing=standing, reasons=reasons)

@@ -1,0 +1,79 @@
+"""Why a role is where it is, why not elsewhere, and why it does not run: the same functions that decide, asked again.
+
+Source: DESIGN section 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from holdfast.decide.coordination import failover_limit, freedom_of, needs_decision, wants_owner
+from holdfast.decide.placement import choose, free_capacity
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What can be said of a role.
+
+    here           why it is in its present place and phase.
+    not_running    why it does not run; empty when it does or when nobody wants it to.
+    elsewhere      per other node, why it could not go there; an empty tuple: it could.
+    """
+
+    role: RoleName
+    phase: Phase
+    owner: NodeName | None
+    here: tuple[Reason, ...]
+    not_running: tuple[Reason, ...]
+    elsewhere: Mapping[NodeName, tuple[Reason, ...]]
+
+
+def explain_role(
+    snapshot: Snapshot, role: RoleName, now_ms: int, fencing: Mapping[NodeName, tuple[Reason, ...]]
+) -> Explanation:
+    """Explain a role that exists. `fencing`: per lost node without proof, how far fencing it has come."""
+    spec = snapshot.specs[role].value
+    versioned = snapshot.ownerships.get(role)
+    ownership = versioned.value if versioned is not None else Ownership(role=role)
+    free = free_capacity(snapshot)
+    choice = choose(spec, ownership, snapshot=snapshot, free=free, now_ms=now_ms)
+    elsewhere = {
+        node: choice.refused.get(node, ()) for node in sorted(snapshot.nodes) if node != ownership.owner
+    }
+    return Explanation(
+        role=role,
+        phase=ownership.phase,
+        owner=ownership.owner,
+        here=ownership.reasons,
+        not_running=why_not_running(snapshot, role, now_ms, fencing),
+        elsewhere=elsewhere,
+    )
+
+
+def why_not_running(
+    snapshot: Snapshot, role: RoleName, now_ms: int, fencing: Mapping[NodeName, tuple[Reason, ...]]
+) -> tuple[Reason, ...]:
+    """Return why a role is not online; empty when it is, on a node that is up."""
+    spec = snapshot.specs[role].value
+    versioned = snapshot.ownerships.get(role)
+    ownership = versioned.value if versioned is not None else Ownership(role=role)
+    if not needs_decision(spec, ownership, snapshot):
+        wanted = spec.wanted is Wanted.ONLINE and wants_owner(spec, ownership)
+        if ownership.phase is Phase.ONLINE or wanted or ownership.owner is not None:
+            return () if ownership.phase is Phase.ONLINE else ownership.reasons
+        return (because(ReasonCode.WANTED_OFFLINE, role),)
+    freedom = freedom_of(ownership, snapshot, now_ms)
+    if freedom.blocked:
+        detail = fencing.get(ownership.owner, ()) if ownership.owner is not None else ()
+        return (*freedom.blocked, *detail)
+    if (limit := failover_limit(spec, ownership, now_ms)) is not None:
+        return (*ownership.reasons, limit)
+    choice = choose(spec, ownership, snapshot=snapshot, free=free_capacity(snapshot), now_ms=now_ms)
+    if choice.node is None:
+        return (*choice.reasons, *(reason for why in choice.refused.values() for reason in why))
+    return freedom.reasons

@@ -1,0 +1,151 @@
+"""The life of a role on its owner: everything that affects the phases there lives here.
+
+Rule of the file: one table, (phase, what the hypervisor shows) -> handler. A step is the record to commit first, then
+the act to carry out; nothing acts before its record is committed. UNKNOWN never counts as ABSENT. Source: SAFE-2, SAFE-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from holdfast.model.nodes import GuestObservation
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
+
+
+class Act(StrEnum):
+    """What the executor does with the hypervisor after the record is committed."""
+
+    NOTHING = "nothing"
+    BRING_ONLINE = "bring-online"
+    TAKE_OFFLINE = "take-offline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The next step of a role on its owner. `record` None: nothing to commit."""
+
+    record: Ownership | None = None
+    act: Act = Act.NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Everything a handler may look at. `now_ms` is wall-clock time, counted against the restart period."""
+
+    ownership: Ownership
+    spec: RoleSpec
+    now_ms: int
+
+    def becomes(self, phase: Phase, *reasons: Reason) -> Ownership:
+        """The record with another phase."""
+        return replace(self.ownership, phase=phase, since_ms=self.now_ms, reasons=reasons or self.ownership.reasons)
+
+    def released(self, *reasons: Reason) -> Ownership:
+        """The record of a role that nobody owns any more; it is certain that nothing of it runs here."""
+        return replace(
+            self.ownership,
+            phase=Phase.VACANT,
+            owner=None,
+            incarnation=None,
+            last_owner=self.ownership.owner,
+            since_ms=self.now_ms,
+            reasons=reasons,
+        )
+
+
+def next_step(ownership: Ownership, spec: RoleSpec, guest: GuestObservation, now_ms: int) -> Step:
+    """Return what the owner does next about a role that it owns."""
+    return TABLE[ownership.phase, guest](Situation(ownership=ownership, spec=spec, now_ms=now_ms))
+
+
+def after_failed_start(ownership: Ownership, spec: RoleSpec, detail: str, now_ms: int) -> Ownership:
+    """Return the record after a start that certainly left nothing running: try again here, or give the role up."""
+    reason = because(ReasonCode.GUEST_START_FAILED, spec.name, detail=detail)
+    return _restarted(Situation(ownership=ownership, spec=spec, now_ms=now_ms), reason)
+
+
+def _idle(_: Situation) -> Step:
+    return Step()
+
+
+def _claim(now: Situation) -> Step:
+    if now.spec.wanted is Wanted.OFFLINE:
+        return _release(now)
+    return Step(record=now.becomes(Phase.STARTING), act=Act.BRING_ONLINE)
+
+
+def _start(now: Situation) -> Step:
+    return _release(now) if now.spec.wanted is Wanted.OFFLINE else Step(act=Act.BRING_ONLINE)
+
+
+def _observed_online(now: Situation) -> Step:
+    return Step(record=now.becomes(Phase.ONLINE))
+
+
+def _keep(now: Situation) -> Step:
+    if now.spec.wanted is Wanted.ONLINE:
+        return Step()
+    reason = because(ReasonCode.WANTED_OFFLINE, now.spec.name)
+    return Step(record=now.becomes(Phase.STOPPING, reason), act=Act.TAKE_OFFLINE)
+
+
+def _take_offline(_: Situation) -> Step:
+    return Step(act=Act.TAKE_OFFLINE)
+
+
+def _release(now: Situation) -> Step:
+    return Step(record=now.released(because(ReasonCode.WANTED_OFFLINE, now.spec.name)))
+
+
+def _ended(now: Situation) -> Step:
+    if now.spec.wanted is Wanted.OFFLINE:
+        return _release(now)
+    record = _restarted(now, because(ReasonCode.GUEST_ENDED, now.spec.name, detail="its QEMU process is gone"))
+    return Step(record=record, act=Act.BRING_ONLINE if record.phase is Phase.STARTING else Act.NOTHING)
+
+
+def _restarted(now: Situation, reason: Reason) -> Ownership:
+    """Count a restart in place, or give the role up when it was restarted too often."""
+    since_ms = now.now_ms - now.spec.restart_period_s * 1000
+    restarts = tuple(at_ms for at_ms in now.ownership.restarts if at_ms >= since_ms)
+    if len(restarts) < now.spec.restart_limit:
+        return replace(now.becomes(Phase.STARTING, reason), restarts=(*restarts, now.now_ms))
+    counts = {"restarts": len(restarts), "period_s": now.spec.restart_period_s, "limit": now.spec.restart_limit}
+    gone = now.released(reason, because(ReasonCode.RESTART_LIMIT, now.spec.name, **counts))
+    owner = now.ownership.owner
+    return replace(
+        gone,
+        restarts=(),
+        failovers=(*now.ownership.failovers, now.now_ms),
+        failed_on=(*now.ownership.failed_on, *((owner,) if owner is not None else ())),
+    )
+
+
+Handler = Callable[[Situation], Step]
+
+TABLE: Final[dict[tuple[Phase, GuestObservation], Handler]] = {
+    (Phase.VACANT, GuestObservation.ABSENT): _idle,
+    (Phase.VACANT, GuestObservation.RUNNING): _take_offline,
+    (Phase.VACANT, GuestObservation.PAUSED): _take_offline,
+    (Phase.VACANT, GuestObservation.UNKNOWN): _idle,
+    (Phase.ASSIGNED, GuestObservation.ABSENT): _claim,
+    (Phase.ASSIGNED, GuestObservation.RUNNING): _claim,
+    (Phase.ASSIGNED, GuestObservation.PAUSED): _claim,
+    (Phase.ASSIGNED, GuestObservation.UNKNOWN): _idle,
+    (Phase.STARTING, GuestObservation.ABSENT): _start,
+    (Phase.STARTING, GuestObservation.RUNNING): _observed_online,
+    (Phase.STARTING, GuestObservation.PAUSED): _observed_online,
+    (Phase.STARTING, GuestObservation.UNKNOWN): _idle,
+    (Phase.ONLINE, GuestObservation.ABSENT): _ended,
+    (Phase.ONLINE, GuestObservation.RUNNING): _keep,
+    (Phase.ONLINE, GuestObservation.PAUSED): _keep,
+    (Phase.ONLINE, GuestObservation.UNKNOWN): _idle,
+    (Phase.STOPPING, GuestObservation.ABSENT): _release,
+    (Phase.STOPPING, GuestObservation.RUNNING): _take_offline,
+    (Phase.STOPPING, GuestObservation.PAUSED): _take_offline,
+    (Phase.STOPPING, GuestObservation.UNKNOWN): _idle,
+}

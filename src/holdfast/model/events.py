@@ -1,0 +1,56 @@
+"""What happened, as values: kept in the database (bounded), streamed to consoles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.model.ids import Epoch, NodeName
+from holdfast.model.reasons import Reason
+
+
+class EventCode(StrEnum):
+    """What can happen."""
+
+    CLUSTER_CREATED = "cluster-created"
+    NODE_JOINED = "node-joined"
+    NODE_UP = "node-up"
+    NODE_SUSPECT = "node-suspect"
+    NODE_CLEARED = "node-cleared"
+    NODE_LOST = "node-lost"
+    NODE_FENCED = "node-fenced"
+    FENCE_ORDERED = "fence-ordered"
+    FENCE_FAILED = "fence-failed"
+    COORDINATOR_ELECTED = "coordinator-elected"
+    ROLE_ADDED = "role-added"
+    ROLE_REMOVED = "role-removed"
+    ROLE_CHANGED = "role-changed"
+    ROLE_ASSIGNED = "role-assigned"
+    ROLE_STARTING = "role-starting"
+    ROLE_ONLINE = "role-online"
+    ROLE_STOPPING = "role-stopping"
+    ROLE_OFFLINE = "role-offline"
+    ROLE_FAILED = "role-failed"
+    ROLE_ADOPTED = "role-adopted"
+    ROLE_BLOCKED = "role-blocked"
+    CONDITION_RAISED = "condition-raised"
+    CONDITION_CLEARED = "condition-cleared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened.
+
+    at_ms            wall clock of the node that saw it.
+    monotonic_ms     the same node's monotonic clock; comparable only among events of one machine.
+    target           the node that the subject goes to, for assignments.
+    """
+
+    code: EventCode
+    subject: str
+    at_ms: int
+    monotonic_ms: int
+    node: NodeName
+    epoch: Epoch | None = None
+    target: NodeName | None = None
+    reasons: tuple[Reason, ...] = ()

@@ -1,0 +1,19 @@
+"""Names and ids, one type each, so that no two can be confused."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+ClusterId = NewType("ClusterId", str)
+NodeName = NewType("NodeName", str)
+RoleName = NewType("RoleName", str)
+NetworkName = NewType("NetworkName", str)
+
+Incarnation = NewType("Incarnation", str)
+"""One start of one machine, as a UUID. A node that was fenced and came back has another one."""
+
+Epoch = NewType("Epoch", int)
+"""Counts the owners a role has had, from 1; 0 before the first. Nothing acts on an old epoch. Source: SAFE-3."""
+
+Revision = NewType("Revision", int)
+"""A revision of the cluster database. 0 as a key's revision means that the key is absent."""

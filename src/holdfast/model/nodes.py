@@ -1,0 +1,135 @@
+"""What the database says of nodes: what a person set, who is up, who was agreed to be lost, and what was proven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from holdfast.model.ids import Incarnation, NetworkName, NodeName
+from holdfast.model.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What a node has for guests."""
+
+    memory_bytes: int
+    vcpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceSpec:
+    """A fence device, reached through a standard fence-agents program; options are given on its standard input."""
+
+    agent: str
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """What was set for a node. `capacity` None means: what its hypervisor reports. Networks are in order of preference."""
+
+    name: NodeName
+    addresses: dict[NetworkName, str]
+    is_voter: bool
+    etcd_client_port: int
+    etcd_peer_port: int
+    heartbeat_port: int
+    join_port: int
+    fence: FenceSpec | None = None
+    capacity: Capacity | None = None
+    is_paused: bool = False
+    joined_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A node that is up, written by itself, bound to its lease.
+
+    guard_deadline_ms     how far ahead its guard's deadline may lie; what a watchdog proof has to wait for.
+    watchdog_timeout_ms   of the hardware watchdog that its guard holds; None: the guard is a process only, and no proof.
+    stopping              holdfastd is stopping in an orderly way; its silence counts only after `restart_grace_ms`.
+    """
+
+    node: NodeName
+    incarnation: Incarnation
+    version: str
+    started_at_ms: int
+    guard_deadline_ms: int
+    watchdog_timeout_ms: int | None
+    stopping: bool = False
+    touched: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The agreement that an incarnation of a node is gone. Final for that incarnation. Source: DESIGN 5, SAFE-4."""
+
+    node: NodeName
+    incarnation: Incarnation
+    at_ms: int
+    proposed_by: NodeName
+    guard_deadline_ms: int
+    watchdog_timeout_ms: int | None
+    reasons: tuple[Reason, ...]
+    losses: tuple[int, ...] = ()
+    """Wall-clock times of this and recent losses of the node; what quarantine counts."""
+
+
+class ProofKind(StrEnum):
+    """How it is known that an incarnation can do no harm. Source: DESIGN 4."""
+
+    POWER = "power"
+    WATCHDOG = "watchdog"
+    PERSON = "person"
+    RESTARTED = "restarted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The recorded evidence that an incarnation can do no harm. Source: SAFE-2."""
+
+    node: NodeName
+    incarnation: Incarnation
+    kind: ProofKind
+    at_ms: int
+    by: str
+    reasons: tuple[Reason, ...]
+
+
+class GuestObservation(StrEnum):
+    """What a node's hypervisor shows of a guest."""
+
+    ABSENT = "absent"
+    RUNNING = "running"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A standing warning: appears, stays while true, and clears."""
+
+    code: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What a node observes, written by it on change and bound to its session's lease.
+
+    hears      per peer the networks on which it is heard.
+    not_ready  None, or why this node cannot start guests now.
+    guests     every guest on its hypervisor by uuid, also those that are no role.
+    fencing    from the coordinator: per lost node without proof, how far fencing it has come.
+    """
+
+    node: NodeName
+    incarnation: Incarnation
+    capacity: Capacity
+    hears: dict[NodeName, tuple[NetworkName, ...]]
+    not_ready: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    guests: dict[str, GuestObservation] = field(default_factory=dict)
+    fencing: dict[NodeName, tuple[Reason, ...]] = field(default_factory=dict)

@@ -1,0 +1,73 @@
+"""The knobs of a cluster: each with its meaning, its unit, what it trades, and the arithmetic that keeps them safe.
+
+Source: DESIGN sections 4 and 5; `docs/safety.md` has the time budget drawn out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from holdfast.model.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Times of detection and self-protection. Raises InvalidInput when they contradict each other.
+
+    heartbeat_interval_ms     one heartbeat per peer and network this often. Shorter costs CPU, finds failures sooner.
+    suspect_after_ms          silent on all networks for so long: suspect; the search for evidence begins.
+    patience_ms               silence without any other evidence for so long: lost, and fenced actively.
+    guard_deadline_ms         a node that could not prove its entitlement for so long stops its own guests.
+    guard_kill_ms             within this time after the deadline the guard has killed them, or stops petting the watchdog.
+    proof_margin_ms           added to the watchdog arithmetic for clock drift and scheduling.
+    restart_grace_ms          an orderly stop of holdfastd may take so long before its silence counts.
+    claim_after_ms            a role assigned but not taken up for so long is assigned elsewhere.
+    session_ttl_s             lease of a session; only the backstop, verdicts do not wait for it.
+    """
+
+    heartbeat_interval_ms: int = 200
+    suspect_after_ms: int = 800
+    patience_ms: int = 5000
+    guard_deadline_ms: int = 4000
+    guard_kill_ms: int = 500
+    proof_margin_ms: int = 1000
+    restart_grace_ms: int = 30_000
+    claim_after_ms: int = 10_000
+    session_ttl_s: int = 10
+
+    def __post_init__(self) -> None:
+        if self.suspect_after_ms < 3 * self.heartbeat_interval_ms:
+            raise InvalidInput(
+                f"suspect_after_ms is {self.suspect_after_ms}, less than 3 heartbeats of {self.heartbeat_interval_ms} ms",
+                hint=f"set it to {3 * self.heartbeat_interval_ms} or more, or shorten heartbeat_interval_ms",
+            )
+        stopped_after_ms = self.guard_deadline_ms + self.guard_kill_ms
+        if stopped_after_ms > self.patience_ms:
+            raise InvalidInput(
+                f"an isolated node stops its guests after {self.guard_deadline_ms} + {self.guard_kill_ms} ms, "
+                f"later than the others lose patience ({self.patience_ms} ms)",
+                hint=f"set patience_ms to {stopped_after_ms} or more",
+            )
+
+    def watchdog_proof_after_ms(self, *, deadline_ms: int, watchdog_timeout_ms: int) -> int:
+        """How long after a majority refused a node its watchdog proof holds. Source: docs/safety.md, SAFE-2."""
+        return deadline_ms + self.guard_kill_ms + watchdog_timeout_ms + self.proof_margin_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of the whole cluster, kept in its database.
+
+    vcpu_overcommit          vCPUs of guests per vCPU of a node.
+    shared_directories       directories that every node mounts from the same storage; guests' disks must be below one.
+    quarantine_losses        a node lost so often within `quarantine_period_s` takes no roles for `quarantine_s`.
+    events_kept              number of events that the database keeps.
+    """
+
+    timings: Timings = field(default_factory=Timings)
+    vcpu_overcommit: int = 4
+    shared_directories: tuple[str, ...] = ()
+    quarantine_losses: int = 3
+    quarantine_period_s: int = 3600
+    quarantine_s: int = 7200
+    events_kept: int = 1000

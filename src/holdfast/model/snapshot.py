@@ -1,0 +1,82 @@
+"""The whole cluster at one revision of its database: the only thing that decisions look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from holdfast.model.ids import ClusterId, Incarnation, NodeName, Revision, RoleName
+from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
+from holdfast.model.roles import Ownership, RoleSpec
+from holdfast.model.settings import Settings
+
+T = TypeVar("T")
+DEFAULT_SETTINGS: Final = Settings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versioned(Generic[T]):
+    """A record with its revisions: what a transaction compares against. Source: SAFE-3, SAFE-4.
+
+    revision   of its last change.
+    created    since when it exists without a gap; for a session this stays over restarts of holdfastd.
+    """
+
+    value: T
+    revision: Revision
+    created: Revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord:
+    """The cluster itself. `role_set` counts additions and removals of roles, so that one happens after the other."""
+
+    id: ClusterId
+    name: str
+    created_at_ms: int
+    settings: Settings = field(default_factory=Settings)
+    role_set: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinator:
+    """Who decides placement."""
+
+    node: NodeName
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything known from the database at one revision."""
+
+    revision: Revision = Revision(0)
+    cluster: Versioned[ClusterRecord] | None = None
+    coordinator: Versioned[Coordinator] | None = None
+    nodes: Mapping[NodeName, Versioned[NodeSpec]] = field(default_factory=dict)
+    sessions: Mapping[NodeName, Versioned[Session]] = field(default_factory=dict)
+    verdicts: Mapping[NodeName, Versioned[Verdict]] = field(default_factory=dict)
+    proofs: Mapping[Incarnation, Versioned[Proof]] = field(default_factory=dict)
+    reports: Mapping[NodeName, Versioned[NodeReport]] = field(default_factory=dict)
+    specs: Mapping[RoleName, Versioned[RoleSpec]] = field(default_factory=dict)
+    ownerships: Mapping[RoleName, Versioned[Ownership]] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the cluster; the defaults while its record is not known."""
+        return self.cluster.value.settings if self.cluster is not None else DEFAULT_SETTINGS
+
+    def is_lost(self, node: NodeName, incarnation: Incarnation | None) -> bool:
+        """Whether a verdict on exactly this incarnation is committed."""
+        verdict = self.verdicts.get(node)
+        return verdict is not None and verdict.value.incarnation == incarnation
+
+    def voters(self) -> frozenset[NodeName]:
+        """The nodes whose votes commit transactions."""
+        return frozenset(name for name, node in self.nodes.items() if node.value.is_voter)
+
+    def session_of(self, node: NodeName, incarnation: Incarnation | None) -> Versioned[Session] | None:
+        """The session of exactly this incarnation, or None when it is not up."""
+        session = self.sessions.get(node)
+        return session if session is not None and session.value.incarnation == incarnation else None

@@ -1,0 +1,142 @@
+"""What a cluster looks like to a person: the documents that the local socket answers with.
+
+Rule of the file: observed facts and their reasons, already put into words where words are all that is needed. Status
+never claims what was not observed. Source: SAFE-5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.model.events import Event
+from holdfast.model.nodes import Condition
+
+
+class NodeState(StrEnum):
+    """A node in one word.
+
+    UP               has a session and is heard.
+    BADLY_CONNECTED  has a session and is not heard on every network.
+    JOINING          was added and has not come up yet.
+    SUSPECT          silent; evidence is being searched.
+    LOST             agreed to be gone; nothing is proven yet, its roles wait.
+    FENCED           proven unable to do harm.
+    DOWN             has no session, and no verdict was needed.
+    """
+
+    UP = "up"
+    BADLY_CONNECTED = "badly-connected"
+    JOINING = "joining"
+    SUSPECT = "suspect"
+    LOST = "lost"
+    FENCED = "fenced"
+    DOWN = "down"
+
+
+class RoleState(StrEnum):
+    """A role in one word. BLOCKED: wanted, not online, and nothing happens until something named in the reasons does."""
+
+    ONLINE = "online"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    OFFLINE = "offline"
+    BLOCKED = "blocked"
+    UNKNOWN = "unknown"
+    """Its owner is silent; what runs there is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """One node. `heard_on`: networks on which the answering node hears it. Sizes in bytes, times in wall-clock ms."""
+
+    name: str
+    state: NodeState
+    is_coordinator: bool
+    is_voter: bool
+    is_paused: bool
+    incarnation: str | None
+    version: str | None
+    up_since_ms: int | None
+    addresses: dict[str, str]
+    heard_on: tuple[str, ...]
+    memory_bytes: int | None
+    memory_free_bytes: int | None
+    vcpus: int | None
+    roles: tuple[str, ...]
+    fence_agent: str | None
+    watchdog: str | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleStatus:
+    """One role. `phase` is the database's word; `reasons` say why it is here, or why it does not run."""
+
+    name: str
+    state: RoleState
+    phase: str
+    wanted: str
+    owner: str | None
+    last_owner: str | None
+    epoch: int
+    since_ms: int
+    priority: str
+    memory_bytes: int
+    vcpus: int
+    preferred_owners: tuple[str, ...]
+    possible_owners: tuple[str, ...]
+    restarts: int
+    uuid: str
+    disk_paths: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """The whole cluster, as the answering node sees it.
+
+    database_answers   False: there is no majority of voters in reach; everything below is as of `revision`, and no
+                       decision can be made, but guests run on.
+    """
+
+    cluster: str
+    cluster_id: str
+    answered_by: str
+    version: str
+    revision: int
+    database_answers: bool
+    voters: int
+    voters_up: int
+    coordinator: str | None
+    nodes: tuple[NodeStatus, ...]
+    roles: tuple[RoleStatus, ...]
+    conditions: tuple[Condition, ...]
+    settings: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleExplanation:
+    """Why a role is where it is: `elsewhere` has per node the reasons against it; empty means that it could go there."""
+
+    name: str
+    state: RoleState
+    owner: str | None
+    here: tuple[str, ...]
+    not_running: tuple[str, ...]
+    elsewhere: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLine:
+    """An event with its sentence, as shown by `holdfast events`."""
+
+    event: Event
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of a request that takes time."""
+
+    text: str

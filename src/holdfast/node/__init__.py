@@ -1,0 +1,1 @@
+"""holdfastd: what every node runs. Composition, coordinator, executor, supervision. Source: DESIGN section 3."""

@@ -1,0 +1,95 @@
+"""Keeps the guard's deadline where this node's entitlement is.
+
+Rule of the file: what the peers acknowledged counts from when it was sent; a write to the own session counts from when
+it was sent; nothing else counts. Source: DESIGN section 4 (self-protection), SAFE-1, SAFE-6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from holdfast.decide.entitlement import entitled_until
+from holdfast.fencing.errors import GuardUnavailable
+from holdfast.fencing.port import Guard
+from holdfast.model.errors import Unavailable
+from holdfast.model.ids import Incarnation, NodeName
+from holdfast.model.settings import Timings
+from holdfast.node.hearing import Hearing
+from holdfast.node.mirror import Mirror
+from holdfast.node.session import SessionKeeper
+
+log = logging.getLogger(__name__)
+
+EXTEND_INTERVAL_S: Final = 0.5
+
+
+class Entitlement:
+    """Moves the guard's deadline forward for one incarnation. `until` is in seconds of the event loop's clock."""
+
+    def __init__(
+        self,
+        *,
+        me: NodeName,
+        incarnation: Incarnation,
+        voters: frozenset[NodeName],
+        hearing: Hearing,
+        mirror: Mirror,
+        guard: Guard,
+    ) -> None:
+        self._me = me
+        self._incarnation = incarnation
+        self._voters = voters
+        self._hearing = hearing
+        self._mirror = mirror
+        self._guard = guard
+        self.session: SessionKeeper | None = None
+        self.until = float("-inf")
+        self.guard_silent: str | None = None
+
+    async def run(self) -> None:
+        """Extend until cancelled."""
+        while True:
+            await self._extend()
+            await asyncio.sleep(EXTEND_INTERVAL_S)
+
+    async def _extend(self) -> None:
+        snapshot = self._mirror.snapshot
+        if snapshot is not None:
+            self._voters = snapshot.voters()
+            if snapshot.is_lost(self._me, self._incarnation):
+                return
+        timings = snapshot.settings.timings if snapshot is not None else Timings()
+        now = asyncio.get_running_loop().time()
+        by_peers = entitled_until(
+            me=self._me,
+            voters=self._voters,
+            acknowledged_at={
+                node: at_ms / 1000 for node, at_ms in self._hearing.acknowledged_at_ms(self._incarnation).items()
+            },
+            now=now,
+            deadline_s=timings.guard_deadline_ms / 1000,
+        )
+        if by_peers < now + timings.guard_deadline_ms / 2000:
+            by_peers = max(by_peers, await self._by_session(timings, now))
+        if by_peers > self.until:
+            await self._move(by_peers)
+
+    async def _by_session(self, timings: Timings, now: float) -> float:
+        """When the peers are silent: a write to the own session shows that no verdict was committed before it."""
+        try:
+            if self.session is not None and await self.session.touch(timings.guard_deadline_ms / 4000):
+                return now + timings.guard_deadline_ms / 1000
+        except Unavailable as error:
+            log.warning("few peers answer, and neither does the cluster database: %s", error)
+        return float("-inf")
+
+    async def _move(self, until: float) -> None:
+        try:
+            await self._guard.extend(until)
+        except GuardUnavailable as error:
+            self.guard_silent = error.message
+            log.error("%s", error)
+            return
+        self.until, self.guard_silent = until, None

@@ -1,0 +1,83 @@
+"""Events on their way into the cluster database.
+
+Rule of the file: an event of a decision travels in the decision's own transaction (`operations`); an observation is
+queued (`record`) and written behind, so that it never delays a failover. The queue is bounded; the oldest are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Final
+
+from holdfast.model.errors import Unavailable
+from holdfast.model.events import Event, EventCode
+from holdfast.model.ids import Epoch, NodeName
+from holdfast.model.reasons import Reason
+from holdfast.node.clock import Clock
+from holdfast.node.transactions import put_events
+from holdfast.store.port import Operation, Store, Txn
+
+log = logging.getLogger(__name__)
+
+QUEUE_LENGTH: Final = 500
+RETRY_S: Final = 1.0
+
+
+class EventLog:
+    """Makes events of this node and writes those that no decision carries."""
+
+    def __init__(self, node: NodeName, clock: Clock) -> None:
+        self._node = node
+        self._clock = clock
+        self._count = 0
+        self._queue: deque[Event] = deque(maxlen=QUEUE_LENGTH)
+        self._filled = asyncio.Event()
+
+    def event(
+        self,
+        code: EventCode,
+        subject: str,
+        *reasons: Reason,
+        epoch: Epoch | None = None,
+        target: NodeName | None = None,
+    ) -> Event:
+        """Make an event of now."""
+        return Event(
+            code=code,
+            subject=subject,
+            at_ms=self._clock.wall_ms(),
+            monotonic_ms=self._clock.monotonic_ms(),
+            node=self._node,
+            epoch=epoch,
+            target=target,
+            reasons=reasons,
+        )
+
+    def operations(self, *events: Event) -> tuple[Operation, ...]:
+        """Return what a transaction has to contain to record the events with its decision."""
+        self._count += len(events)
+        return put_events(events, self._count)
+
+    def record(self, event: Event) -> None:
+        """Write an observation soon."""
+        log.info("%s %s %s", event.code, event.subject, "; ".join(map(str, event.reasons)))
+        self._queue.append(event)
+        self._filled.set()
+
+    async def run(self, store: Store) -> None:
+        """Write the queue until cancelled."""
+        while True:
+            await self._filled.wait()
+            batch = tuple(self._queue)
+            try:
+                await store.txn(Txn(then=self.operations(*batch)))
+            except Unavailable as error:
+                log.warning("%d events wait for the cluster database: %s", len(batch), error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for _ in batch:
+                self._queue.popleft()
+            if not self._queue:
+                self._filled.clear()

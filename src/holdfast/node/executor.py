@@ -1,0 +1,249 @@
+"""The executor: carries out what the database says this node owns, and nothing else.
+
+Rule of the file: the record first, then the act. A guest starts only after the claim is committed (SAFE-3) and the guard
+has it on its list (SAFE-1); a role is released only after the hypervisor is certain that nothing of it runs (SAFE-2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from holdfast.decide.lifecycle import Act, Step, after_failed_start, next_step
+from holdfast.fencing.port import Guard
+from holdfast.hypervisor.errors import GuestStartFailed
+from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
+from holdfast.model.errors import HoldfastError, Unavailable
+from holdfast.model.events import EventCode
+from holdfast.model.ids import Incarnation, NodeName, RoleName
+from holdfast.model.nodes import GuestObservation
+from holdfast.model.reasons import ReasonCode, because
+from holdfast.model.roles import Ownership, Phase, RoleSpec
+from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.node.clock import Clock
+from holdfast.node.event_log import EventLog
+from holdfast.node.mirror import Mirror
+from holdfast.node.transactions import Self, advance
+from holdfast.resources.virtual_machine import VirtualMachineAgent, VirtualMachineOptions
+from holdfast.store.port import Store
+
+log = logging.getLogger(__name__)
+
+LOOKS_ALIVE_INTERVAL_S: Final = 5.0
+RETRY_S: Final = 0.5
+EVENT_OF_PHASE: Final = {
+    Phase.STARTING: EventCode.ROLE_STARTING,
+    Phase.ONLINE: EventCode.ROLE_ONLINE,
+    Phase.STOPPING: EventCode.ROLE_STOPPING,
+    Phase.VACANT: EventCode.ROLE_OFFLINE,
+}
+
+
+class Executor:
+    """Brings every role of this node's incarnation to where the database wants it.
+
+    `not_ready` says why this node cannot start guests now; None when it can.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        hypervisor: Hypervisor,
+        guard: Guard,
+        incarnation: Incarnation,
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._clock = clock
+        self._events = events
+        self._hypervisor = hypervisor
+        self._guard = guard
+        self._incarnation = incarnation
+        self._committed: dict[RoleName, Versioned[Ownership]] = {}
+        self._working: dict[RoleName, asyncio.Task[None]] = {}
+        self._look = asyncio.Event()
+        self.guests: Mapping[str, Guest] | None = None
+        self.not_ready: str | None = None
+
+    async def run(self, me: Self) -> None:
+        """Work until cancelled, with the session `me`."""
+        changed = self._mirror.subscribe()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_hypervisor())
+            tasks.create_task(self._look_regularly())
+            tasks.create_task(_forward(changed, self._look))
+            while True:
+                await self._look.wait()
+                self._look.clear()
+                if self._mirror.snapshot is not None:
+                    await self._look_around(self._mirror.snapshot, me, tasks)
+
+    async def _look_around(self, snapshot: Snapshot, me: Self, tasks: asyncio.TaskGroup) -> None:
+        """Give every role that needs a step a worker of its own."""
+        concerned = self._concerned(snapshot, me.node)
+        if not concerned and self.guests is not None:
+            return
+        await self._observe()
+        for role, spec in concerned.items():
+            if role in self._working and not self._working[role].done():
+                continue
+            if self._needs_step(role, spec, me.node):
+                self._working[role] = tasks.create_task(self._settle(role, me))
+
+    def _concerned(self, snapshot: Snapshot, node: NodeName) -> dict[RoleName, RoleSpec]:
+        """The roles that this node owns, and those whose guest was last seen here."""
+        here = self.guests or {}
+        return {
+            role: spec.value
+            for role, spec in snapshot.specs.items()
+            if self._is_mine(self._ownership(role), node) or spec.value.uuid in here
+        }
+
+    def _needs_step(self, role: RoleName, spec: RoleSpec, node: NodeName) -> bool:
+        observed = self._observed(spec.uuid)
+        ownership = self._ownership(role)
+        if ownership is None or not self._is_mine(ownership, node):
+            return observed in (GuestObservation.RUNNING, GuestObservation.PAUSED)
+        return next_step(ownership.value, spec, observed, self._clock.wall_ms()) != Step()
+
+    async def _settle(self, role: RoleName, me: Self) -> None:
+        """Take steps until the role needs none. Trouble is shown, waited out and tried again."""
+        while True:
+            try:
+                if not await self._take_step(role, me):
+                    return
+                await self._observe()
+            except HoldfastError as error:
+                log.warning("role %s: %s", role, error)
+                self.not_ready = error.message if isinstance(error, Unavailable) else self.not_ready
+                await asyncio.sleep(RETRY_S)
+                self._look.set()
+                return
+
+    async def _take_step(self, role: RoleName, me: Self) -> bool:
+        """Take one step; returns whether another may be due."""
+        snapshot = self._mirror.snapshot
+        spec = snapshot.specs.get(role) if snapshot is not None else None
+        if spec is None:
+            return False
+        ownership = self._ownership(role)
+        observed = self._observed(spec.value.uuid)
+        if ownership is None or not self._is_mine(ownership, me.node):
+            return await self._remove_stray(spec.value, observed)
+        step = next_step(ownership.value, spec.value, observed, self._clock.wall_ms())
+        if step == Step():
+            return False
+        if step.act is Act.BRING_ONLINE and not await self._is_entitled(spec.value):
+            raise Unavailable(f"role {role}: holdfast-guard says that this node is not entitled to start guests now")
+        if step.record is not None and not await self._commit(step.record, ownership, spec.value, me):
+            return False
+        if step.act is Act.BRING_ONLINE:
+            await self._bring_online(role, spec.value, me)
+        elif step.act is Act.TAKE_OFFLINE:
+            await self._agent(spec.value).offline(_options(spec.value))
+        return True
+
+    async def _is_entitled(self, spec: RoleSpec) -> bool:
+        """Put the guest on the guard's list; only an acknowledged entry lets it start. Source: SAFE-1."""
+        entitled = await self._guard.protect(spec.uuid)
+        self.not_ready = None if entitled else "this node is not entitled to own roles now (too few peers hear it)"
+        return entitled
+
+    async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
+        """Commit a step. A release is committed only when the hypervisor is certain that nothing runs. Source: SAFE-2."""
+        if after.phase is Phase.VACANT:
+            await self._hypervisor.destroy(spec.uuid)
+        code = EVENT_OF_PHASE[after.phase]
+        if after.phase is Phase.VACANT and after.failovers != before.value.failovers:
+            code = EventCode.ROLE_FAILED
+        event = self._events.event(code, after.role, *after.reasons, epoch=after.epoch)
+        txn = advance(after, before=before, me=me, events=self._events.operations(event))
+        result = await self._store.txn(txn)
+        if not result.succeeded:
+            self._committed.pop(after.role, None)
+            return False
+        self._committed[after.role] = _at(after, result.revision, before)
+        if after.phase is Phase.VACANT:
+            await self._guard.unprotect(spec.uuid)
+        return True
+
+    async def _bring_online(self, role: RoleName, spec: RoleSpec, me: Self) -> None:
+        """Start the guest. A start that certainly failed is recorded; an unknown one is looked at again."""
+        try:
+            await self._agent(spec).online(_options(spec))
+        except GuestStartFailed as error:
+            ownership = self._ownership(role)
+            if ownership is None or not self._is_mine(ownership, me.node):
+                return
+            after = after_failed_start(ownership.value, spec, error.message, self._clock.wall_ms())
+            await self._commit(after, ownership, spec, me)
+
+    async def _remove_stray(self, spec: RoleSpec, observed: GuestObservation) -> bool:
+        """End a guest that runs here although this node does not own its role. Source: SAFE-1."""
+        if observed is GuestObservation.ABSENT or observed is GuestObservation.UNKNOWN:
+            return False
+        log.warning("guest %s of role %s runs here without being owned by this node; ending it", spec.uuid, spec.name)
+        await self._hypervisor.destroy(spec.uuid)
+        await self._guard.unprotect(spec.uuid)
+        reason = because(ReasonCode.NOT_OURS, spec.name, owner="another node")
+        self._events.record(self._events.event(EventCode.ROLE_STOPPING, spec.name, reason))
+        return True
+
+    def _agent(self, spec: RoleSpec) -> VirtualMachineAgent:
+        return VirtualMachineAgent(self._hypervisor)
+
+    def _ownership(self, role: RoleName) -> Versioned[Ownership] | None:
+        """The newest known record: this executor's own commits are ahead of the mirror for a moment."""
+        snapshot = self._mirror.snapshot
+        mirrored = snapshot.ownerships.get(role) if snapshot is not None else None
+        committed = self._committed.get(role)
+        if committed is not None and snapshot is not None and snapshot.revision < committed.revision:
+            return committed
+        return mirrored
+
+    def _is_mine(self, ownership: Versioned[Ownership] | None, node: NodeName) -> bool:
+        return (
+            ownership is not None
+            and ownership.value.owner == node
+            and ownership.value.incarnation == self._incarnation
+        )
+
+    async def _observe(self) -> None:
+        """List the guests; while the hypervisor is silent nothing is known of any of them."""
+        try:
+            self.guests = {guest.uuid: guest for guest in await self._hypervisor.guests()}
+            self.not_ready = None
+        except Unavailable as error:
+            self.guests = None
+            self.not_ready = error.message
+
+    def _observed(self, uuid: str) -> GuestObservation:
+        if self.guests is None:
+            return GuestObservation.UNKNOWN
+        return observation_of(self.guests.get(uuid))
+
+    async def _watch_hypervisor(self) -> None:
+        async for _ in self._hypervisor.events():
+            await self._observe()
+            self._look.set()
+
+    async def _look_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(LOOKS_ALIVE_INTERVAL_S)
+            await self._observe()
+            self._look.set()
+
+
+def observation_of(guest: Guest | None) -> GuestObservation:
+    """What a listed guest means for its role. Anything that may still write counts as there."""
+    if guest is None or guest.state is GuestState.STOPPED:
+        return GuestObservation.ABSENT
+    if guest.state in (GuestState.PAUSED, GuestState.PAUSED_IO_ERROR):
+        return GuestObservation.PAUSED
+    return GuestObservation.RUNNING

@@ -1,0 +1,149 @@
+"""The coordinator's hands on lost nodes: gets a proof for each, by power or by the watchdog's deadline.
+
+Rule of the file: `decide.fencing` says what to do next; only a committed proof lets a role go. Source: SAFE-2, SAFE-8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.decide.detection import PowerEvidence
+from holdfast.decide.fencing import FenceAct, FenceStep, Refusal, lost_without_proof, next_fence_step, storm_guard
+from holdfast.model.errors import Unavailable
+from holdfast.model.events import EventCode
+from holdfast.model.ids import Incarnation, NodeName
+from holdfast.model.nodes import Proof, ProofKind, Verdict
+from holdfast.model.reasons import Reason
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.clock import Clock
+from holdfast.node.event_log import EventLog
+from holdfast.node.hearing import Hearing
+from holdfast.node.mirror import Mirror
+from holdfast.node.power import DeviceOf, order_off
+from holdfast.node.transactions import record_proof
+from holdfast.store.port import Store
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1
+ORDER_AGAIN_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Case:
+    """One lost incarnation on its way to a proof."""
+
+    power: PowerEvidence | None = None
+    refused_since_ms: int | None = None
+    order: asyncio.Task[None] | None = None
+    order_again_at: float = 0.0
+
+
+class Fencer:
+    """Works on all nodes that are lost without proof. `progress` says per node what it waits for."""
+
+    def __init__(
+        self, *, me: NodeName, store: Store, mirror: Mirror, clock: Clock, events: EventLog, hearing: Hearing, device_of: DeviceOf
+    ) -> None:
+        self._me = me
+        self._store = store
+        self._mirror = mirror
+        self._clock = clock
+        self._events = events
+        self._hearing = hearing
+        self._device_of = device_of
+        self._cases: dict[Incarnation, _Case] = {}
+        self.progress: dict[NodeName, tuple[Reason, ...]] = {}
+
+    async def run(self) -> None:
+        """Work until cancelled: when this node stops being the coordinator."""
+        changed = self._mirror.subscribe()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    snapshot = self._mirror.snapshot
+                    lost = lost_without_proof(snapshot) if snapshot is not None else {}
+                    self._drop_closed(lost.values())
+                    for node, verdict in lost.items():
+                        await self._work_on(node, verdict, snapshot or Snapshot(), tasks)
+                    if lost:
+                        await asyncio.sleep(TICK_S)
+                    else:
+                        await changed.wait()
+                        changed.clear()
+        finally:
+            self._cases.clear()
+            self.progress = {}
+
+    def _drop_closed(self, open_verdicts: Iterable[Verdict]) -> None:
+        still = {verdict.incarnation for verdict in open_verdicts}
+        for incarnation in self._cases.keys() - still:
+            del self._cases[incarnation]
+
+    async def _work_on(self, node: NodeName, verdict: Verdict, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
+        case = self._cases.setdefault(verdict.incarnation, _Case())
+        step = next_fence_step(
+            spec=snapshot.nodes[node].value,
+            verdict=verdict,
+            power=case.power,
+            refusal=self._refusal(case, verdict.incarnation, snapshot),
+            storm=storm_guard(snapshot, node),
+            timings=snapshot.settings.timings,
+        )
+        self.progress[node] = step.reasons
+        if step.act is FenceAct.ORDER_OFF:
+            self._order(node, case, snapshot, tasks)
+        elif step.act is not FenceAct.WAIT:
+            await self._prove(step, verdict, snapshot)
+
+    def _refusal(self, case: _Case, incarnation: Incarnation, snapshot: Snapshot) -> Refusal:
+        """How many voters said that they refuse it; this node does since its mirror has the verdict."""
+        voters = snapshot.voters()
+        refusing = len(voters & (self._hearing.refusing(incarnation) | {self._me}))
+        now_ms = self._clock.monotonic_ms()
+        if refusing * 2 > len(voters) and case.refused_since_ms is None:
+            case.refused_since_ms = now_ms
+        since_ms = None if case.refused_since_ms is None else now_ms - case.refused_since_ms
+        return Refusal(refusing_voters=refusing, majority_since_ms=since_ms)
+
+    def _order(self, node: NodeName, case: _Case, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
+        now = asyncio.get_running_loop().time()
+        running = case.order is not None and not case.order.done()
+        if running or now < case.order_again_at:
+            return
+        if case.order is None:
+            self._events.record(self._events.event(EventCode.FENCE_ORDERED, node, *self.progress[node]))
+        case.order = tasks.create_task(self._switch_off(node, case, snapshot))
+
+    async def _switch_off(self, node: NodeName, case: _Case, snapshot: Snapshot) -> None:
+        spec = snapshot.nodes[node].value.fence
+        if spec is None:
+            return
+        before = case.power
+        case.power = await order_off(self._device_of(spec))
+        case.order_again_at = asyncio.get_running_loop().time() + ORDER_AGAIN_S
+        if not case.power.is_off:
+            log.warning("fencing %s failed: %s", node, case.power.detail)
+            if before is None or before.detail != case.power.detail:
+                self._events.record(self._events.event(EventCode.FENCE_FAILED, node, *self.progress[node]))
+
+    async def _prove(self, step: FenceStep, verdict: Verdict, snapshot: Snapshot) -> None:
+        kind = ProofKind.POWER if step.act is FenceAct.PROVE_BY_POWER else ProofKind.WATCHDOG
+        proof = Proof(
+            node=verdict.node,
+            incarnation=verdict.incarnation,
+            kind=kind,
+            at_ms=self._clock.wall_ms(),
+            by=self._me,
+            reasons=step.reasons,
+        )
+        event = self._events.event(EventCode.NODE_FENCED, verdict.node, *step.reasons)
+        txn = record_proof(proof, verdict=snapshot.verdicts[verdict.node], events=self._events.operations(event))
+        try:
+            await self._store.txn(txn)
+        except Unavailable as error:
+            log.warning("proof for %s not committed yet: %s", verdict.node, error)

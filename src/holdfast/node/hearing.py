@@ -1,0 +1,126 @@
+"""What this node hears: the table of peers' heartbeats that judgement and entitlement are drawn from.
+
+Rule of the file: pure bookkeeping in monotonic milliseconds; no sockets and no decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from holdfast.membership.heartbeat import Heard, Heartbeat
+from holdfast.model.ids import Incarnation, NetworkName, NodeName
+
+NEVER_MS: Final = 10**9
+SENT_KEPT: Final = 100
+FORGET_MS: Final = 60_000
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One incarnation of one peer, from when this node first looked for it."""
+
+    since_ms: int
+    received: dict[NetworkName, tuple[int, int]] = field(default_factory=dict)
+    """Per network: sequence, and when it arrived."""
+    last: Heartbeat | None = None
+    last_at_ms: int = 0
+
+
+class Hearing:
+    """The heartbeats heard and sent by this node."""
+
+    def __init__(self, me: NodeName, networks: tuple[NetworkName, ...]) -> None:
+        self._me = me
+        self._networks = networks
+        self._peers: dict[tuple[NodeName, Incarnation], _Peer] = {}
+        self._sent_at_ms: dict[int, int] = {}
+        self.deaf: frozenset[NetworkName] = frozenset()
+        """Networks on which this node's own end is down: their silence says nothing."""
+
+    def expect(self, peers: Collection[tuple[NodeName, Incarnation]], now_ms: int) -> None:
+        """Look for exactly these incarnations from now on; silence counts from the first call that names one."""
+        for peer in peers:
+            self._peers.setdefault(peer, _Peer(since_ms=now_ms))
+        for gone in self._peers.keys() - set(peers):
+            if now_ms - self._peers[gone].last_at_ms > FORGET_MS:
+                del self._peers[gone]
+
+    def sent(self, sequence: int, now_ms: int) -> None:
+        """Remember when a heartbeat was sent: what an acknowledgement of it is worth."""
+        self._sent_at_ms[sequence] = now_ms
+        while len(self._sent_at_ms) > SENT_KEPT:
+            del self._sent_at_ms[next(iter(self._sent_at_ms))]
+
+    def received(self, heartbeat: Heartbeat, network: NetworkName, now_ms: int) -> None:
+        """Take in a heartbeat that was authentic and new."""
+        key = (heartbeat.node, heartbeat.incarnation)
+        peer = self._peers.setdefault(key, _Peer(since_ms=now_ms))
+        peer.received[network] = (heartbeat.sequence, now_ms)
+        if peer.last is None or heartbeat.sequence >= peer.last.sequence:
+            peer.last, peer.last_at_ms = heartbeat, now_ms
+
+    def silent_ms(self, node: NodeName, incarnation: Incarnation, now_ms: int) -> dict[NetworkName, int]:
+        """Time since the peer was heard, per network on which this node can hear at all."""
+        peer = self._peers.get((node, incarnation))
+        if peer is None:
+            return {}
+        return {
+            network: now_ms - (peer.received[network][1] if network in peer.received else peer.since_ms)
+            for network in self._networks
+            if network not in self.deaf
+        }
+
+    def last(self, node: NodeName, incarnation: Incarnation) -> Heartbeat | None:
+        """The newest heartbeat of a peer."""
+        peer = self._peers.get((node, incarnation))
+        return peer.last if peer is not None else None
+
+    def reported_ms(
+        self, about: tuple[NodeName, Incarnation], by: Mapping[NodeName, Incarnation], now_ms: int, fresh_ms: int
+    ) -> dict[NodeName, int]:
+        """Per third node that is itself heard within `fresh_ms`: how long ago it heard `about`.
+
+        A node that is not sure of its own view yet counts only when it does hear `about`.
+        """
+        reported = {}
+        for node, incarnation in by.items():
+            peer = self._peers.get((node, incarnation))
+            if (node, incarnation) == about or peer is None or peer.last is None:
+                continue
+            if now_ms - peer.last_at_ms >= fresh_ms:
+                continue
+            ages = [heard.age_ms for heard in peer.last.heard if (heard.node, heard.incarnation) == about]
+            if ages or peer.last.quorate:
+                reported[node] = min(ages, default=NEVER_MS) + now_ms - peer.last_at_ms
+        return reported
+
+    def acknowledged_at_ms(self, my_incarnation: Incarnation) -> dict[NodeName, int]:
+        """Per peer: when this node sent the newest heartbeat that the peer says it heard."""
+        acknowledged: dict[NodeName, int] = {}
+        for (node, _), peer in self._peers.items():
+            if peer.last is None or my_incarnation in peer.last.refused:
+                continue
+            for heard in peer.last.heard:
+                sent_at_ms = self._sent_at_ms.get(heard.sequence)
+                if (heard.node, heard.incarnation) == (self._me, my_incarnation) and sent_at_ms is not None:
+                    acknowledged[node] = max(sent_at_ms, acknowledged.get(node, sent_at_ms))
+        return acknowledged
+
+    def refusing(self, incarnation: Incarnation) -> frozenset[NodeName]:
+        """The peers whose newest heartbeat says that they no longer acknowledge `incarnation`."""
+        return frozenset(
+            node
+            for (node, _), peer in self._peers.items()
+            if peer.last is not None and incarnation in peer.last.refused
+        )
+
+    def heard(self, now_ms: int, without: Collection[Incarnation]) -> tuple[Heard, ...]:
+        """What to acknowledge: every peer heard, but for refused incarnations."""
+        return tuple(
+            Heard(node=node, incarnation=incarnation, network=network, sequence=sequence, age_ms=now_ms - at_ms)
+            for (node, incarnation), peer in self._peers.items()
+            if incarnation not in without
+            for network, (sequence, at_ms) in peer.received.items()
+        )

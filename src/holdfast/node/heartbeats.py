@@ -1,0 +1,172 @@
+"""Sending and receiving heartbeats.
+
+Rule of the file: a heartbeat acknowledges nobody until the cluster database was read since this daemon started, because
+only then are the refused incarnations known. Source: docs/safety.md (SAFE-2, the watchdog's arithmetic).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from holdfast.membership.endpoint import Endpoint
+from holdfast.membership.heartbeat import Heartbeat, Reject
+from holdfast.membership.heartbeat_codec import HeartbeatCodec
+from holdfast.membership.port import (
+    DatagramReceived,
+    HeartbeatTransport,
+    LinkChanged,
+    LinkState,
+    TransportEvent,
+)
+from holdfast.membership.rejects import Rejects
+from holdfast.membership.replay import ReplayWindow, Sequences
+from holdfast.model.ids import ClusterId, Incarnation, NetworkName, NodeName
+from holdfast.model.nodes import Condition, NodeSpec
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.clock import Clock
+from holdfast.node.hearing import Hearing
+from holdfast.node.mirror import Mirror
+
+log = logging.getLogger(__name__)
+
+REJECTS_SHOWN_MS = 60_000
+CLOCK_OFF_MS = 60_000
+
+
+class Heartbeats:
+    """One node's voice and ear on all cluster networks."""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: ClusterId,
+        me: NodeName,
+        incarnation: Incarnation,
+        hearing: Hearing,
+        codec: HeartbeatCodec,
+        transport: HeartbeatTransport,
+        sequences: Sequences,
+        mirror: Mirror,
+        clock: Clock,
+        peers: Mapping[NodeName, NodeSpec],
+    ) -> None:
+        self._cluster_id = cluster_id
+        self._me = me
+        self.incarnation = incarnation
+        self._hearing = hearing
+        self._codec = codec
+        self._transport = transport
+        self._sequences = sequences
+        self._mirror = mirror
+        self._clock = clock
+        self._known_peers = peers
+        self._replay = ReplayWindow()
+        self._rejects = Rejects()
+        self._links: dict[NetworkName, LinkState] = {}
+        self._clocks_off: dict[NodeName, int] = {}
+        self._sure_since_ms: int | None = None
+        self.stopping = False
+
+    async def run(self) -> None:
+        """Send at every interval until cancelled."""
+        await self._transport.open(self._take)
+        try:
+            loop = asyncio.get_running_loop()
+            due = loop.time()
+            while True:
+                snapshot = self._mirror.snapshot
+                self._beat(snapshot)
+                interval_s = (snapshot or Snapshot()).settings.timings.heartbeat_interval_ms / 1000
+                due = max(due + interval_s, loop.time())
+                await asyncio.sleep(due - loop.time())
+        finally:
+            await self._transport.close()
+
+    def _beat(self, snapshot: Snapshot | None) -> None:
+        now_ms = self._clock.monotonic_ms()
+        peers = {name: node.value for name, node in snapshot.nodes.items()} if snapshot else self._known_peers
+        message = self._compose(snapshot, now_ms)
+        self._hearing.sent(message.sequence, now_ms)
+        for network in peers[self._me].addresses if self._me in peers else ():
+            datagram = self._codec.encode(message, network)
+            for name, peer in peers.items():
+                if name != self._me and network in peer.addresses:
+                    endpoint = Endpoint(address=peer.addresses[network], port=peer.heartbeat_port)
+                    self._transport.send(network, endpoint, datagram)
+
+    def _compose(self, snapshot: Snapshot | None, now_ms: int) -> Heartbeat:
+        refused = tuple(verdict.value.incarnation for verdict in snapshot.verdicts.values()) if snapshot else ()
+        return Heartbeat(
+            cluster_id=self._cluster_id,
+            node=self._me,
+            incarnation=self.incarnation,
+            sequence=self._sequences.next(),
+            sent_at_ms=now_ms,
+            wall_clock_ms=self._clock.wall_ms(),
+            heard=self._hearing.heard(now_ms, refused) if snapshot else (),
+            refused=refused,
+            quorate=self._is_sure(snapshot, now_ms),
+            stopping=self.stopping,
+        )
+
+    def _is_sure(self, snapshot: Snapshot | None, now_ms: int) -> bool:
+        """Whether this node has a session and has listened long enough for its silence about others to count."""
+        if snapshot is None or snapshot.session_of(self._me, self.incarnation) is None:
+            self._sure_since_ms = None
+            return False
+        if self._sure_since_ms is None:
+            self._sure_since_ms = now_ms + snapshot.settings.timings.suspect_after_ms
+        return now_ms >= self._sure_since_ms
+
+    def _take(self, event: TransportEvent) -> None:
+        if isinstance(event, LinkChanged):
+            self._links[event.network] = event.state
+            self._hearing.deaf = frozenset(name for name, state in self._links.items() if state is not LinkState.UP)
+            log.info("network %s is %s (interface %s)", event.network, event.state, event.interface)
+        elif isinstance(event, DatagramReceived):
+            self._hear(event)
+
+    def _hear(self, event: DatagramReceived) -> None:
+        now_ms = self._clock.monotonic_ms()
+        message = self._codec.decode(event.datagram, event.network)
+        if isinstance(message, Reject):
+            tally = self._rejects.note(
+                network=event.network, source=event.source.address, reject=message, now_ms=now_ms
+            )
+            if tally is not None:
+                log.warning("heartbeat refused from %s on %s: %s", tally.source, tally.network, tally.text)
+            return
+        if message.node == self._me:
+            return
+        if self._replay.accept(message.incarnation, event.network, message.sequence):
+            self._hearing.received(message, event.network, now_ms)
+            self._clocks_off[message.node] = message.wall_clock_ms - self._clock.wall_ms()
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Standing warnings about what is heard: links down, foreign heartbeats, clocks that are off."""
+        now_ms = self._clock.monotonic_ms()
+        found = [
+            Condition(code=f"network-{state}", subject=network, text=f"{self._me}: its own end of {network}: {state}")
+            for network, state in sorted(self._links.items())
+            if state is not LinkState.UP
+        ]
+        found += [
+            Condition(
+                code=f"heartbeat-{tally.reason}",
+                subject=tally.source,
+                text=f"{self._me}: heartbeats from {tally.source} on {tally.network} are refused: {tally.text}",
+            )
+            for tally in self._rejects.standing(since_ms=now_ms - REJECTS_SHOWN_MS)
+        ]
+        found += [
+            Condition(
+                code="clock-off",
+                subject=node,
+                text=f"the clock of {node} is {off_ms / 1000:+.0f} s off against {self._me}; check its time service",
+            )
+            for node, off_ms in sorted(self._clocks_off.items())
+            if abs(off_ms) > CLOCK_OFF_MS
+        ]
+        return tuple(found)

@@ -1,0 +1,186 @@
+"""This node's session: the record that says that it is up, the lease below it, and how it ends.
+
+Rule of the file: a session is registered only by an incarnation that is clean, that is, when nothing of an earlier
+incarnation runs here. Source: SAFE-1, SAFE-3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final
+
+from holdfast.model.errors import Unavailable
+from holdfast.model.events import EventCode
+from holdfast.model.ids import Incarnation
+from holdfast.model.nodes import Proof, ProofKind, Session
+from holdfast.model.reasons import ReasonCode, because
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.clock import Clock
+from holdfast.node.event_log import EventLog
+from holdfast.node.mirror import Mirror
+from holdfast.node.transactions import Self, register_session, update_session
+from holdfast.store.errors import LeaseNotFound
+from holdfast.store.port import LeaseId, Store
+from holdfast.store.records import session_key
+
+log = logging.getLogger(__name__)
+
+RETRY_S: Final = 0.2
+
+
+class SessionEnd(StrEnum):
+    """How a session ended."""
+
+    LOST = "lost"
+    """A verdict on this incarnation is committed: it must clean up and come back as another one."""
+    EXPIRED = "expired"
+    """The lease ran out without a verdict: this incarnation may register again."""
+
+
+class SessionKeeper:
+    """Registers the session of one incarnation, keeps it, and tells how it ended."""
+
+    def __init__(self, store: Store, mirror: Mirror, clock: Clock, events: EventLog, session: Session) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._clock = clock
+        self._events = events
+        self._session = session
+        self._registered_ms = 0
+        self.me: Self | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session as last written."""
+        return self._session
+
+    async def register(self) -> SessionEnd | None:
+        """Register until done; returns LOST when a verdict on this incarnation is committed instead."""
+        changed = self._mirror.subscribe()
+        while True:
+            snapshot = self._mirror.snapshot
+            if snapshot is None:
+                await changed.wait()
+                continue
+            if snapshot.is_lost(self._session.node, self._session.incarnation):
+                return SessionEnd.LOST
+            try:
+                if await self._try_register(snapshot):
+                    return None
+            except (Unavailable, LeaseNotFound) as error:
+                log.warning("session of %s not registered yet: %s", self._session.node, error)
+            changed.clear()
+            try:
+                async with asyncio.timeout(RETRY_S):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _try_register(self, snapshot: Snapshot) -> bool:
+        lease = await self._store.grant(snapshot.settings.timings.session_ttl_s)
+        proofs = _restarted(snapshot, self._session, self._clock.wall_ms())
+        events = [self._events.event(EventCode.NODE_UP, self._session.node)]
+        events += [self._events.event(EventCode.NODE_FENCED, proof.node, *proof.reasons) for proof in proofs]
+        txn = register_session(
+            self._session,
+            lease=lease,
+            snapshot=snapshot,
+            restarted=proofs,
+            events=self._events.operations(*events),
+        )
+        if not (await self._store.txn(txn)).succeeded:
+            await self._store.revoke(lease)
+            return False
+        written = await self._store.get(session_key(self._session.node))
+        if written is None or written.lease != lease:
+            return False
+        self._registered_ms = self._clock.monotonic_ms()
+        self.me = Self(node=self._session.node, created=written.create_revision, lease=lease)
+        return True
+
+    async def keep(self) -> SessionEnd:
+        """Keep the session alive until it ends; returns how."""
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(self._renew())
+            end = await self._wait_end()
+            renewing.cancel()
+        self.me = None
+        return end
+
+    async def touch(self, timeout_s: float) -> bool:
+        """Write to the session: True proves that no verdict was committed before. Raises: Unavailable."""
+        return await self._update(replace(self._session, touched=self._session.touched + 1), timeout_s)
+
+    async def announce_stop(self, grace_ms: int, timeout_s: float) -> bool:
+        """Tell the others that holdfastd stops in an orderly way and will be back within `grace_ms`.
+
+        Only after True may the guard's deadline be moved so far ahead. Raises: Unavailable.
+        """
+        return await self._update(replace(self._session, stopping=True, guard_deadline_ms=grace_ms), timeout_s)
+
+    async def _update(self, session: Session, timeout_s: float | None) -> bool:
+        if self.me is None:
+            return False
+        result = await self._store.txn(update_session(session, self.me), timeout_s=timeout_s)
+        if result.succeeded:
+            self._session = session
+        return result.succeeded
+
+    async def _renew(self) -> None:
+        """Renew the lease three times within its life. Its end shows in the mirror, so errors are only logged."""
+        while self.me is not None:
+            snapshot = self._mirror.snapshot or Snapshot()
+            timings = snapshot.settings.timings
+            await asyncio.sleep(timings.session_ttl_s / 3)
+            try:
+                await self._store.keep_alive(self.me.lease)
+                if self._registered_ms + self._session.guard_deadline_ms < self._clock.monotonic_ms():
+                    await self._relax(timings.guard_deadline_ms)
+            except (Unavailable, LeaseNotFound) as error:
+                log.warning("lease of this node's session not renewed: %s", error)
+
+    async def _relax(self, guard_deadline_ms: int) -> None:
+        """Once the far deadline of an orderly restart has passed, promise the ordinary one again."""
+        if self._session.guard_deadline_ms != guard_deadline_ms and not self._session.stopping:
+            await self._update(replace(self._session, guard_deadline_ms=guard_deadline_ms), None)
+
+    async def _wait_end(self) -> SessionEnd:
+        changed = self._mirror.subscribe()
+        me, incarnation = self.me, self._session.incarnation
+        while True:
+            await changed.wait()
+            changed.clear()
+            snapshot = self._mirror.snapshot
+            if snapshot is None or me is None:
+                continue
+            if snapshot.is_lost(me.node, incarnation):
+                return SessionEnd.LOST
+            session = snapshot.sessions.get(me.node)
+            if snapshot.revision >= me.created and (session is None or session.created != me.created):
+                return SessionEnd.EXPIRED
+
+
+def _restarted(snapshot: Snapshot, session: Session, now_ms: int) -> tuple[Proof, ...]:
+    """Proofs for the incarnations that this clean one replaces: those of its node that still own roles."""
+    earlier: set[Incarnation] = set()
+    for ownership in snapshot.ownerships.values():
+        incarnation = ownership.value.incarnation
+        if ownership.value.owner == session.node and incarnation not in (None, session.incarnation):
+            earlier.add(incarnation)
+    verdict = snapshot.verdicts.get(session.node)
+    if verdict is not None and verdict.value.incarnation != session.incarnation:
+        earlier.add(verdict.value.incarnation)
+    return tuple(
+        Proof(
+            node=session.node,
+            incarnation=incarnation,
+            kind=ProofKind.RESTARTED,
+            at_ms=now_ms,
+            by=session.node,
+            reasons=(because(ReasonCode.NODE_RESTARTED, session.node),),
+        )
+        for incarnation in sorted(earlier - snapshot.proofs.keys())
+    )

@@ -1,0 +1,197 @@
+"""The transactions that change who is up, who is lost, what is proven and who owns what.
+
+Rule of the file: pure; a record and the snapshot it was decided on go in, a guarded transaction comes out. Each function
+names the SAFE rule that its comparisons enforce. Events of a decision are committed with it, never beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.decide.coordination import Change
+from holdfast.model.events import Event
+from holdfast.model.ids import NodeName
+from holdfast.model.nodes import NodeSpec, Proof, Session, Verdict
+from holdfast.model.roles import Ownership, RoleSpec
+from holdfast.model.snapshot import ClusterRecord, Coordinator, Snapshot, Versioned
+from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRevision, Operation, Put, Txn
+from holdfast.store.records import (
+    CLUSTER,
+    COORDINATOR,
+    encode,
+    event_key,
+    node_key,
+    ownership_key,
+    proof_key,
+    report_key,
+    session_key,
+    spec_key,
+    verdict_key,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Self:
+    """This node as its transactions must prove it: its session exists without a gap since `created`. Source: SAFE-3."""
+
+    node: NodeName
+    created: int
+    lease: LeaseId
+
+    @property
+    def holds_session(self) -> Compare:
+        """Holds while no verdict on this incarnation is committed and its session has not ended."""
+        return CreateRevision(session_key(self.node), equals=self.created)
+
+
+def revision_of(record: Versioned[object] | None) -> int:
+    """The revision to compare with; 0 for a record that must not exist."""
+    return 0 if record is None else record.revision
+
+
+def put_events(events: tuple[Event, ...], count: int) -> tuple[Operation, ...]:
+    """Record events. `count` numbers them within this node."""
+    return tuple(Put(event_key(event, count + index), encode(event)) for index, event in enumerate(events))
+
+
+def register_session(
+    session: Session,
+    *,
+    lease: LeaseId,
+    snapshot: Snapshot,
+    restarted: tuple[Proof, ...],
+    events: tuple[Operation, ...],
+) -> Txn:
+    """Come up. `restarted`: proofs that earlier incarnations of this very node run nothing any more.
+
+    Fails when the session changed, or when a verdict on this node was committed meanwhile. Source: SAFE-3.
+    """
+    node = session.node
+    return Txn(
+        compares=(
+            ModRevision(session_key(node), equals=revision_of(snapshot.sessions.get(node))),
+            ModRevision(verdict_key(node), equals=revision_of(snapshot.verdicts.get(node))),
+        ),
+        then=(
+            Put(session_key(node), encode(session), lease=lease),
+            *(Put(proof_key(proof.incarnation), encode(proof)) for proof in restarted),
+            *events,
+        ),
+    )
+
+
+def update_session(session: Session, me: Self, *, events: tuple[Operation, ...] = ()) -> Txn:
+    """Change this node's own session; as a write it also shows that no verdict is committed. Source: SAFE-4."""
+    put = Put(session_key(session.node), encode(session), lease=me.lease)
+    return Txn(compares=(me.holds_session,), then=(put, *events))
+
+
+def convict(
+    verdict: Verdict, proof: Proof | None, *, snapshot: Snapshot, events: tuple[Operation, ...]
+) -> Txn:
+    """Commit that an incarnation is lost; ends its session and its coordination at the same revision.
+
+    Fails when the suspect touched its session since the judgement was made. Source: SAFE-2, SAFE-4.
+    """
+    node = verdict.node
+    compares: list[Compare] = [
+        ModRevision(session_key(node), equals=revision_of(snapshot.sessions.get(node))),
+        ModRevision(verdict_key(node), equals=revision_of(snapshot.verdicts.get(node))),
+    ]
+    then: list[Operation] = [
+        Put(verdict_key(node), encode(verdict)),
+        Delete(session_key(node)),
+        Delete(report_key(node)),
+    ]
+    if proof is not None:
+        then.append(Put(proof_key(proof.incarnation), encode(proof)))
+    coordinator = snapshot.coordinator
+    if coordinator is not None and coordinator.value.node == node:
+        compares.append(ModRevision(COORDINATOR, equals=coordinator.revision))
+        then.append(Delete(COORDINATOR))
+    return Txn(compares=tuple(compares), then=(*then, *events))
+
+
+def record_proof(proof: Proof, *, verdict: Versioned[Verdict], events: tuple[Operation, ...]) -> Txn:
+    """Commit the proof that a lost incarnation can do no harm. Source: SAFE-2."""
+    return Txn(
+        compares=(
+            ModRevision(verdict_key(proof.node), equals=verdict.revision),
+            ModRevision(proof_key(proof.incarnation), equals=0),
+        ),
+        then=(Put(proof_key(proof.incarnation), encode(proof)), *events),
+    )
+
+
+def campaign(candidate: Coordinator, me: Self, *, events: tuple[Operation, ...]) -> Txn:
+    """Become coordinator when there is none. Source: SAFE-4."""
+    return Txn(
+        compares=(ModRevision(COORDINATOR, equals=0), me.holds_session),
+        then=(Put(COORDINATOR, encode(candidate), lease=me.lease), *events),
+    )
+
+
+def change_owner(change: Change, *, snapshot: Snapshot, events: tuple[Operation, ...]) -> Txn:
+    """Commit a coordinator's decision: fails when anything that it rests on has changed.
+
+    Compared: this coordinator still coordinates; the role's record and spec are as seen; the new owner's session has no
+    gap; the proof is committed. Source: SAFE-2, SAFE-3, SAFE-4.
+    """
+    if snapshot.coordinator is None:
+        raise ValueError(f"role {change.role}: an owner is assigned without a coordinator")
+    compares: list[Compare] = [
+        ModRevision(COORDINATOR, equals=snapshot.coordinator.revision),
+        ModRevision(ownership_key(change.role), equals=revision_of(change.before)),
+        ModRevision(spec_key(change.role), equals=revision_of(snapshot.specs.get(change.role))),
+    ]
+    if change.session is not None:
+        compares.append(CreateRevision(session_key(change.session.value.node), equals=change.session.created))
+    if change.proof is not None:
+        compares.append(ModRevision(proof_key(change.proof), equals=snapshot.proofs[change.proof].revision))
+    return Txn(compares=tuple(compares), then=(Put(ownership_key(change.role), encode(change.after)), *events))
+
+
+def advance(after: Ownership, *, before: Versioned[Ownership], me: Self, events: tuple[Operation, ...]) -> Txn:
+    """Commit a step of the owner: fails when the role was reassigned or this node was declared lost. Source: SAFE-3."""
+    return Txn(
+        compares=(ModRevision(ownership_key(after.role), equals=before.revision), me.holds_session),
+        then=(Put(ownership_key(after.role), encode(after)), *events),
+    )
+
+
+def add_role(spec: RoleSpec, *, cluster: Versioned[ClusterRecord], counted: ClusterRecord, events: tuple[Operation, ...]) -> Txn:
+    """Add a role; `counted` is the cluster record with the next `role_set`, so that two additions cannot cross."""
+    return Txn(
+        compares=(ModRevision(CLUSTER, equals=cluster.revision), ModRevision(spec_key(spec.name), equals=0)),
+        then=(Put(CLUSTER, encode(counted)), Put(spec_key(spec.name), encode(spec)), *events),
+    )
+
+
+def remove_role(
+    spec: Versioned[RoleSpec], ownership: Versioned[Ownership] | None, *, events: tuple[Operation, ...]
+) -> Txn:
+    """Remove a role that nobody owns: fails when an owner was assigned meanwhile."""
+    name = spec.value.name
+    return Txn(
+        compares=(
+            ModRevision(spec_key(name), equals=spec.revision),
+            ModRevision(ownership_key(name), equals=revision_of(ownership)),
+        ),
+        then=(Delete(spec_key(name)), Delete(ownership_key(name)), *events),
+    )
+
+
+def set_role(spec: RoleSpec, *, before: Versioned[RoleSpec], events: tuple[Operation, ...]) -> Txn:
+    """Change what is wanted of a role."""
+    return Txn(
+        compares=(ModRevision(spec_key(spec.name), equals=before.revision),),
+        then=(Put(spec_key(spec.name), encode(spec)), *events),
+    )
+
+
+def set_node(spec: NodeSpec, *, before: Versioned[NodeSpec] | None, events: tuple[Operation, ...]) -> Txn:
+    """Add a node, or change what was set for it."""
+    return Txn(
+        compares=(ModRevision(node_key(spec.name), equals=revision_of(before)),),
+        then=(Put(node_key(spec.name), encode(spec)), *events),
+    )
