@@ -24,11 +24,11 @@ class MemberConfig:
     - ``client_addresses``: where it listens for clients: 127.0.0.1 and the cluster networks. All but loopback ones are
       told to other members as ways to reach it.
     - ``peer_addresses``: where it listens for other members.
-    - ``initial_cluster``: name and peer address of every member, this one included; what matters at the first start only.
-    - ``process_file``: where the running process is remembered; best on a file system that a restart of the machine empties.
+    - ``initial_cluster``: name and peer address of every member, this one included. Read at the first start only.
+    - ``process_file``: where the running process is remembered; best where a restart of the machine empties it.
     - ``heartbeat_ms``, ``election_ms``: a leader is missed after one to two election times.
-    - ``quota_bytes``: the database refuses writes above this size. ``min_free_bytes``: room on disk without which it does
-      not start (etcd allocates its log in pieces of 64 MB).
+    - ``quota_bytes``: the database refuses writes above this size.
+    - ``min_free_bytes``: room on disk without which it does not start (etcd allocates its log in pieces of 64 MB).
     - ``history``: how long changes stay watchable; a node that was away longer reads everything again.
     """
 

@@ -38,24 +38,18 @@ class RunningProcess:
     def __init__(self, identity: ProcessId) -> None:
         """Raises: ProcessLookupError when that process does not run any more."""
         self.identity = identity
+        self._ended: asyncio.Event | None = None
         self._pidfd = os.pidfd_open(identity.pid)
         if identify(identity.pid) != identity:
             os.close(self._pidfd)
             raise ProcessLookupError(f"process {identity.pid} is not the one that was started")
 
-    async def wait_exit(self) -> int | None:
-        """Wait for its end. Return its wait status if it is a child, else None."""
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        loop.add_reader(self._pidfd, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(self._pidfd)
-        try:
-            return os.waitpid(self.identity.pid, os.WNOHANG)[1]
-        except ChildProcessError:
-            return None
+    async def wait_exit(self) -> None:
+        """Wait for its end; any number of tasks may."""
+        if self._ended is None:
+            self._ended = asyncio.Event()
+            asyncio.get_running_loop().add_reader(self._pidfd, self._on_end, self._ended)
+        await self._ended.wait()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; one that has ended already is fine."""
@@ -66,4 +60,14 @@ class RunningProcess:
 
     def close(self) -> None:
         """Let go of the handle; the process is left alone."""
+        if self._ended is not None and not self._ended.is_set():
+            asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
+
+    def _on_end(self, ended: asyncio.Event) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        try:
+            os.waitpid(self.identity.pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # started by an earlier run of this program: somebody else reaps it
+        ended.set()

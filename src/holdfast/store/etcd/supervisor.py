@@ -41,7 +41,7 @@ class EtcdSupervisor:
         self.problem: MemberNotRunning | None = None
         self._config = config
         self._process: RunningProcess | None = None
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -57,7 +57,7 @@ class EtcdSupervisor:
         """Keep the member running until ``stop`` or cancellation; cancellation leaves it running."""
         time = asyncio.get_running_loop().time
         pause_s = FIRST_PAUSE_S
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             began = time()
             try:
                 if self._process is None:
@@ -66,14 +66,12 @@ class EtcdSupervisor:
             except MemberNotRunning as problem:
                 self.problem = problem
                 log.error("%s (%s)", problem.message, problem.hint)
-            if self._is_stopping:
-                return
             pause_s = FIRST_PAUSE_S if time() - began >= STEADY_AFTER_S else min(pause_s * 2, LONGEST_PAUSE_S)
-            await asyncio.sleep(pause_s)
+            await _set_within(self._stopping, pause_s)
 
     async def stop(self) -> None:
         """End the member in an orderly way, adopted or started; by force when it takes too long."""
-        self._is_stopping = True
+        self._stopping.set()
         process = self._process or self._adopted()
         if process is None:
             return
@@ -151,7 +149,7 @@ class EtcdSupervisor:
                 break
             except TimeoutError:
                 continue
-        if not self._is_stopping:
+        if not self._stopping.is_set():
             self._forget()
             raise self._exited()
 
@@ -164,6 +162,14 @@ class EtcdSupervisor:
             f"etcd of this node ended by itself; its log ends with: {_last_line(self._config.log_file)}",
             hint=f"read {self._config.log_file}; it is restarted by itself",
         )
+
+
+async def _set_within(event: asyncio.Event, time_s: float) -> None:
+    try:
+        async with asyncio.timeout(time_s):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 def _bound_log(path: Path, limit_bytes: int) -> None:
