@@ -43,7 +43,7 @@ class BlockingCalls:
         except TimeoutError as error:
             raise HypervisorUnavailable(
                 f"All {self._limit} {self._name} calls to libvirt are waiting for an answer.",
-                hint="libvirtd hangs: see `journalctl -u libvirtd`, then `systemctl restart libvirtd`; guests keep running.",
+                hint="libvirtd hangs: see `journalctl -u libvirtd`, then restart it; guests keep running.",
             ) from error
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()

@@ -52,8 +52,9 @@ def shutdown(handle: Any, uuid: str) -> None:
 
 
 def resume(handle: Any, uuid: str) -> None:
-    """Continue a paused domain."""
-    _request(handle, uuid, "be resumed", lambda domain: domain.resume())
+    """Continue a paused domain; one that runs is left alone, where libvirt would complain."""
+    running = libvirt_module().VIR_DOMAIN_RUNNING
+    _request(handle, uuid, "be resumed", lambda domain: domain.state()[0] == running or domain.resume())
 
 
 def destroy(handle: Any, uuid: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from holdfast.hypervisor import libvirt_calls
@@ -20,24 +19,9 @@ from holdfast.hypervisor.event_fanout import EventFanout
 from holdfast.hypervisor.libvirt_connection import LibvirtConnection
 from holdfast.hypervisor.port import Capacity, Guest, GuestProcess, HypervisorEvent, HypervisorVersion
 from holdfast.hypervisor.qemu_process import QemuProcesses, kill_and_wait
+from holdfast.hypervisor.timeouts import HypervisorTimeouts
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LibvirtTimeouts:
-    """How long libvirt may take, in ms. Past it, a change has an unknown outcome and a question is unanswered."""
-
-    ask_ms: int = 5_000
-    """Questions, power button, resume: a few ms when all is well."""
-    start_ms: int = 15_000
-    """30 to 50 ms once QEMU's capabilities are known, 4 to 5 s before."""
-    destroy_ms: int = 10_000
-    kill_after_ms: int = 3_000
-    """libvirt sends SIGTERM and waits 10 s before SIGKILL; we kill sooner, because somebody waits for the role."""
-    warm_ms: int = 60_000
-    settle_ms: int = 1_000
-    """How long a new connection must be open before "no such guest" is final."""
 
 
 class LibvirtHost:
@@ -47,10 +31,10 @@ class LibvirtHost:
         self,
         *,
         uri: str = "qemu:///system",
-        timeouts: LibvirtTimeouts | None = None,
+        timeouts: HypervisorTimeouts | None = None,
         processes: QemuProcesses | None = None,
     ) -> None:
-        self._timeouts = timeouts or LibvirtTimeouts()
+        self._timeouts = timeouts or HypervisorTimeouts()
         self._processes = processes or QemuProcesses()
         self._events = EventFanout()
         self._connection = LibvirtConnection(uri=uri, events=self._events)

@@ -150,7 +150,7 @@ class Hypervisor(Protocol):
         """
 
     async def resume(self, uuid: str) -> None:
-        """Let a paused guest run on, for example after its storage came back.
+        """Let a paused guest run on, for example after its storage came back; a running one is left alone.
 
         Raises GuestNotFound, GuestRequestFailed, HypervisorUnavailable, GuestOutcomeUnknown.
         """

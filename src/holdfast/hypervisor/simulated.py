@@ -1,0 +1,275 @@
+"""A hypervisor in memory, with levers for everything that goes wrong with a real one.
+
+Rule of the file: same port, same certainty as libvirt; all delays are loop time, nothing is random. A guest is no more
+than a name, a uuid, a state and a process number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+from holdfast.hypervisor.blocking_calls import CallUnanswered, wait_answer
+from holdfast.hypervisor.domain_xml import parse_guest
+from holdfast.hypervisor.errors import (
+    GuestAlreadyRunning,
+    GuestNotFound,
+    GuestOutcomeUnknown,
+    GuestStartFailed,
+    HypervisorUnavailable,
+)
+from holdfast.hypervisor.event_fanout import EventFanout
+from holdfast.hypervisor.port import (
+    Capacity,
+    ConnectionEvent,
+    ConnectionState,
+    Guest,
+    GuestEvent,
+    GuestEventKind,
+    GuestProcess,
+    GuestState,
+    HypervisorEvent,
+    HypervisorVersion,
+)
+from holdfast.hypervisor.timeouts import HypervisorTimeouts
+from holdfast.model.errors import HoldfastError
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    guest: Guest
+    process: GuestProcess
+
+
+class SimulatedHypervisor:
+    """Guests that exist only here. The levers below the port are for tests and the simulator."""
+
+    def __init__(
+        self,
+        *,
+        capacity: Capacity | None = None,
+        timeouts: HypervisorTimeouts | None = None,
+        answer_ms: int = 2,
+        start_ms: int = 50,
+    ) -> None:
+        self._capacity = capacity or Capacity(memory_bytes=8 * 2**30, vcpus=8)
+        self._timeouts = timeouts or HypervisorTimeouts()
+        self._answer_ms = answer_ms
+        self._start_ms = start_ms
+        self._events = EventFanout()
+        self._running: dict[str, _Running] = {}
+        self._unanswered: dict[asyncio.Future[None], Callable[[], None]] = {}
+        self._starting: dict[str, asyncio.Future[None]] = {}
+        self._is_up = True
+        self._is_frozen = False
+        self._held: list[GuestEvent] = []
+        """Events of a frozen daemon: they come when it thaws, and never if it dies."""
+        self._last_pid = 1000
+        self._refusal: str | None = None
+        self.heeds_power_button = True
+        """Whether guests shut down when their power button is pressed."""
+        self.stuck: set[str] = set()
+        """Guests whose process hangs in I/O and outlives even SIGKILL, by uuid."""
+        self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
+
+    async def start(self, domain_xml: str) -> None:
+        """Start a guest. See the port."""
+        definition = parse_guest(domain_xml, uuid_if_missing="")
+        uuid = definition.uuid
+        if uuid in self._starting:
+            raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered.")
+        starting = self._submit(lambda: self._boot(uuid, definition.name), self._start_ms)
+        self._starting[uuid] = starting
+        starting.add_done_callback(lambda _: self._starting.pop(uuid, None))
+        await self._wait_done(starting, self._timeouts.start_ms, f"Starting guest {uuid}")
+
+    async def shutdown(self, uuid: str) -> None:
+        """Press the power button. See the port."""
+
+        def press() -> None:
+            self._require(uuid)
+            if self.heeds_power_button:
+                self._remove(uuid, GuestEventKind.SHUT_DOWN)
+
+        await self._wait_done(self._submit(press), self._timeouts.ask_ms, f"Shutting down guest {uuid}")
+
+    async def resume(self, uuid: str) -> None:
+        """Let a paused guest run on. See the port."""
+
+        def run_on() -> None:
+            if self._require(uuid).guest.state is not GuestState.RUNNING:
+                self._change(uuid, GuestState.RUNNING, GuestEventKind.RESUMED)
+
+        await self._wait_done(self._submit(run_on), self._timeouts.ask_ms, f"Resuming guest {uuid}")
+
+    async def destroy(self, uuid: str) -> None:
+        """Pull the plug. See the port."""
+        deadline = asyncio.get_running_loop().time() + self._timeouts.destroy_ms / 1000
+        try:
+            await self._end(uuid, deadline)
+            starting = self._starting.get(uuid)
+            if starting is not None:
+                await asyncio.wait([starting], timeout=deadline - asyncio.get_running_loop().time())
+                await self._end(uuid, deadline)
+        except (HypervisorUnavailable, CallUnanswered) as error:
+            raise GuestOutcomeUnknown(f"Guest {uuid} is not certainly gone: {error.message}") from error
+
+    async def guests(self) -> tuple[Guest, ...]:
+        """All guests. See the port."""
+        await self._wait_answer()
+        return tuple(
+            sorted((item.guest for item in self._running.values()), key=lambda guest: (guest.name, guest.uuid))
+        )
+
+    async def process_of(self, uuid: str) -> GuestProcess | None:
+        """The guest's process. See the port."""
+        running = self._running.get(uuid)
+        return running.process if running else None
+
+    def events(self) -> AsyncIterator[HypervisorEvent]:
+        """Events from now on. See the port."""
+        return self._events.subscribe()
+
+    async def capacity(self) -> Capacity:
+        """Memory and CPUs. See the port."""
+        await self._wait_answer()
+        return self._capacity
+
+    async def warm(self) -> None:
+        """Nothing to probe here. See the port."""
+        await self._wait_answer()
+
+    async def version(self) -> HypervisorVersion:
+        """Versions. See the port."""
+        await self._wait_answer()
+        return HypervisorVersion(libvirt="0.0.0", qemu="0.0.0")
+
+    def crash(self, uuid: str) -> None:
+        """Kill the guest's QEMU."""
+        self._remove(uuid, GuestEventKind.CRASHED)
+
+    def pause_on_io_error(self, uuid: str) -> None:
+        """Take the guest's storage away: it pauses."""
+        self._change(uuid, GuestState.PAUSED_IO_ERROR, GuestEventKind.PAUSED_IO_ERROR)
+
+    def refuse_next_start(self, message: str) -> None:
+        """Let the next start fail for certain."""
+        self._refusal = message
+
+    def freeze(self) -> None:
+        """Stop the daemon's answers; what is asked meanwhile happens at ``thaw``, however late."""
+        self._is_frozen = True
+
+    def thaw(self) -> None:
+        """Let the daemon answer again, in the order it was asked."""
+        self._is_frozen = False
+        held, self._held = self._held, []
+        for event in held:
+            self._events.publish(event)
+        waiting, self._unanswered = self._unanswered, {}
+        for future, act in waiting.items():
+            _settle(future, act)
+
+    def stop_daemon(self) -> None:
+        """Kill the daemon: guests run on, nothing can be asked, what was asked is never answered."""
+        self._is_up = self._is_frozen = False
+        self._held = []
+        waiting, self._unanswered = self._unanswered, {}
+        for future in waiting:
+            future.set_exception(CallUnanswered("the connection to the hypervisor broke."))
+        self._events.publish(ConnectionEvent(state=ConnectionState.LOST, detail="the daemon ended"))
+
+    def start_daemon(self) -> None:
+        """Start the daemon again: it finds the guests that run."""
+        self._is_up = True
+        self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
+
+    def _boot(self, uuid: str, name: str) -> None:
+        if uuid in self._running:
+            raise GuestAlreadyRunning(f"Guest {uuid} runs on this node already.")
+        refusal, self._refusal = self._refusal, None
+        if refusal is None and any(item.guest.name == name for item in self._running.values()):
+            refusal = f"domain {name!r} exists already with another uuid"
+        if refusal is not None:
+            raise GuestStartFailed(f"Guest {uuid} could not be started: {refusal}")
+        self._last_pid += 1
+        guest = Guest(uuid=uuid, name=name, state=GuestState.RUNNING, reason="booted")
+        ticks = int(asyncio.get_running_loop().time() * 100)
+        self._running[uuid] = _Running(guest, GuestProcess(pid=self._last_pid, start_ticks=ticks))
+        self._publish(uuid, name, GuestEventKind.STARTED)
+
+    async def _end(self, uuid: str, deadline: float) -> None:
+        def end() -> None:
+            self._remove(uuid, GuestEventKind.STOPPED)
+
+        try:
+            await wait_answer(self._submit(end), deadline=deadline)
+        finally:
+            self._remove(uuid, GuestEventKind.CRASHED)  # SIGKILL needs no daemon
+        if uuid in self._running:
+            raise CallUnanswered("its process does not end.")
+
+    def _remove(self, uuid: str, kind: GuestEventKind) -> None:
+        if uuid in self._running and uuid not in self.stuck:
+            name = self._running.pop(uuid).guest.name
+            self._publish(uuid, name, kind)
+
+    def _change(self, uuid: str, state: GuestState, kind: GuestEventKind) -> None:
+        running = self._running[uuid]
+        self._running[uuid] = replace(running, guest=replace(running.guest, state=state, reason=kind.value))
+        self._publish(uuid, running.guest.name, kind)
+
+    def _require(self, uuid: str) -> _Running:
+        if uuid not in self._running:
+            raise GuestNotFound(f"No guest {uuid} runs on this node.")
+        return self._running[uuid]
+
+    def _publish(self, uuid: str, name: str, kind: GuestEventKind) -> None:
+        event = GuestEvent(uuid=uuid, name=name, kind=kind)
+        if self._is_frozen:
+            self._held.append(event)
+        elif self._is_up:
+            self._events.publish(event)
+
+    def _submit(self, act: Callable[[], None], delay_ms: int | None = None) -> asyncio.Future[None]:
+        if not self._is_up:
+            raise HypervisorUnavailable("No connection to the hypervisor: the daemon does not run.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        future.add_done_callback(lambda done: done.exception())  # an abandoned call's error has no other reader
+        self._unanswered[future] = act
+        loop.call_later((self._answer_ms if delay_ms is None else delay_ms) / 1000, self._answer, future)
+        return future
+
+    def _answer(self, future: asyncio.Future[None]) -> None:
+        if not self._is_frozen and future in self._unanswered:
+            _settle(future, self._unanswered.pop(future))
+
+    async def _wait_done(self, future: asyncio.Future[None], timeout_ms: int, what: str) -> None:
+        try:
+            await wait_answer(future, deadline=asyncio.get_running_loop().time() + timeout_ms / 1000)
+        except CallUnanswered as error:
+            raise GuestOutcomeUnknown(
+                f"{what} was not answered within {timeout_ms} ms; it may still happen."
+            ) from error
+
+    async def _wait_answer(self) -> None:
+        deadline = asyncio.get_running_loop().time() + self._timeouts.ask_ms / 1000
+        try:
+            await wait_answer(self._submit(_nothing), deadline=deadline)
+        except CallUnanswered as error:
+            raise HypervisorUnavailable(f"No answer within {self._timeouts.ask_ms} ms.") from error
+
+
+def _settle(future: asyncio.Future[None], act: Callable[[], None]) -> None:
+    try:
+        act()
+    except HoldfastError as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+
+
+def _nothing() -> None:
+    return
