@@ -15,8 +15,8 @@ from holdfast.fencing.port import FenceOutcome, FenceResult, PowerReading, Power
 class DeviceFault(StrEnum):
     """What is wrong with a simulated device.
 
-    FAIL: it refuses orders, but reports the truth. HANG: it never answers. UNKNOWN: it answers, and says nothing.
-    LIE: it reports off, and the power stays on.
+    FAIL: it refuses orders, but reports the truth. HANG: it never answers. UNKNOWN: it answers with an error only.
+    LIE: it reports off. With any of them the power stays as it was.
     """
 
     NONE = "none"
@@ -93,7 +93,7 @@ class SimulatedFenceDevice:
         return FenceOutcome(result=result, detail=reading.detail)
 
     def _set(self, wanted: PowerState) -> None:
-        if self.fault in (DeviceFault.FAIL, DeviceFault.LIE) or self.is_on == (wanted is PowerState.ON):
+        if self.fault is not DeviceFault.NONE or self.is_on == (wanted is PowerState.ON):
             return
         self.is_on = wanted is PowerState.ON
         (self._restore if self.is_on else self._cut)()

@@ -32,12 +32,32 @@ from holdfast.fencing.guard.logic import (
 from holdfast.fencing.port import GuardReading, WatchdogReading
 
 
+class SimulatedWatchdog:
+    """Hardware that calls ``reset`` unless it is petted in time. It knows nothing of the guard and outlives it."""
+
+    def __init__(self, *, timeout_s: float, reset: Callable[[], None]) -> None:
+        self.timeout_s = timeout_s
+        self.pets = 0
+        self._reset = reset
+        self._count_down: asyncio.TimerHandle | None = None
+
+    def pet(self) -> None:
+        """Start the count-down, or start it again."""
+        self.disarm()
+        self.pets += 1
+        self._count_down = asyncio.get_running_loop().call_later(self.timeout_s, self._reset)
+
+    def disarm(self) -> None:
+        """Stop the count-down."""
+        if self._count_down is not None:
+            self._count_down.cancel()
+
+
 class SimulatedGuard:
     """A Guard on any event loop; loop time plays CLOCK_BOOTTIME.
 
     alive    returns the processes of all guests that live now.
     kill     SIGKILL; the process may or may not go away.
-    reset    the hardware watchdog fired.
     """
 
     def __init__(
@@ -45,15 +65,13 @@ class SimulatedGuard:
         *,
         alive: Callable[[], frozenset[Victim]],
         kill: Callable[[Victim], None],
-        reset: Callable[[], None] = lambda: None,
-        watchdog_timeout_s: float | None = None,
+        watchdog: SimulatedWatchdog | None = None,
     ) -> None:
         self._alive = alive
         self._kill = kill
-        self._reset = reset
-        self._state = State(watchdog_timeout_s=watchdog_timeout_s)
+        self._watchdog = watchdog
+        self._state = State(watchdog_timeout_s=watchdog.timeout_s if watchdog else None)
         self._timer: asyncio.TimerHandle | None = None
-        self._count_down: asyncio.TimerHandle | None = None
         self._runs = False
 
     def start(self) -> None:
@@ -122,31 +140,24 @@ class SimulatedGuard:
             if isinstance(action, Reply):
                 reply = action
             else:
-                self._do(action, now)
+                self._do(action)
         self._sleep()
         return reply
 
-    def _do(self, action: Action, now: float) -> None:
+    def _do(self, action: Action) -> None:
         match action:
             case Order.SCAN:
                 self._take(Scanned(alive=self._alive(), complete=True))
-            case Order.PET:
-                self._pet(now)
+            case Order.PET if self._watchdog is not None:
+                self._watchdog.pet()
             case Kill(victim=victim):
                 self._kill(victim)
             case Exit(disarm=disarm):
                 self._runs = False
-                if disarm and self._count_down is not None:
-                    self._count_down.cancel()
+                if disarm and self._watchdog is not None:
+                    self._watchdog.disarm()
             case _:
                 pass
-
-    def _pet(self, now: float) -> None:
-        if self._count_down is not None:
-            self._count_down.cancel()
-        if self._state.watchdog_timeout_s is not None:
-            at = now + self._state.watchdog_timeout_s
-            self._count_down = asyncio.get_running_loop().call_at(at, self._reset)
 
     def _sleep(self) -> None:
         if self._timer is not None:

@@ -26,15 +26,7 @@ class Processes:
 
     def scan(self, guests: frozenset[str]) -> Scanned:
         """Return which processes of ``guests`` live: those found now, and those found before that have not ended."""
-        complete = True
-        if guests:
-            for pid in self._pids():
-                try:
-                    self._examine(pid, guests)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                except OSError:
-                    complete = False
+        complete = self._search(guests) if guests else True
         self._forget_ended()
         return Scanned(alive=frozenset(self._open), complete=complete)
 
@@ -47,6 +39,22 @@ class Processes:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         except ProcessLookupError:
             return
+
+    def _search(self, guests: frozenset[str]) -> bool:
+        """Open every process of ``guests``; return whether all processes could be judged."""
+        complete = True
+        try:
+            pids = self._pids()
+        except OSError:
+            return False
+        for pid in pids:
+            try:
+                self._examine(pid, guests)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            except OSError:
+                complete = False
+        return complete
 
     def _pids(self) -> list[int]:
         own = os.getpid()

@@ -58,14 +58,16 @@ class Server:
         except OSError:
             return
         if len(self._clients) >= MAX_CLIENTS:
-            client.close()
-            return
+            # The one that was silent longest: idle connections must not lock holdfastd out.
+            self._drop(next(iter(self._clients)))
         client.setblocking(False)
         self._clients[client.fileno()] = (client, bytearray())
         self._poll.register(client, select.POLLIN)
 
     def _read(self, descriptor: int) -> None:
-        client, buffer = self._clients[descriptor]
+        if descriptor not in self._clients:
+            return
+        client, buffer = self._clients[descriptor] = self._clients.pop(descriptor)
         try:
             chunk = client.recv(MAX_LINE_BYTES)
         except OSError:
@@ -77,9 +79,11 @@ class Server:
         for line in lines:
             is_good = self._send(client, self._answer(line)) and is_good
         if not is_good:
-            self._poll.unregister(descriptor)
-            del self._clients[descriptor]
-            client.close()
+            self._drop(descriptor)
+
+    def _drop(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        self._clients.pop(descriptor)[0].close()
 
     def _answer(self, line: bytes) -> bytes:
         try:
