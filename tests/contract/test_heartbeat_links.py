@@ -106,6 +106,8 @@ class Watcher:
 def test_a_carrier_that_goes_and_comes_is_told_with_the_interface() -> None:
     async def scenario() -> None:
         async with Watcher() as watcher:
+            ip("addr add 10.78.0.1/24 dev c1")
+            await asyncio.sleep(0.05)  # a change that is not about this network is not told
             ip("link set c1 down")
             await watcher.wait_state(LinkState.NO_CARRIER)
             ip("link set c1 up")
@@ -171,7 +173,7 @@ def test_a_port_that_was_taken_meanwhile_is_told_and_tried_again() -> None:
                 await watcher.wait_state(LinkState.PORT_TAKEN)
                 watcher.transport.send(NET, NOBODY, b"no socket")
             watcher.transport.send(NET, NOBODY, b"tries again")
-            await watcher.wait_state(LinkState.UP)
+            assert watcher.events[-1] == LinkChanged(network=NET, state=LinkState.UP, interface="c0")
             await watcher.wait_heard()
 
     in_namespace(scenario)
@@ -210,6 +212,15 @@ def test_ipv6_works_too() -> None:
             watcher.transport.send(NET, closed, b"knock")
             event = await watcher.wait_for(PeerUnreachable)
             assert event == PeerUnreachable(network=NET, peer=closed, answer=Unreachable.PORT, reported_by="fd00:77::1")
+
+    in_namespace(scenario)
+
+
+def test_the_near_end_of_a_point_to_point_address_is_ours() -> None:
+    async def scenario() -> None:
+        ip("addr add 10.80.0.1 peer 10.80.0.2/32 dev c0")
+        async with Watcher(Endpoint(address="10.80.0.1", port=7405)) as watcher:
+            assert watcher.events == [LinkChanged(network=NET, state=LinkState.UP, interface="c0")]
 
     in_namespace(scenario)
 

@@ -68,8 +68,8 @@ class World:
             for index, network in enumerate(NETWORKS)
         }
 
-    async def open(self, number: int) -> Node:
-        endpoints = self.endpoints(number)
+    async def open(self, number: int, *, only: NetworkName | None = None) -> Node:
+        endpoints = {network: e for network, e in self.endpoints(number).items() if only in {None, network}}
         node = Node(self._make(endpoints), endpoints)
         self.opened.append(node.transport)
         await node.transport.open(node.handle)
@@ -140,11 +140,12 @@ async def test_a_burst_is_taken_in_order(world: World) -> None:
 
 
 async def test_a_taken_port_is_refused_by_name_and_nothing_stays_open(world: World) -> None:
-    await world.open(1)
-    with pytest.raises(PortTaken, match=str(world.endpoints(1)[A])):
+    on_b = await world.open(1, only=B)
+    with pytest.raises(PortTaken, match=str(world.endpoints(1)[B])):
         await world.open(1)
-    await world.opened[0].close()
-    await world.open(1)
+    await world.open(1, only=A)
+    await on_b.transport.close()
+    await world.open(1, only=B)
 
 
 async def test_nothing_is_delivered_after_close_and_closing_twice_is_allowed(world: World) -> None:

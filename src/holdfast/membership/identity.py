@@ -54,6 +54,7 @@ class Peer(_Strict):
     node: NodeName
     addresses: dict[NetworkName, IpText]
     ports: Ports = Ports()
+    is_voter: bool
 
 
 class NodeIdentity(_Strict):
@@ -66,6 +67,7 @@ class NodeIdentity(_Strict):
     node_id: Annotated[str, AfterValidator(_require_uuid)]
     addresses: Annotated[dict[NetworkName, IpText], Field(min_length=1)]
     ports: Ports = Ports()
+    is_voter: bool
     peers: tuple[Peer, ...] = ()
 
 

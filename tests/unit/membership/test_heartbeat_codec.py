@@ -116,6 +116,16 @@ def test_a_key_holder_that_talks_nonsense_is_rejected(payload: bytes) -> None:
     assert isinstance(answer, Heartbeat) or answer.reason is RejectReason.MALFORMED
 
 
+@pytest.mark.parametrize("changed", [b"", b"more"])
+def test_an_authentic_payload_of_another_length_is_malformed(changed: bytes) -> None:
+    receiver, datagram = codec(), codec().encode(some_heartbeat(), A)
+    header, cipher = datagram[:40], receiver._derive(datagram[12:28])
+    payload = cipher.decrypt(header[28:40], datagram[40:], header)
+    payload = payload + changed if changed else payload[:-1]
+    answer = receiver.decode(header + cipher.encrypt(header[28:40], payload, header), A)
+    assert reason(answer) is RejectReason.MALFORMED
+
+
 def test_strangers_are_told_apart() -> None:
     datagram = codec().encode(some_heartbeat(), A)
     assert reason(codec().decode(b"GET / HTTP/1.1" + bytes(60), A)) is RejectReason.NOT_A_HEARTBEAT
@@ -143,9 +153,10 @@ def test_a_nonce_is_never_used_twice() -> None:
 
 
 def test_the_same_content_looks_different_on_each_network_and_from_each_incarnation() -> None:
-    one = codec().encode(some_heartbeat(), A)[40:]
-    assert one != codec().encode(some_heartbeat(), B)[40:]
-    assert one != codec().encode(replace(some_heartbeat(), incarnation=incarnation(9)), A)[40:]
+    sealed = slice(40, -16)  # without header and tag, which differ anyway
+    one = codec().encode(some_heartbeat(), A)[sealed]
+    assert one != codec().encode(some_heartbeat(), B)[sealed]
+    assert one != codec().encode(replace(some_heartbeat(), incarnation=incarnation(9)), A)[sealed]
 
 
 def test_invented_incarnations_do_not_push_out_a_proven_key() -> None:

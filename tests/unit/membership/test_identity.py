@@ -30,7 +30,8 @@ IDENTITY = NodeIdentity(
     node_id="0f0d4fd3-6d4b-4a55-9f3e-0a6f3f6f3a01",
     addresses={A: "10.0.0.1", B: "fd00::1"},
     ports=Ports(heartbeat=7505),
-    peers=(Peer(node=NodeName("n2"), addresses={A: "10.0.0.2"}),),
+    is_voter=True,
+    peers=(Peer(node=NodeName("n2"), addresses={A: "10.0.0.2"}, is_voter=True),),
 )
 
 
