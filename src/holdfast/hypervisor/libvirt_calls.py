@@ -21,8 +21,9 @@ from holdfast.hypervisor.errors import (
 )
 from holdfast.hypervisor.libvirt_library import libvirt_module
 from holdfast.hypervisor.libvirt_words import guest_state, is_absence, is_answer, version_text
-from holdfast.hypervisor.port import Capacity, Guest, GuestState, HypervisorVersion
+from holdfast.hypervisor.port import Guest, GuestState, HypervisorVersion
 from holdfast.hypervisor.qemu_process import QemuProcesses, is_alive
+from holdfast.model.nodes import Capacity
 
 
 def start(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -> None:

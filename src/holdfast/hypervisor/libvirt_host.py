@@ -17,9 +17,10 @@ from holdfast.hypervisor.domain_xml import uuid_of
 from holdfast.hypervisor.errors import GuestOutcomeUnknown, HypervisorUnavailable
 from holdfast.hypervisor.event_fanout import EventFanout
 from holdfast.hypervisor.libvirt_connection import LibvirtConnection
-from holdfast.hypervisor.port import Capacity, Guest, GuestProcess, HypervisorEvent, HypervisorVersion
+from holdfast.hypervisor.port import Guest, GuestProcess, HypervisorEvent, HypervisorVersion
 from holdfast.hypervisor.qemu_process import QemuProcesses, kill_and_wait
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
+from holdfast.model.nodes import Capacity
 
 T = TypeVar("T")
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from holdfast.model.nodes import Capacity
+
 
 class GuestState(StrEnum):
     """What the hypervisor says about a guest that it knows on this node."""
@@ -107,14 +109,6 @@ HypervisorEvent: TypeAlias = GuestEvent | ConnectionEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """What this node has in all, whether used or not."""
-
-    memory_bytes: int
-    vcpus: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorVersion:
     """Versions as people write them, such as "9.0.0"."""
 
@@ -175,7 +169,7 @@ class Hypervisor(Protocol):
         """
 
     async def capacity(self) -> Capacity:
-        """Memory and CPUs of this node. Raises HypervisorUnavailable."""
+        """Memory and CPUs of this node in all, whether used or not. Raises HypervisorUnavailable."""
 
     async def warm(self) -> None:
         """Have the hypervisor probe QEMU's capabilities now, so that no failover pays the 4 to 5 s for it.

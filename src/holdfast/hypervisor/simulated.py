@@ -21,7 +21,6 @@ from holdfast.hypervisor.errors import (
 )
 from holdfast.hypervisor.event_fanout import EventFanout
 from holdfast.hypervisor.port import (
-    Capacity,
     ConnectionEvent,
     ConnectionState,
     Guest,
@@ -34,6 +33,7 @@ from holdfast.hypervisor.port import (
 )
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
 from holdfast.model.errors import HoldfastError
+from holdfast.model.nodes import Capacity
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def write_xml(root: ElementTree.Element) -> str:
 
 
 def _inspect(encoded: bytes) -> None:
-    parser = expat.ParserCreate("utf-8")
+    parser = expat.ParserCreate("utf-8", "}")  # aware of namespaces, as ElementTree is: the same texts are malformed
     depth = 0
 
     def start_element(_name: str, _attributes: dict[str, str]) -> None:
