@@ -1,4 +1,4 @@
-"""The worlds in which the promises of the store are tested: the in-memory twin, and real etcd with one and three members."""
+"""The worlds in which the store's promises are tested: the in-memory twin, and real etcd with one and three members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import pytest
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.certificates import create_authority, create_request, sign_request
 from holdfast.model.ids import NodeName
-from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections, EtcdStore
 from holdfast.store.etcd.member_config import InitialState, MemberConfig
 from holdfast.store.etcd.supervisor import EtcdSupervisor
@@ -145,12 +144,11 @@ class EtcdCluster:
     def revive(self, number: int) -> None:
         """Start a killed member again."""
         pid = self.supervisors[number].pid
-        if pid is not None:
-            os.waitpid(pid, 0)
-        self.configs[number].process_file.unlink(missing_ok=True)
+        assert pid is not None
+        os.waitpid(pid, 0)
+        self.supervisors[number].release()
         self.supervisors[number] = EtcdSupervisor(self.configs[number])
         self.supervisors[number].start()
-        self.wait_healthy()
 
     def end(self) -> None:
         """Kill what still runs."""
@@ -158,6 +156,7 @@ class EtcdCluster:
             if supervisor.pid is not None:
                 os.kill(supervisor.pid, signal.SIGKILL)
                 os.waitpid(supervisor.pid, 0)
+                supervisor.release()
 
 
 class World(Protocol):
@@ -244,9 +243,3 @@ def three(etcd_of_size: Callable[[int], EtcdCluster]) -> Iterator[EtcdCluster]:
         if os.waitid(os.P_PID, supervisor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             cluster.revive(number)
     cluster.wait_healthy()
-
-
-@pytest.fixture
-def admin_of() -> Callable[[EtcdConnections], EtcdAdmin]:
-    """Make an administration; a name for tests."""
-    return EtcdAdmin

@@ -24,6 +24,14 @@ class EtcdConnections:
         self.endpoints = Endpoints(addresses, tls.client_context(), self.timing)
         self.caller = Caller(self.endpoints, self.timing)
 
+    def use_members(self, addresses: tuple[str, ...]) -> None:
+        """Talk to these members from now on (``host:port``, the own node's first); watches move over by themselves."""
+        self.endpoints.replace(addresses)
+
+    async def close(self) -> None:
+        """Break all connections."""
+        await self.endpoints.close()
+
 
 class EtcdStore:
     """``port.Store`` on etcd. Must be made while the event loop runs."""
@@ -80,10 +88,6 @@ class EtcdStore:
         except LeaseNotFound:
             return
 
-    def use_members(self, addresses: tuple[str, ...]) -> None:
-        """Talk to these members from now on (``host:port``, the own node's first); watches move over by themselves."""
-        self._endpoints.replace(addresses)
-
     async def close(self) -> None:
-        """Give up all connections."""
+        """Give up all connections, also those of an administration that shares them."""
         await self._endpoints.close()

@@ -151,10 +151,9 @@ class _AbortableChannel(Channel):
         return protocol
 
     def abort(self) -> None:
-        self.close()
-        if self._transport is not None:
+        if self._connected and self._transport is not None:
             self._transport.abort()
-            self._transport = None
+        self.close()
 
 
 async def _end(task: asyncio.Task[object]) -> None:

@@ -6,6 +6,7 @@ It may be a child, or one that an earlier run of this program started. Source: p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
@@ -66,8 +67,6 @@ class RunningProcess:
 
     def _on_end(self, ended: asyncio.Event) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
-        try:
+        with contextlib.suppress(ChildProcessError):  # started by an earlier run of this program: init reaps it
             os.waitpid(self.identity.pid, os.WNOHANG)
-        except ChildProcessError:
-            pass  # started by an earlier run of this program: somebody else reaps it
         ended.set()

@@ -1,0 +1,218 @@
+"""The supervisor with real etcd: it starts, adopts, restarts, stops, joins, and says plainly why it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from tests.contract.store.conftest import EtcdCluster, free_port, make_tls
+
+from holdfast.model.errors import Conflict
+from holdfast.store.errors import (
+    AddressAbsent,
+    AddressTaken,
+    DataUnwritable,
+    DiskFull,
+    EtcdMissing,
+    MemberChangeRefused,
+    MemberExited,
+    MemberNotFound,
+)
+from holdfast.store.etcd.admin import EtcdAdmin
+from holdfast.store.etcd.client import EtcdConnections, EtcdStore
+from holdfast.store.etcd.member_config import InitialState, MemberConfig, joining_cluster
+from holdfast.store.etcd.process import identify
+from holdfast.store.etcd.supervisor import EtcdSupervisor
+from holdfast.store.port import MemberId, Put, Txn
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[MemberConfig]:
+    """A database of one member, not started; what runs of it at the end is killed."""
+    peer = free_port()
+    cluster = EtcdCluster(tmp_path, make_tls(tmp_path / "tls"))
+    config = cluster.config("one", free_port(), peer, (("one", f"127.0.0.1:{peer}"),), InitialState.NEW)
+    yield config
+    leftover = EtcdSupervisor(config)._adopted()
+    if leftover is not None:
+        leftover.send(signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(leftover.identity.pid, 0)
+        leftover.close()
+
+
+@asynccontextmanager
+async def running(supervisor: EtcdSupervisor) -> AsyncIterator[None]:
+    """Run the supervisor as holdfastd does, and cancel it at the end of the block."""
+    task = asyncio.create_task(supervisor.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+@asynccontextmanager
+async def connected(config: MemberConfig) -> AsyncIterator[EtcdStore]:
+    """Give a client of the member."""
+    store = EtcdStore(EtcdConnections(config.client_addresses, config.tls))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def write(config: MemberConfig, key: str) -> None:
+    """Write a key as soon as the member takes it."""
+    async with connected(config) as store:
+        await store.txn(Txn(then=(Put(key, b""),)), timeout_s=15)
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the supervisor tells nobody, by design
+            await asyncio.sleep(0.02)
+
+
+async def test_a_dropped_supervisor_leaves_the_member_and_the_next_adopts_it(config: MemberConfig) -> None:
+    first = EtcdSupervisor(config)
+    async with running(first):
+        await write(config, "before")
+        pid = first.pid
+    first.release()
+    assert pid is not None
+    assert os.getsid(pid) == pid, "it must not share our session, or it would get our signals"
+    second = EtcdSupervisor(config)
+    async with running(second):
+        await wait_for(lambda: second.pid is not None)
+        assert second.pid == pid
+        async with connected(config) as store:
+            assert await store.get("before") is not None
+        await second.stop()
+    assert identify(pid) is None
+    assert not config.process_file.exists()
+
+
+async def test_a_reused_pid_is_not_adopted(config: MemberConfig) -> None:
+    config.process_file.parent.mkdir(parents=True)
+    config.process_file.write_text(f'{{"pid": {os.getpid()}, "start_ticks": 1, "data_dir": "{config.data_dir}"}}')
+    supervisor = EtcdSupervisor(config)
+    supervisor.start()
+    assert supervisor.pid != os.getpid()
+    await supervisor.stop()
+
+
+async def test_a_killed_member_is_started_again_with_its_data(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(config)
+    async with running(supervisor):
+        await write(config, "kept")
+        pid = supervisor.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await wait_for(lambda: isinstance(supervisor.problem, MemberExited))
+        await wait_for(lambda: supervisor.pid not in {pid, None} and supervisor.problem is None)
+        async with connected(config) as store:
+            assert await store.get("kept", timeout_s=10) is not None
+        await supervisor.stop()
+
+
+async def test_a_member_that_cannot_run_is_a_problem_with_the_last_words_of_its_log(config: MemberConfig) -> None:
+    config = replace(config, initial_cluster=(("another", config.peer_addresses[0]),))
+    supervisor = EtcdSupervisor(config)
+    async with running(supervisor):
+        await wait_for(lambda: supervisor.problem is not None)
+        assert isinstance(supervisor.problem, MemberExited)
+        assert "couldn't find local name" in supervisor.problem.message
+        await supervisor.stop()
+
+
+def test_a_taken_address_is_named(config: MemberConfig) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        supervisor = EtcdSupervisor(replace(config, client_addresses=(f"127.0.0.1:{port}",)))
+        with pytest.raises(AddressTaken, match=f"127.0.0.1:{port}") as refused:
+            supervisor.start()
+    assert f"ss -ltnp 'sport = :{port}'" in refused.value.hint
+
+
+def test_an_absent_address_is_named(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(replace(config, peer_addresses=("192.0.2.1:2380",)))
+    with pytest.raises(AddressAbsent, match=r"192\.0\.2\.1:2380"):
+        supervisor.start()
+
+
+def test_an_unwritable_directory_is_named(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(replace(config, data_dir=Path("/proc/holdfast-test")))
+    with pytest.raises(DataUnwritable, match="/proc/holdfast-test"):
+        supervisor.start()
+
+
+def test_too_little_room_is_told_before_it_hurts(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(replace(config, min_free_bytes=1 << 60))
+    with pytest.raises(DiskFull, match=str(1 << 60)):
+        supervisor.start()
+
+
+def test_a_missing_program_is_told(config: MemberConfig) -> None:
+    with pytest.raises(EtcdMissing, match="no-such-etcd"):
+        EtcdSupervisor(replace(config, program="no-such-etcd")).start()
+
+
+async def test_the_log_stays_small(config: MemberConfig) -> None:
+    config.log_file.parent.mkdir(parents=True)
+    config.log_file.write_bytes(b"old\n" * 1000)
+    supervisor = EtcdSupervisor(replace(config, log_bytes=3000))
+    async with running(supervisor):
+        await write(config, "key")
+        assert config.log_file.with_name("etcd.log.1").stat().st_size >= 4000
+        await supervisor.stop()
+
+
+async def test_a_learner_joins_is_promoted_and_removed(three: EtcdCluster) -> None:
+    """The way in and out of the voters, with the supervisor of the new member started on what ``members`` returned."""
+    connections = three.connections()
+    admin = EtcdAdmin(connections)
+    peer = free_port()
+    learner = await when_allowed(lambda: admin.add_learner((f"https://127.0.0.1:{peer}",)))
+    with pytest.raises(Conflict):
+        await admin.add_learner((f"https://127.0.0.1:{peer}",))
+    initial = joining_cluster(await admin.members(), "new")
+    config = three.config("new", free_port(), peer, initial, InitialState.EXISTING)
+    supervisor = EtcdSupervisor(config)
+    supervisor.start()
+    await when_allowed(lambda: admin.promote(learner.id))
+    await write(config, "by the new member")
+    connections.use_members((*three.addresses, *config.client_addresses))
+    status = await admin.status(config.client_addresses[0])
+    assert (status.member_id, status.is_learner) == (learner.id, False)
+    assert status.leader_id in {member.id for member in await admin.members()}
+    await when_allowed(lambda: admin.remove(learner.id))
+    with pytest.raises(MemberNotFound):
+        await admin.remove(MemberId(1))
+    assert [member.name for member in await admin.members()].count("new") == 0
+    await supervisor.stop()
+    await connections.close()
+
+
+async def when_allowed(change: Callable[[], Awaitable[T]]) -> T:
+    """Try a change until etcd allows it: every voter must have been connected for 5 s, the learner have caught up."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await change()
+            except MemberChangeRefused:
+                await asyncio.sleep(0.2)
