@@ -6,19 +6,23 @@ Rule of the file: TLS of the cluster trusts exactly one CA, its own; the machine
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from holdfast.membership.atomic_file import write_durably
 from holdfast.membership.certificates import (
+    RENEWED_BEFORE_END,
     KeyAndCertificate,
     check_certificate,
     check_validity,
+    create_request,
     read_certificate,
+    sign_request,
 )
 from holdfast.membership.errors import CertificateInvalid
+from holdfast.model.ids import NodeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,25 @@ class CertificateFiles:
             now=now,
             source=str(self.certificate),
         )
+
+    def renew_node(self, *, node: NodeName, addresses: Iterable[str], now: datetime) -> bool:
+        """Issue this node's certificate anew if it has under 120 days left; whether it did. To be asked every day.
+
+        The private key stays, so that the pair on disk fits together at every instant. etcd reads the file at each
+        handshake; contexts made before go on with the old certificate until `load_cert_chain` is called on them.
+
+        Raises:
+            CertificateInvalid: a file is missing or damaged.
+            FileNotWritten: see `write_durably`.
+        """
+        certificate = read_certificate(_read(self.certificate), str(self.certificate))
+        if certificate.not_valid_after_utc - now > RENEWED_BEFORE_END:
+            return False
+        request = create_request(node, key_pem=_read(self.key))
+        authority = self.read_authority(now)
+        renewed = sign_request(authority, request.request_pem, node=node, addresses=addresses, now=now)
+        write_durably(self.certificate, renewed)
+        return True
 
     def server_context(self, *, alpn: Sequence[str] = (), requires_client: bool = True) -> ssl.SSLContext:
         """TLS for a server. `requires_client` False only where joiners, who have no certificate yet, must get in.

@@ -29,6 +29,7 @@ from holdfast.model.ids import NodeName
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 NODE_LIFETIME = timedelta(days=365)
+RENEWED_BEFORE_END = timedelta(days=120)
 BACKDATED = timedelta(hours=1)
 """How far a certificate begins before its making: the clocks of two nodes may differ by so much."""
 
@@ -66,13 +67,13 @@ def create_authority(*, cluster_name: str, now: datetime) -> KeyAndCertificate:
     return KeyAndCertificate(key_pem=_key_pem(key), certificate_pem=_pem(builder.sign(key, SHA256())))
 
 
-def create_request(node: NodeName) -> KeyAndRequest:
-    """A new private key and a request to certify it for this node.
+def create_request(node: NodeName, *, key_pem: bytes | None = None) -> KeyAndRequest:
+    """A request to certify a key for this node: a new private key, or the node's own when it renews its certificate.
 
     Raises:
-        CertificateInvalid: the name does not fit into a certificate (1 to 64 characters).
+        CertificateInvalid: the name does not fit into a certificate (1 to 64 characters), or the key is damaged.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(ec.SECP256R1()) if key_pem is None else _read_key(key_pem, f"node {node}")
     request = x509.CertificateSigningRequestBuilder().subject_name(_name(node)).sign(key, SHA256())
     return KeyAndRequest(key_pem=_key_pem(key), request_pem=request.public_bytes(Encoding.PEM))
 

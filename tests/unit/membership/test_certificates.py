@@ -207,3 +207,16 @@ def test_times_are_judged_with_the_clock_in_the_message(authority: KeyAndCertifi
         files.check_node(NOW + timedelta(days=366))
     with pytest.raises(CertificateInvalid, match=r"/ca\.crt expired at"):
         files.check_node(NOW + timedelta(days=3651))
+
+
+def test_a_certificate_is_renewed_in_time_with_the_same_key(authority: KeyAndCertificate, tmp_path: Path) -> None:
+    files = join(authority, tmp_path)
+    files.write_authority(authority)
+    key, before = files.key.read_bytes(), files.certificate.read_bytes()
+    assert not files.renew_node(node=N1, addresses=["10.0.0.1"], now=NOW + timedelta(days=244))
+    assert files.certificate.read_bytes() == before
+    for days in (246, 400):  # in time, and after the node was switched off for long
+        files.certificate.write_bytes(before)
+        assert files.renew_node(node=N1, addresses=["10.0.0.1"], now=NOW + timedelta(days=days))
+        files.check_node(NOW + timedelta(days=days + 364))
+    assert files.key.read_bytes() == key
