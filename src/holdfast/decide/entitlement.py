@@ -18,7 +18,12 @@ def acknowledgements_needed(voters: int) -> int:
 
 
 def entitled_until(
-    *, me: NodeName, voters: frozenset[NodeName], acknowledged_at: Mapping[NodeName, float], now: float, deadline_s: float
+    *,
+    me: NodeName,
+    voters: frozenset[NodeName],
+    acknowledged_at: Mapping[NodeName, float],
+    now: float,
+    deadline_s: float,
 ) -> float:
     """Return the time up to which this node is entitled by its peers alone.
 

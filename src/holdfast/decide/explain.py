@@ -42,9 +42,7 @@ def explain_role(
     ownership = versioned.value if versioned is not None else Ownership(role=role)
     free = free_capacity(snapshot)
     choice = choose(spec, ownership, snapshot=snapshot, free=free, now_ms=now_ms)
-    elsewhere = {
-        node: choice.refused.get(node, ()) for node in sorted(snapshot.nodes) if node != ownership.owner
-    }
+    elsewhere = {node: choice.refused.get(node, ()) for node in sorted(snapshot.nodes) if node != ownership.owner}
     return Explanation(
         role=role,
         phase=ownership.phase,

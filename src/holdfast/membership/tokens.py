@@ -23,7 +23,7 @@ DEFAULT_TTL_MS = 3_600_000
 
 _PREFIX = "holdfast-join-1."
 _ID_BYTES, _SECRET_BYTES, _FINGERPRINT_BYTES, _CHECK_BYTES = 8, 20, 32, 4
-_NEW = "make a new one on a node of the cluster: holdfast node token"
+_NEW = "make a new one on a node of the cluster: holdfast token create"
 _COPY = "copy the whole token, from 'holdfast-join' to its end"
 
 

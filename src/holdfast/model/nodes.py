@@ -128,7 +128,7 @@ class NodeReport:
     node: NodeName
     incarnation: Incarnation
     capacity: Capacity
-    hears: dict[NodeName, tuple[NetworkName, ...]]
+    hears: dict[NodeName, tuple[str, ...]]
     not_ready: str | None = None
     conditions: tuple[Condition, ...] = ()
     guests: dict[str, GuestObservation] = field(default_factory=dict)

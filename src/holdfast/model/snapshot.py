@@ -11,19 +11,19 @@ from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.model.settings import Settings
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 DEFAULT_SETTINGS: Final = Settings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Versioned(Generic[T]):
+class Versioned(Generic[T_co]):
     """A record with its revisions: what a transaction compares against. Source: SAFE-3, SAFE-4.
 
     revision   of its last change.
     created    since when it exists without a gap; for a session this stays over restarts of holdfastd.
     """
 
-    value: T
+    value: T_co
     revision: Revision
     created: Revision
 

@@ -86,9 +86,7 @@ class Coordination:
         txn = campaign(candidate, me, events=self._events.operations(event))
         if current is not None:
             own = ModRevision(COORDINATOR, equals=current.revision)
-            txn = Txn(
-                compares=(own, me.holds_session), then=(Put(COORDINATOR, encode(candidate), lease=me.lease),)
-            )
+            txn = Txn(compares=(own, me.holds_session), then=(Put(COORDINATOR, encode(candidate), lease=me.lease),))
         try:
             if (await self._store.txn(txn, timeout_s=DECISION_TIMEOUT_S)).succeeded:
                 self._elected_with = me.lease

@@ -41,7 +41,15 @@ class Detector:
     """Judges all peers of one node. `standing` is the newest judgement per peer, for status and reports."""
 
     def __init__(
-        self, *, me: NodeName, store: Store, mirror: Mirror, clock: Clock, events: EventLog, hearing: Hearing, power: PowerWatch
+        self,
+        *,
+        me: NodeName,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        hearing: Hearing,
+        power: PowerWatch,
     ) -> None:
         self._me = me
         self._store = store

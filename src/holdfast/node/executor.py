@@ -13,11 +13,10 @@ from typing import Final
 
 from holdfast.decide.lifecycle import Act, Step, after_failed_start, next_step
 from holdfast.fencing.port import Guard
-from holdfast.hypervisor.errors import GuestStartFailed
 from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
-from holdfast.model.errors import HoldfastError, Unavailable
+from holdfast.model.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.events import EventCode
-from holdfast.model.ids import Incarnation, NodeName, RoleName
+from holdfast.model.ids import Incarnation, NodeName, Revision, RoleName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, RoleSpec
@@ -26,7 +25,8 @@ from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, advance
-from holdfast.resources.virtual_machine import VirtualMachineAgent, VirtualMachineOptions
+from holdfast.resources.port import OutcomeKind
+from holdfast.resources.virtual_machine import VirtualMachine
 from holdfast.store.port import Store
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Executor:
         if step.act is Act.BRING_ONLINE:
             await self._bring_online(role, spec.value, me)
         elif step.act is Act.TAKE_OFFLINE:
-            await self._agent(spec.value).offline(_options(spec.value))
+            await self._agent(spec.value).offline()
         return True
 
     async def _is_entitled(self, spec: RoleSpec) -> bool:
@@ -175,14 +175,18 @@ class Executor:
 
     async def _bring_online(self, role: RoleName, spec: RoleSpec, me: Self) -> None:
         """Start the guest. A start that certainly failed is recorded; an unknown one is looked at again."""
-        try:
-            await self._agent(spec).online(_options(spec))
-        except GuestStartFailed as error:
-            ownership = self._ownership(role)
-            if ownership is None or not self._is_mine(ownership, me.node):
-                return
-            after = after_failed_start(ownership.value, spec, error.message, self._clock.wall_ms())
-            await self._commit(after, ownership, spec, me)
+        outcome = await self._agent(spec).online()
+        if outcome.kind is OutcomeKind.UNKNOWN:
+            raise OutcomeUnknown(f"role {role}: {outcome.detail}", hint=outcome.hint)
+        if outcome.kind is OutcomeKind.DONE:
+            return
+        await self._observe()
+        ownership = self._ownership(role)
+        if self.guests is None or ownership is None or not self._is_mine(ownership, me.node):
+            raise Unavailable(f"role {role}: {outcome.detail}", hint=outcome.hint)
+        after = after_failed_start(ownership.value, spec, outcome.detail, self._clock.wall_ms())
+        await self._commit(after, ownership, spec, me)
+        await asyncio.sleep(RETRY_S)
 
     async def _remove_stray(self, spec: RoleSpec, observed: GuestObservation) -> bool:
         """End a guest that runs here although this node does not own its role. Source: SAFE-1."""
@@ -195,8 +199,14 @@ class Executor:
         self._events.record(self._events.event(EventCode.ROLE_STOPPING, spec.name, reason))
         return True
 
-    def _agent(self, spec: RoleSpec) -> VirtualMachineAgent:
-        return VirtualMachineAgent(self._hypervisor)
+    def _agent(self, spec: RoleSpec) -> VirtualMachine:
+        return VirtualMachine(
+            host=self._hypervisor,
+            name=spec.name,
+            uuid=spec.uuid,
+            domain_xml=spec.domain_xml,
+            shutdown_timeout_ms=spec.shutdown_timeout_ms,
+        )
 
     def _ownership(self, role: RoleName) -> Versioned[Ownership] | None:
         """The newest known record: this executor's own commits are ahead of the mirror for a moment."""
@@ -209,9 +219,7 @@ class Executor:
 
     def _is_mine(self, ownership: Versioned[Ownership] | None, node: NodeName) -> bool:
         return (
-            ownership is not None
-            and ownership.value.owner == node
-            and ownership.value.incarnation == self._incarnation
+            ownership is not None and ownership.value.owner == node and ownership.value.incarnation == self._incarnation
         )
 
     async def _observe(self) -> None:
@@ -247,3 +255,14 @@ def observation_of(guest: Guest | None) -> GuestObservation:
     if guest.state in (GuestState.PAUSED, GuestState.PAUSED_IO_ERROR):
         return GuestObservation.PAUSED
     return GuestObservation.RUNNING
+
+
+def _at(after: Ownership, revision: int, before: Versioned[Ownership]) -> Versioned[Ownership]:
+    return Versioned(value=after, revision=Revision(revision), created=before.created)
+
+
+async def _forward(changed: asyncio.Event, look: asyncio.Event) -> None:
+    while True:
+        await changed.wait()
+        changed.clear()
+        look.set()

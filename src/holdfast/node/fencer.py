@@ -47,7 +47,15 @@ class Fencer:
     """Works on all nodes that are lost without proof. `progress` says per node what it waits for."""
 
     def __init__(
-        self, *, me: NodeName, store: Store, mirror: Mirror, clock: Clock, events: EventLog, hearing: Hearing, device_of: DeviceOf
+        self,
+        *,
+        me: NodeName,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        hearing: Hearing,
+        device_of: DeviceOf,
     ) -> None:
         self._me = me
         self._store = store

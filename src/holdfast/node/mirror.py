@@ -126,6 +126,4 @@ def _versioned(kind: str, change: Change) -> Versioned[Any] | None:
     except RecordUnreadable as error:
         log.error("%s", error)
         return None
-    return Versioned(
-        value=value, revision=Revision(change.mod_revision), created=Revision(change.create_revision)
-    )
+    return Versioned(value=value, revision=Revision(change.mod_revision), created=Revision(change.create_revision))

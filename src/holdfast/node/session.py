@@ -23,7 +23,7 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
-from holdfast.store.port import LeaseId, Store
+from holdfast.store.port import Store
 from holdfast.store.records import session_key
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The transactions that change who is up, who is lost, what is proven and who owns what.
 
-Rule of the file: pure; a record and the snapshot it was decided on go in, a guarded transaction comes out. Each function
-names the SAFE rule that its comparisons enforce. Events of a decision are committed with it, never beside it.
+Rule of the file: pure; a record and the snapshot it was decided on go in, a guarded transaction comes out. Each
+function names the SAFE rule that its comparisons enforce. Events of a decision are committed with it, never beside it.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def update_session(session: Session, me: Self, *, events: tuple[Operation, ...] 
     return Txn(compares=(me.holds_session,), then=(put, *events))
 
 
-def convict(
-    verdict: Verdict, proof: Proof | None, *, snapshot: Snapshot, events: tuple[Operation, ...]
-) -> Txn:
+def convict(verdict: Verdict, proof: Proof | None, *, snapshot: Snapshot, events: tuple[Operation, ...]) -> Txn:
     """Commit that an incarnation is lost; ends its session and its coordination at the same revision.
 
     Fails when the suspect touched its session since the judgement was made. Source: SAFE-2, SAFE-4.
@@ -159,7 +157,9 @@ def advance(after: Ownership, *, before: Versioned[Ownership], me: Self, events:
     )
 
 
-def add_role(spec: RoleSpec, *, cluster: Versioned[ClusterRecord], counted: ClusterRecord, events: tuple[Operation, ...]) -> Txn:
+def add_role(
+    spec: RoleSpec, *, cluster: Versioned[ClusterRecord], counted: ClusterRecord, events: tuple[Operation, ...]
+) -> Txn:
     """Add a role; `counted` is the cluster record with the next `role_set`, so that two additions cannot cross."""
     return Txn(
         compares=(ModRevision(CLUSTER, equals=cluster.revision), ModRevision(spec_key(spec.name), equals=0)),
@@ -195,3 +195,8 @@ def set_node(spec: NodeSpec, *, before: Versioned[NodeSpec] | None, events: tupl
         compares=(ModRevision(node_key(spec.name), equals=revision_of(before)),),
         then=(Put(node_key(spec.name), encode(spec)), *events),
     )
+
+
+def set_cluster(record: ClusterRecord, *, before: Versioned[ClusterRecord]) -> Txn:
+    """Change the cluster's own record, such as its settings."""
+    return Txn(compares=(ModRevision(CLUSTER, equals=before.revision),), then=(Put(CLUSTER, encode(record)),))

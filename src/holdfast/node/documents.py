@@ -1,0 +1,263 @@
+"""The documents that the local socket answers with, made from the snapshot and from what this node observes.
+
+Rule of the file: pure. A thing that was not observed is None, unknown or absent, never guessed. Source: SAFE-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from holdfast import __version__
+from holdfast.decide.coordination import needs_decision, owners_by_node
+from holdfast.decide.detection import Assessment, Standing
+from holdfast.decide.explain import explain_role, why_not_running
+from holdfast.decide.placement import free_capacity
+from holdfast.model.events import Event, EventCode
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.nodes import Condition
+from holdfast.model.reasons import Reason
+from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.snapshot import Snapshot
+from holdfast.model.status import (
+    ClusterStatus,
+    EventLine,
+    NodeState,
+    NodeStatus,
+    RoleExplanation,
+    RoleState,
+    RoleStatus,
+)
+from holdfast.node.settings_words import flat_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the answering node knows besides the snapshot. `standing` is empty while it has not judged anybody."""
+
+    me: NodeName
+    standing: Mapping[NodeName, Assessment]
+    heard_on: Mapping[NodeName, tuple[str, ...]]
+    database_answers: bool
+    now_ms: int
+
+
+def cluster_status(snapshot: Snapshot, view: View) -> ClusterStatus:
+    """The whole cluster."""
+    cluster = snapshot.cluster
+    voters = snapshot.voters()
+    coordinator = snapshot.coordinator
+    return ClusterStatus(
+        cluster=cluster.value.name if cluster is not None else "",
+        cluster_id=cluster.value.id if cluster is not None else "",
+        answered_by=view.me,
+        version=__version__,
+        revision=snapshot.revision,
+        database_answers=view.database_answers,
+        voters=len(voters),
+        voters_up=sum(1 for voter in voters if node_state(voter, snapshot, view) in _REACHABLE),
+        coordinator=coordinator.value.node if coordinator is not None else None,
+        nodes=tuple(node_status(name, snapshot, view) for name in sorted(snapshot.nodes)),
+        roles=tuple(role_status(name, snapshot, view) for name in sorted(snapshot.specs)),
+        conditions=conditions(snapshot, view),
+        settings=flat_settings(snapshot.settings),
+    )
+
+
+_REACHABLE = (NodeState.UP, NodeState.BADLY_CONNECTED)
+
+
+def node_state(name: NodeName, snapshot: Snapshot, view: View) -> NodeState:
+    """One node in one word, as the answering node sees it."""
+    session = snapshot.sessions.get(name)
+    if session is None:
+        return _absent_state(name, snapshot)
+    if name == view.me:
+        return NodeState.UP
+    judged = view.standing.get(name)
+    if judged is not None and judged.standing in (Standing.SUSPECT, Standing.LOST):
+        return NodeState.SUSPECT
+    badly = judged is not None and judged.standing is Standing.BADLY_CONNECTED
+    return NodeState.BADLY_CONNECTED if badly else NodeState.UP
+
+
+def _absent_state(name: NodeName, snapshot: Snapshot) -> NodeState:
+    verdict = snapshot.verdicts.get(name)
+    if verdict is not None:
+        proven = verdict.value.incarnation in snapshot.proofs
+        return NodeState.FENCED if proven else NodeState.LOST
+    owns = any(o.value.owner == name for o in snapshot.ownerships.values())
+    return NodeState.DOWN if owns or snapshot.nodes[name].value.is_voter else NodeState.JOINING
+
+
+def node_status(name: NodeName, snapshot: Snapshot, view: View) -> NodeStatus:
+    """One node in full."""
+    spec = snapshot.nodes[name].value
+    session = snapshot.sessions.get(name)
+    report = snapshot.reports.get(name)
+    free = free_capacity(snapshot).get(name)
+    capacity = spec.capacity or (report.value.capacity if report is not None else None)
+    coordinator = snapshot.coordinator
+    watchdog_ms = session.value.watchdog_timeout_ms if session is not None else None
+    return NodeStatus(
+        name=name,
+        state=node_state(name, snapshot, view),
+        is_coordinator=coordinator is not None and coordinator.value.node == name,
+        is_voter=spec.is_voter,
+        is_paused=spec.is_paused,
+        incarnation=session.value.incarnation if session is not None else None,
+        version=session.value.version if session is not None else None,
+        up_since_ms=session.value.started_at_ms if session is not None else None,
+        addresses={str(network): address for network, address in spec.addresses.items()},
+        heard_on=view.heard_on.get(name, ()),
+        memory_bytes=capacity.memory_bytes if capacity is not None else None,
+        memory_free_bytes=free.memory_bytes if free is not None else None,
+        vcpus=capacity.vcpus if capacity is not None else None,
+        roles=tuple(owners_by_node(snapshot).get(name, ())),
+        fence_agent=spec.fence.agent if spec.fence is not None else None,
+        watchdog=f"{watchdog_ms} ms" if watchdog_ms is not None else None,
+        reasons=words(_node_reasons(name, snapshot, view)),
+    )
+
+
+def _node_reasons(name: NodeName, snapshot: Snapshot, view: View) -> tuple[Reason, ...]:
+    if name in snapshot.sessions:
+        judged = view.standing.get(name)
+        return judged.reasons if judged is not None else ()
+    verdict = snapshot.verdicts.get(name)
+    if verdict is None:
+        return ()
+    proof = snapshot.proofs.get(verdict.value.incarnation)
+    return (*verdict.value.reasons, *(proof.value.reasons if proof is not None else fencing(snapshot).get(name, ())))
+
+
+def role_status(name: RoleName, snapshot: Snapshot, view: View) -> RoleStatus:
+    """One role in full."""
+    spec = snapshot.specs[name].value
+    ownership = _ownership(name, snapshot)
+    state = role_state(name, snapshot, view)
+    why = why_not_running(snapshot, name, view.now_ms, fencing(snapshot))
+    return RoleStatus(
+        name=name,
+        state=state,
+        phase=ownership.phase,
+        wanted=spec.wanted,
+        owner=ownership.owner,
+        last_owner=ownership.last_owner,
+        epoch=ownership.epoch,
+        since_ms=ownership.since_ms,
+        priority=spec.priority.name.lower().replace("_", "-"),
+        memory_bytes=spec.memory_bytes,
+        vcpus=spec.vcpus,
+        preferred_owners=spec.preferred_owners,
+        possible_owners=spec.possible_owners,
+        restarts=len(ownership.restarts),
+        uuid=spec.uuid,
+        disk_paths=spec.disk_paths,
+        reasons=words(why or ownership.reasons),
+    )
+
+
+def role_state(name: RoleName, snapshot: Snapshot, view: View) -> RoleState:
+    """One role in one word. A phase counts only while its owner is up; of a silent owner nothing is known."""
+    spec = snapshot.specs[name].value
+    ownership = _ownership(name, snapshot)
+    if ownership.owner is None:
+        if spec.wanted is Wanted.OFFLINE or not needs_decision(spec, ownership, snapshot):
+            return RoleState.OFFLINE
+        blocked = why_not_running(snapshot, name, view.now_ms, {})
+        return RoleState.BLOCKED if blocked else RoleState.STARTING
+    if needs_decision(spec, ownership, snapshot):
+        return RoleState.BLOCKED if why_not_running(snapshot, name, view.now_ms, {}) else RoleState.STARTING
+    if node_state(ownership.owner, snapshot, view) is NodeState.SUSPECT:
+        return RoleState.UNKNOWN
+    return {
+        Phase.ASSIGNED: RoleState.STARTING,
+        Phase.STARTING: RoleState.STARTING,
+        Phase.ONLINE: RoleState.ONLINE,
+        Phase.STOPPING: RoleState.STOPPING,
+    }[ownership.phase]
+
+
+def explanation(name: RoleName, snapshot: Snapshot, view: View) -> RoleExplanation:
+    """Why a role is where it is."""
+    found = explain_role(snapshot, name, view.now_ms, fencing(snapshot))
+    return RoleExplanation(
+        name=name,
+        state=role_state(name, snapshot, view),
+        owner=found.owner,
+        here=words(found.here),
+        not_running=words(found.not_running),
+        elsewhere={str(node): words(reasons) for node, reasons in found.elsewhere.items()},
+    )
+
+
+def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
+    """All standing warnings: those that nodes report, and those that follow from the snapshot."""
+    found = {condition for report in snapshot.reports.values() for condition in report.value.conditions}
+    for name, report in snapshot.reports.items():
+        if report.value.not_ready is not None:
+            found.add(Condition(code="node-not-ready", subject=name, text=f"{name}: {report.value.not_ready}"))
+    for name, node in snapshot.nodes.items():
+        session = snapshot.sessions.get(name)
+        if session is not None and node.value.fence is None and session.value.watchdog_timeout_ms is None:
+            text = f"{name} has neither a fence device nor a watchdog: if it dies, its roles wait for a person"
+            found.add(Condition(code="cannot-be-fenced", subject=name, text=text))
+        if session is not None and session.value.version != __version__:
+            text = f"{name} runs Holdfast {session.value.version}, {view.me} runs {__version__}"
+            found.add(Condition(code="version-skew", subject=name, text=text))
+    if not view.database_answers:
+        text = "no majority of voters answers: decisions are frozen, guests run on"
+        found.add(Condition(code="no-quorum", subject=view.me, text=text))
+    return tuple(sorted(found, key=lambda condition: (condition.code, condition.subject, condition.text)))
+
+
+def fencing(snapshot: Snapshot) -> dict[NodeName, tuple[Reason, ...]]:
+    """How far fencing has come per lost node, as the coordinator reports it."""
+    coordinator = snapshot.coordinator
+    report = snapshot.reports.get(coordinator.value.node) if coordinator is not None else None
+    return dict(report.value.fencing) if report is not None else {}
+
+
+def event_line(event: Event) -> EventLine:
+    """An event with its sentence."""
+    text = _EVENT_WORDS[event.code].format(subject=event.subject, target=event.target)
+    reasons = "; ".join(words(event.reasons))
+    return EventLine(event=event, text=f"{text}: {reasons}" if reasons else text)
+
+
+def words(reasons: tuple[Reason, ...]) -> tuple[str, ...]:
+    """The sentences of reasons, each once."""
+    return tuple(dict.fromkeys(str(reason) for reason in reasons))
+
+
+def _ownership(name: RoleName, snapshot: Snapshot) -> Ownership:
+    versioned = snapshot.ownerships.get(name)
+    return versioned.value if versioned is not None else Ownership(role=name)
+
+
+_EVENT_WORDS: dict[EventCode, str] = {
+    EventCode.CLUSTER_CREATED: "cluster {subject} was created",
+    EventCode.NODE_JOINED: "node {subject} joined",
+    EventCode.NODE_UP: "node {subject} is up",
+    EventCode.NODE_SUSPECT: "node {subject} is suspect",
+    EventCode.NODE_CLEARED: "node {subject} is heard again",
+    EventCode.NODE_LOST: "node {subject} is lost",
+    EventCode.NODE_FENCED: "node {subject} is proven unable to do harm",
+    EventCode.FENCE_ORDERED: "node {subject} is ordered off",
+    EventCode.FENCE_FAILED: "node {subject} could not be fenced",
+    EventCode.COORDINATOR_ELECTED: "node {subject} is the coordinator",
+    EventCode.ROLE_ADDED: "role {subject} was added",
+    EventCode.ROLE_REMOVED: "role {subject} was removed",
+    EventCode.ROLE_CHANGED: "role {subject} was changed",
+    EventCode.ROLE_ASSIGNED: "role {subject} goes to {target}",
+    EventCode.ROLE_STARTING: "role {subject} is starting",
+    EventCode.ROLE_ONLINE: "role {subject} is online",
+    EventCode.ROLE_STOPPING: "role {subject} is stopping",
+    EventCode.ROLE_OFFLINE: "role {subject} is offline",
+    EventCode.ROLE_FAILED: "role {subject} failed",
+    EventCode.ROLE_ADOPTED: "role {subject} was found running and adopted",
+    EventCode.ROLE_BLOCKED: "role {subject} is blocked",
+    EventCode.CONDITION_RAISED: "condition: {subject}",
+    EventCode.CONDITION_CLEARED: "condition cleared: {subject}",
+}

@@ -1,0 +1,141 @@
+"""What this node observes, written to the database when it changes, for placement and for status on other nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from holdfast.decide.detection import Standing
+from holdfast.fencing.port import Guard
+from holdfast.hypervisor.port import Hypervisor
+from holdfast.model.errors import HoldfastError
+from holdfast.model.events import EventCode
+from holdfast.model.ids import Incarnation, NodeName
+from holdfast.model.nodes import Capacity, Condition, NodeReport
+from holdfast.model.reasons import Reason
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.clock import Clock
+from holdfast.node.detector import Detector
+from holdfast.node.entitlement import Entitlement
+from holdfast.node.event_log import EventLog
+from holdfast.node.executor import Executor, observation_of
+from holdfast.node.fencer import Fencer
+from holdfast.node.heartbeats import Heartbeats
+from holdfast.node.mirror import Mirror
+from holdfast.node.transactions import Self
+from holdfast.store.port import Put, Store, Txn
+from holdfast.store.records import encode, report_key
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S: Final = 1.0
+
+
+class Reporter:
+    """Publishes one `NodeReport` per change."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        heard_on: Callable[[Snapshot], dict[NodeName, tuple[str, ...]]],
+        heartbeats: Heartbeats,
+        detector: Detector,
+        fencer: Fencer,
+        executor: Executor,
+        entitlement: Entitlement,
+        hypervisor: Hypervisor,
+        guard: Guard,
+        incarnation: Incarnation,
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._clock = clock
+        self._events = events
+        self._heard_on = heard_on
+        self._heartbeats = heartbeats
+        self._detector = detector
+        self._fencer = fencer
+        self._executor = executor
+        self._entitlement = entitlement
+        self._hypervisor = hypervisor
+        self._guard = guard
+        self._incarnation = incarnation
+        self._capacity: Capacity | None = None
+        self._written: NodeReport | None = None
+        self._warned: frozenset[Condition] = frozenset()
+
+    async def run(self, me: Self) -> None:
+        """Look once a second, write on change, until cancelled."""
+        self._written = None
+        while True:
+            try:
+                report = await self._observe(me.node)
+                if report is not None and _essence(report) != _essence(self._written):
+                    put = Put(report_key(me.node), encode(report), lease=me.lease)
+                    if (await self._store.txn(Txn(compares=(me.holds_session,), then=(put,)))).succeeded:
+                        self._written = report
+                        self._record_conditions(frozenset(report.conditions))
+            except HoldfastError as error:
+                log.warning("report not written: %s", error)
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def _observe(self, me: NodeName) -> NodeReport | None:
+        if self._capacity is None:
+            self._capacity = await self._hypervisor.capacity()
+        snapshot = self._mirror.snapshot
+        if snapshot is None:
+            return None
+        guests = self._executor.guests or {}
+        return NodeReport(
+            node=me,
+            incarnation=self._incarnation,
+            capacity=self._capacity,
+            hears=self._heard_on(snapshot),
+            not_ready=self._executor.not_ready or self._entitlement.guard_silent,
+            conditions=(*self._heartbeats.conditions(), *await self._guard_conditions(me)),
+            guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
+            fencing=dict(self._fencer.progress),
+        )
+
+    async def _guard_conditions(self, me: NodeName) -> tuple[Condition, ...]:
+        found = [
+            Condition(code="badly-connected", subject=name, text=f"{me} does not hear {name} on every network")
+            for name, judged in sorted(self._detector.standing.items())
+            if judged.standing is Standing.BADLY_CONNECTED
+        ]
+        try:
+            reading = await self._guard.state()
+        except HoldfastError as error:
+            text = f"{me}: {error.message}; it cannot start guests until holdfast-guard answers"
+            return (*found, Condition(code="guard-silent", subject=me, text=text))
+        if reading.watchdog is not None and reading.watchdog.error:
+            text = f"{me}: watchdog {reading.watchdog.device}: {reading.watchdog.error}"
+            found.append(Condition(code="watchdog-failed", subject=me, text=text))
+        return tuple(found)
+
+    def _record_conditions(self, now: frozenset[Condition]) -> None:
+        for code, changed in (
+            (EventCode.CONDITION_RAISED, now - self._warned),
+            (EventCode.CONDITION_CLEARED, self._warned - now),
+        ):
+            for condition in sorted(changed, key=lambda c: c.text):
+                self._events.record(self._events.event(code, f"{condition.code}: {condition.text}"))
+        self._warned = now
+
+
+def _essence(report: NodeReport | None) -> object:
+    """What counts as a change: the words of a fencing reason may tick without being news."""
+    if report is None:
+        return None
+    fencing = {node: tuple(_kind(reason) for reason in reasons) for node, reasons in report.fencing.items()}
+    return report.hears, report.not_ready, report.conditions, report.guests, fencing
+
+
+def _kind(reason: Reason) -> tuple[str, str]:
+    return reason.code, reason.subject

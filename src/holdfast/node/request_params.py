@@ -1,0 +1,96 @@
+"""What each request of the local socket takes, checked before anything is done."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.model.nodes import FenceSpec
+from holdfast.model.roles import Wanted
+
+
+class _Params(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TokenParams(_Params):
+    """`token.create`."""
+
+    ttl_s: int = Field(default=3600, ge=1, le=7 * 86_400)
+
+
+class SettingParams(_Params):
+    """`cluster.set`; the name is dotted, the value as on a command line."""
+
+    name: str
+    value: Any
+
+
+class NodeParams(_Params):
+    """A node by its name."""
+
+    node: str
+
+
+class NodeSetParams(NodeParams):
+    """`node.set`: what is absent stays; `fence: null` takes the device away."""
+
+    fence: FenceSpec | None = None
+    memory_bytes: int | None = Field(default=None, gt=0)
+    vcpus: int | None = Field(default=None, gt=0)
+    paused: bool | None = None
+
+
+class ConfirmParams(NodeParams):
+    """`node.confirm-down`: who says so, and why."""
+
+    person: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+
+
+PriorityName = Literal["high", "medium", "low", "no-autostart"]
+
+
+class RoleChoices(_Params):
+    """What a person may choose for a role; None leaves it as it is."""
+
+    priority: PriorityName | None = None
+    preferred_owners: tuple[str, ...] | None = None
+    possible_owners: tuple[str, ...] | None = None
+    restart_limit: int | None = Field(default=None, ge=0, le=100)
+    failover_limit: int | None = Field(default=None, ge=0, le=100)
+    shutdown_timeout_ms: int | None = Field(default=None, ge=0, le=3_600_000)
+
+
+class AddParams(RoleChoices):
+    """`vm.add`."""
+
+    domain_xml: str
+    wanted: Wanted = Wanted.ONLINE
+
+
+class RoleParams(_Params):
+    """A role by its name."""
+
+    role: str
+    wait: bool = False
+
+
+class RoleSetParams(RoleChoices):
+    """`vm.set`."""
+
+    role: str
+
+
+class RemoveParams(_Params):
+    """`vm.remove`."""
+
+    role: str
+    force: bool = False
+
+
+class EventParams(_Params):
+    """`events`."""
+
+    limit: int = Field(default=50, ge=0, le=10_000)

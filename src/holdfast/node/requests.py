@@ -1,0 +1,445 @@
+"""What a person may ask of this node through the local socket.
+
+Rule of the file: reads are answered from the mirror; every change is one guarded transaction, tried again on a fresh
+snapshot when something else changed meanwhile. Source: SAFE-4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from holdfast.hypervisor.domain_xml import GuestDefinition, parse_guest
+from holdfast.hypervisor.guest_paths import check_links, check_shared
+from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
+from holdfast.model.events import Event, EventCode
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.nodes import Capacity, NodeSpec, Proof, ProofKind
+from holdfast.model.reasons import ReasonCode, because
+from holdfast.model.roles import Phase, Priority, RoleSpec, Wanted
+from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.model.status import Progress, RoleState
+from holdfast.node.documents import (
+    View,
+    cluster_status,
+    event_line,
+    explanation,
+    node_status,
+    role_status,
+)
+from holdfast.node.line_protocol import Result
+from holdfast.node.member import Member, device_of
+from holdfast.node.request_params import (
+    AddParams,
+    ConfirmParams,
+    EventParams,
+    NodeParams,
+    NodeSetParams,
+    RemoveParams,
+    RoleChoices,
+    RoleParams,
+    RoleSetParams,
+    SettingParams,
+    TokenParams,
+)
+from holdfast.node.settings_words import changed_settings
+from holdfast.node.transactions import add_role, record_proof, remove_role, set_cluster, set_node, set_role
+from holdfast.store.port import Txn
+from holdfast.store.records import EVENTS, decode
+
+ATTEMPTS: Final = 5
+MIRROR_WAIT_S: Final = 3.0
+QUORUM_PROBE_S: Final = 1.0
+WAIT_S: Final = 180.0
+STREAM_LENGTH: Final = 1000
+
+T = TypeVar("T")
+
+
+class Requests:
+    """Answers requests about the cluster of one member."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._store = member.database.store
+        self._events = member.events
+
+    async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
+        """Answer one request: items first, a `Result` last."""
+        if method in self._streams:
+            async for item in self._streams[method](self, params):
+                yield item
+        elif method in self._answers:
+            yield Result(await self._answers[method](self, params))
+        else:
+            raise NotFound(
+                f"there is no method {method!r}", hint="CLI and daemon differ in version: holdfast --version"
+            )
+
+    async def _status(self, _: dict[str, Any]) -> object:
+        snapshot = await self._snapshot()
+        return cluster_status(snapshot, await self._view(snapshot))
+
+    async def _watch_status(self, _: dict[str, Any]) -> AsyncGenerator[object, None]:
+        changed = self._member.mirror.subscribe()
+        while True:
+            yield await self._status({})
+            try:
+                async with asyncio.timeout(2.0):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+            changed.clear()
+            await asyncio.sleep(0.1)
+
+    async def _explain(self, params: dict[str, Any]) -> object:
+        role = RoleParams.model_validate(params).role
+        snapshot = await self._snapshot()
+        _spec(snapshot, role)
+        return explanation(RoleName(role), snapshot, await self._view(snapshot))
+
+    async def _list_events(self, params: dict[str, Any]) -> object:
+        return [event_line(event) for _, event in await self._last_events(EventParams.model_validate(params).limit)]
+
+    async def _follow_events(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
+        queue: asyncio.Queue[tuple[str, Event]] = asyncio.Queue(maxsize=STREAM_LENGTH)
+
+        def take(key: str, event: Event) -> None:
+            if not queue.full():
+                queue.put_nowait((key, event))
+
+        stop = self._member.mirror.on_event(take)
+        try:
+            shown = set()
+            for key, event in await self._last_events(EventParams.model_validate(params).limit):
+                shown.add(key)
+                yield event_line(event)
+            while True:
+                key, event = await queue.get()
+                if key not in shown:
+                    yield event_line(event)
+        finally:
+            stop()
+
+    async def _last_events(self, limit: int) -> list[tuple[str, Event]]:
+        listing = await self._store.list(EVENTS)
+        chosen = listing.items[-limit:] if limit else ()
+        return [(item.key, decode(Event, item.key, item.value)) for item in chosen]
+
+    async def _create_token(self, params: dict[str, Any]) -> object:
+        ttl_s = TokenParams.model_validate(params).ttl_s
+        token, expires_at_ms = await self._member.enrolment.create_token(ttl_s * 1000)
+        return {"token": token, "expires_at_ms": expires_at_ms}
+
+    async def _set_setting(self, params: dict[str, Any]) -> object:
+        wanted = SettingParams.model_validate(params)
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
+            cluster = snapshot.cluster
+            assert cluster is not None
+            settings = changed_settings(cluster.value.settings, {wanted.name: wanted.value})
+            return set_cluster(replace(cluster.value, settings=settings), before=cluster), wanted
+
+        return await self._change(attempt)
+
+    async def _set_node(self, params: dict[str, Any]) -> object:
+        wanted = NodeSetParams.model_validate(params)
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
+            before = _node(snapshot, wanted.node)
+            return set_node(_changed_node(before.value, wanted, snapshot), before=before, events=()), before.value.name
+
+        name = await self._change(attempt)
+        snapshot = await self._snapshot()
+        return node_status(name, snapshot, await self._view(snapshot))
+
+    async def _test_fence(self, params: dict[str, Any]) -> object:
+        node = _node(await self._snapshot(), NodeParams.model_validate(params).node).value
+        if node.fence is None:
+            raise Refused(
+                f"node {node.name} has no fence device",
+                hint=f"give it one: holdfast node set {node.name} --fence-agent AGENT --fence-option KEY=VALUE",
+            )
+        reading = await device_of(node.fence).status()
+        return {"state": reading.state, "detail": reading.detail}
+
+    async def _confirm_down(self, params: dict[str, Any]) -> object:
+        wanted = ConfirmParams.model_validate(params)
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
+            node = _node(snapshot, wanted.node).value.name
+            verdict = _unproven_verdict(snapshot, node)
+            proof = Proof(
+                node=node,
+                incarnation=verdict.value.incarnation,
+                kind=ProofKind.PERSON,
+                at_ms=self._member.clock.wall_ms(),
+                by=wanted.person,
+                reasons=(because(ReasonCode.CONFIRMED_BY_PERSON, node, person=wanted.person, detail=wanted.reason),),
+            )
+            event = self._events.event(EventCode.NODE_FENCED, node, *proof.reasons)
+            txn = record_proof(proof, verdict=verdict, events=self._events.operations(event))
+            return txn, {"node": node, "incarnation": proof.incarnation}
+
+        return await self._change(attempt)
+
+    async def _add_role(self, params: dict[str, Any]) -> object:
+        wanted = AddParams.model_validate(params)
+        guest = parse_guest(wanted.domain_xml, uuid_if_missing=str(uuid4()))
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
+            spec = _chosen(_new_spec(guest, wanted), wanted, snapshot)
+            _check_addition(spec, guest, snapshot)
+            cluster = snapshot.cluster
+            assert cluster is not None
+            counted = replace(cluster.value, role_set=cluster.value.role_set + 1)
+            event = self._events.event(EventCode.ROLE_ADDED, spec.name)
+            txn = add_role(spec, cluster=cluster, counted=counted, events=self._events.operations(event))
+            return txn, spec.name
+
+        return await self._role_document(await self._change(attempt))
+
+    async def _set_role(self, params: dict[str, Any]) -> object:
+        wanted = RoleSetParams.model_validate(params)
+        return await self._role_document(
+            await self._change_role(wanted.role, lambda spec, snapshot: _chosen(spec, wanted, snapshot))
+        )
+
+    async def _start(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
+        async for item in self._want(RoleParams.model_validate(params), Wanted.ONLINE, RoleState.ONLINE):
+            yield item
+
+    async def _stop(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
+        async for item in self._want(RoleParams.model_validate(params), Wanted.OFFLINE, RoleState.OFFLINE):
+            yield item
+
+    async def _want(self, params: RoleParams, wanted: Wanted, goal: RoleState) -> AsyncGenerator[object, None]:
+        def change(spec: RoleSpec, _: Snapshot) -> RoleSpec:
+            return replace(spec, wanted=wanted, generation=spec.generation + 1)
+
+        name = await self._change_role(params.role, change)
+        status = await self._role_document(name)
+        until = asyncio.get_running_loop().time() + (WAIT_S if params.wait else 0)
+        changed = self._member.mirror.subscribe()
+        told = None
+        while status.state is not goal and asyncio.get_running_loop().time() < until:
+            if told != (status.state, status.owner):
+                told = (status.state, status.owner)
+                where = f" on {status.owner}" if status.owner else ""
+                yield Progress(text=f"{name} is {status.state}{where}")
+            try:
+                async with asyncio.timeout(1.0):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+            changed.clear()
+            status = await self._role_document(name)
+            if status.state is RoleState.BLOCKED:
+                break
+        yield Result(status)
+
+    async def _remove(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
+        wanted = RemoveParams.model_validate(params)
+        if wanted.force and _is_owned(await self._snapshot(), wanted.role):
+            async for item in self._stop({"role": wanted.role, "wait": True}):
+                if not isinstance(item, Result):
+                    yield item
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
+            spec = _spec(snapshot, wanted.role)
+            if spec.value.wanted is Wanted.ONLINE or _is_owned(snapshot, wanted.role):
+                raise Refused(
+                    f"role {wanted.role} is not stopped",
+                    hint=f"stop it first: holdfast vm stop {wanted.role} (or remove it with --force)",
+                )
+            event = self._events.event(EventCode.ROLE_REMOVED, wanted.role)
+            ownership = snapshot.ownerships.get(RoleName(wanted.role))
+            return remove_role(spec, ownership, events=self._events.operations(event)), {"name": wanted.role}
+
+        yield Result(await self._change(attempt))
+
+    async def _xml(self, params: dict[str, Any]) -> object:
+        spec = _spec(await self._snapshot(), RoleParams.model_validate(params).role)
+        return {"domain_xml": spec.value.domain_xml}
+
+    async def _change_role(self, role: str, change: Callable[[RoleSpec, Snapshot], RoleSpec]) -> RoleName:
+        def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
+            before = _spec(snapshot, role)
+            event = self._events.event(EventCode.ROLE_CHANGED, role)
+            after = change(before.value, snapshot)
+            return set_role(after, before=before, events=self._events.operations(event)), after.name
+
+        return await self._change(attempt)
+
+    async def _change(self, attempt: Callable[[Snapshot], tuple[Txn, T]]) -> T:
+        """Commit a change; on a conflict decide it anew on a newer snapshot. Returns when the mirror shows it."""
+        for _ in range(ATTEMPTS):
+            snapshot = await self._snapshot()
+            txn, outcome = attempt(snapshot)
+            result = await self._store.txn(txn)
+            await self._wait_revision(result.revision)
+            if result.succeeded:
+                return outcome
+        raise Conflict("it was changed by others all the time", hint="try again")
+
+    async def _wait_revision(self, revision: int) -> None:
+        changed = self._member.mirror.subscribe()
+        try:
+            async with asyncio.timeout(MIRROR_WAIT_S):
+                while (await self._snapshot()).revision < revision:
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            return
+
+    async def _snapshot(self) -> Snapshot:
+        snapshot = self._member.mirror.snapshot
+        if snapshot is None or snapshot.cluster is None:
+            raise Unavailable(
+                f"node {self._member.me} has not reached the cluster database since it started",
+                hint="check the other nodes: a majority of voters must run; then try again",
+            )
+        return snapshot
+
+    async def _view(self, snapshot: Snapshot) -> View:
+        member = self._member
+        return View(
+            me=member.me,
+            standing=dict(member.detector.standing),
+            heard_on=member.heard_on(snapshot),
+            database_answers=await self._database_answers(),
+            now_ms=member.clock.wall_ms(),
+        )
+
+    async def _database_answers(self) -> bool:
+        """A read that needs a majority of voters: it proves nothing, but without it nothing can be decided."""
+        try:
+            await self._store.list("holdfast/cluster", timeout_s=QUORUM_PROBE_S)
+        except Unavailable:
+            return False
+        return True
+
+    async def _role_document(self, name: RoleName) -> Any:
+        snapshot = await self._snapshot()
+        return role_status(name, snapshot, await self._view(snapshot))
+
+    _answers: Final[dict[str, Callable[[Requests, dict[str, Any]], Awaitable[object]]]] = {
+        "status": _status,
+        "explain": _explain,
+        "events": _list_events,
+        "token.create": _create_token,
+        "cluster.set": _set_setting,
+        "node.set": _set_node,
+        "node.fence-test": _test_fence,
+        "node.confirm-down": _confirm_down,
+        "vm.add": _add_role,
+        "vm.set": _set_role,
+        "vm.xml": _xml,
+    }
+    _streams: Final[dict[str, Callable[[Requests, dict[str, Any]], AsyncGenerator[object, None]]]] = {
+        "status.watch": _watch_status,
+        "events.follow": _follow_events,
+        "vm.start": _start,
+        "vm.stop": _stop,
+        "vm.remove": _remove,
+    }
+
+
+def _spec(snapshot: Snapshot, role: str) -> Versioned[RoleSpec]:
+    found = snapshot.specs.get(RoleName(role))
+    if found is None:
+        raise NotFound(f"there is no role {role!r}", hint="holdfast vm list shows them")
+    return found
+
+
+def _node(snapshot: Snapshot, name: str) -> Versioned[NodeSpec]:
+    found = snapshot.nodes.get(NodeName(name))
+    if found is None:
+        raise NotFound(f"there is no node {name!r}", hint=f"nodes are: {', '.join(sorted(snapshot.nodes))}")
+    return found
+
+
+def _is_owned(snapshot: Snapshot, role: str) -> bool:
+    ownership = snapshot.ownerships.get(RoleName(role))
+    return ownership is not None and ownership.value.phase is not Phase.VACANT
+
+
+def _unproven_verdict(snapshot: Snapshot, node: NodeName) -> Any:
+    verdict = snapshot.verdicts.get(node)
+    if node in snapshot.sessions or verdict is None:
+        state = "has a session: the cluster holds it for up" if node in snapshot.sessions else "was not declared lost"
+        raise Refused(
+            f"node {node} {state}, so its death is not a person's to confirm",
+            hint="watch `holdfast status`: when it is shown as lost, confirm again",
+        )
+    if verdict.value.incarnation in snapshot.proofs:
+        raise Refused(f"node {node} is proven down already", hint="nothing needs to be done")
+    return verdict
+
+
+def _changed_node(spec: NodeSpec, wanted: NodeSetParams, snapshot: Snapshot) -> NodeSpec:
+    if "fence" in wanted.model_fields_set:
+        spec = replace(spec, fence=wanted.fence)
+    if wanted.memory_bytes is not None or wanted.vcpus is not None:
+        report = snapshot.reports.get(spec.name)
+        known = spec.capacity or (report.value.capacity if report is not None else None)
+        if known is None and (wanted.memory_bytes is None or wanted.vcpus is None):
+            raise InvalidInput(f"node {spec.name} never reported its capacity", hint="give both --memory and --vcpus")
+        memory_bytes = wanted.memory_bytes or (known.memory_bytes if known is not None else 0)
+        vcpus = wanted.vcpus or (known.vcpus if known is not None else 0)
+        spec = replace(spec, capacity=Capacity(memory_bytes=memory_bytes, vcpus=vcpus))
+    return spec if wanted.paused is None else replace(spec, is_paused=wanted.paused)
+
+
+def _new_spec(guest: GuestDefinition, wanted: AddParams) -> RoleSpec:
+    return RoleSpec(
+        name=RoleName(guest.name),
+        uuid=guest.uuid,
+        domain_xml=guest.domain_xml,
+        memory_bytes=guest.memory_bytes,
+        vcpus=guest.vcpus,
+        disk_paths=guest.disk_paths,
+        wanted=wanted.wanted,
+    )
+
+
+def _chosen(spec: RoleSpec, wanted: RoleChoices, snapshot: Snapshot) -> RoleSpec:
+    """The spec with what a person chose; names of nodes are checked."""
+    for owners in (wanted.preferred_owners, wanted.possible_owners):
+        for owner in owners or ():
+            _node(snapshot, owner)
+    changes: dict[str, Any] = wanted.model_dump(
+        include={"preferred_owners", "possible_owners", "restart_limit", "failover_limit", "shutdown_timeout_ms"},
+        exclude_none=True,
+    )
+    if wanted.priority is not None:
+        changes["priority"] = Priority[wanted.priority.upper().replace("-", "_")]
+    return replace(spec, **changes)
+
+
+def _check_addition(spec: RoleSpec, guest: GuestDefinition, snapshot: Snapshot) -> None:
+    """Refuse a role that is there already under any of its names, or that could not run on every node."""
+    if spec.name in snapshot.specs:
+        raise Conflict(
+            f"there is a role {spec.name!r} already", hint="rename the guest in its XML, or remove the role first"
+        )
+    for other in snapshot.specs.values():
+        if other.value.uuid == spec.uuid:
+            raise Conflict(
+                f"role {other.value.name} has the uuid {spec.uuid} already", hint="remove <uuid> from the XML"
+            )
+        if shared := set(other.value.disk_paths) & set(spec.disk_paths):
+            raise Conflict(
+                f"role {other.value.name} uses the disk {min(shared)} already", hint="give each role disks of its own"
+            )
+    check_shared(guest.paths, snapshot.settings.shared_directories)
+    check_links(guest.paths, snapshot.settings.shared_directories)
+    for node, report in snapshot.reports.items():
+        if spec.uuid in report.value.guests:
+            raise Conflict(
+                f"guest {spec.name} ({spec.uuid}) runs on {node} already, outside the cluster",
+                hint=f"shut it down there first: virsh shutdown {spec.name}; then add it again",
+            )
