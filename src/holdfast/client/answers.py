@@ -1,0 +1,60 @@
+"""The small answers of holdfastd; the large ones are the documents of `holdfast.model.status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Who answers. `node` and `cluster` are None while the machine is in no cluster."""
+
+    node: str | None
+    cluster: str | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingValue:
+    """A setting of the cluster as it is now."""
+
+    name: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """A token that lets one node join, until `expires_at_ms` (wall clock)."""
+
+    token: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceAnswer:
+    """What a node's fence device says: `state` is on, off or unknown."""
+
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedDown:
+    """The incarnation of a node that a person confirmed to be down."""
+
+    node: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedRole:
+    """The name of a role that no longer exists."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainXml:
+    """The libvirt domain of a role, as the cluster database has it."""
+
+    domain_xml: str

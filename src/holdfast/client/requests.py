@@ -1,0 +1,221 @@
+"""Everything that can be asked of holdfastd, as values: the method, its parameters, and the type of its answer.
+
+Rule of the file: one function per method of the local API and no I/O, so that the blocking and the async client cannot
+differ in what they ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, Literal, TypeVar
+
+from holdfast.client.answers import (
+    ConfirmedDown,
+    DomainXml,
+    FenceAnswer,
+    IssuedToken,
+    Presence,
+    RemovedRole,
+    SettingValue,
+)
+from holdfast.model.roles import Wanted
+from holdfast.model.status import ClusterStatus, EventLine, NodeStatus, RoleExplanation, RoleStatus
+
+A = TypeVar("A")
+PriorityWord = Literal["high", "medium", "low", "no-autostart"]
+Params = dict[str, object]
+
+QUESTION_S: Final = 15.0
+CHANGE_S: Final = 150.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[A]):
+    """One request that ends in one answer, perhaps after some `Progress`.
+
+    changes     it changes something: when its answer is missing, the outcome is unknown.
+    silence_s   so long without a line from the daemon is taken as no answer; None: a person decides how long to wait.
+    """
+
+    method: str
+    answer: type[A]
+    params: Params = field(default_factory=dict)
+    changes: bool = False
+    silence_s: float | None = QUESTION_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream(Generic[A]):
+    """One request that is answered by items without end."""
+
+    method: str
+    item: type[A]
+    params: Params = field(default_factory=dict)
+
+
+def _change(
+    method: str, answer: type[A], params: Mapping[str, object], silence_s: float | None = CHANGE_S
+) -> Request[A]:
+    """A request that changes something; parameters that are None are left to the daemon's defaults."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return Request(method=method, answer=answer, params=given, changes=True, silence_s=silence_s)
+
+
+def ping() -> Request[Presence]:
+    """Ask who answers."""
+    return Request(method="ping", answer=Presence)
+
+
+def create_cluster(
+    *,
+    cluster: str,
+    node: str,
+    addresses: Mapping[str, str],
+    shared_directories: tuple[str, ...] = (),
+    ports: Mapping[str, int] | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Request[Presence]:
+    """Found a cluster on this machine. `addresses`: per network the IP address of this node."""
+    return _change(
+        "cluster.create",
+        Presence,
+        {
+            "cluster": cluster,
+            "node": node,
+            "addresses": dict(addresses),
+            "shared_directories": list(shared_directories),
+            "ports": ports,
+            "settings": settings,
+        },
+    )
+
+
+def set_cluster(name: str, value: object) -> Request[SettingValue]:
+    """Change one setting of the cluster, by its dotted name."""
+    return _change("cluster.set", SettingValue, {"name": name, "value": value})
+
+
+def create_token(*, ttl_s: int | None = None) -> Request[IssuedToken]:
+    """Issue a token that lets one node join."""
+    return _change("token.create", IssuedToken, {"ttl_s": ttl_s})
+
+
+def join_node(
+    *, token: str, node: str, addresses: Mapping[str, str], ports: Mapping[str, int] | None = None
+) -> Request[Presence]:
+    """Join this machine to the cluster that issued the token."""
+    return _change("node.join", Presence, {"token": token, "node": node, "addresses": dict(addresses), "ports": ports})
+
+
+def set_node(node: str, changes: Mapping[str, object]) -> Request[NodeStatus]:
+    """Change a node. Keys: `fence` ({"agent", "options"}, or None to remove it), `memory_bytes`, `vcpus`, `paused`."""
+    params = {"node": node, **changes}
+    return Request(method="node.set", answer=NodeStatus, params=params, changes=True, silence_s=CHANGE_S)
+
+
+def fence_test(node: str) -> Request[FenceAnswer]:
+    """Ask a node's fence device for the power state; switches nothing."""
+    return Request(method="node.fence-test", answer=FenceAnswer, params={"node": node}, silence_s=CHANGE_S)
+
+
+def confirm_down(node: str, *, person: str, reason: str) -> Request[ConfirmedDown]:
+    """Record a person's word that a node is down, as a proof. Source: DESIGN 4, proofs."""
+    return _change("node.confirm-down", ConfirmedDown, {"node": node, "person": person, "reason": reason})
+
+
+def add_vm(
+    domain_xml: str,
+    *,
+    wanted: Wanted = Wanted.ONLINE,
+    priority: PriorityWord | None = None,
+    preferred_owners: tuple[str, ...] = (),
+    possible_owners: tuple[str, ...] = (),
+    restart_limit: int | None = None,
+    failover_limit: int | None = None,
+    shutdown_timeout_ms: int | None = None,
+) -> Request[RoleStatus]:
+    """Make a virtual machine a role."""
+    return _change(
+        "vm.add",
+        RoleStatus,
+        {
+            "domain_xml": domain_xml,
+            "wanted": wanted.value,
+            "priority": priority,
+            "preferred_owners": list(preferred_owners),
+            "possible_owners": list(possible_owners),
+            "restart_limit": restart_limit,
+            "failover_limit": failover_limit,
+            "shutdown_timeout_ms": shutdown_timeout_ms,
+        },
+    )
+
+
+def start_vm(role: str, *, wait: bool) -> Request[RoleStatus]:
+    """Want a role online; with `wait` the answer comes when it is."""
+    return _change("vm.start", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
+
+
+def stop_vm(role: str, *, wait: bool) -> Request[RoleStatus]:
+    """Want a role offline; with `wait` the answer comes when it is."""
+    return _change("vm.stop", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
+
+
+def set_vm(
+    role: str,
+    *,
+    priority: PriorityWord | None = None,
+    preferred_owners: tuple[str, ...] | None = None,
+    possible_owners: tuple[str, ...] | None = None,
+    restart_limit: int | None = None,
+    failover_limit: int | None = None,
+) -> Request[RoleStatus]:
+    """Change a role; None leaves a property as it is, an empty tuple clears a list of owners."""
+    return _change(
+        "vm.set",
+        RoleStatus,
+        {
+            "role": role,
+            "priority": priority,
+            "preferred_owners": None if preferred_owners is None else list(preferred_owners),
+            "possible_owners": None if possible_owners is None else list(possible_owners),
+            "restart_limit": restart_limit,
+            "failover_limit": failover_limit,
+        },
+    )
+
+
+def remove_vm(role: str, *, force: bool) -> Request[RemovedRole]:
+    """Remove a role; `force` stops it first. Its disks stay."""
+    return _change("vm.remove", RemovedRole, {"role": role, "force": force}, None if force else CHANGE_S)
+
+
+def vm_xml(role: str) -> Request[DomainXml]:
+    """Ask for the libvirt domain of a role."""
+    return Request(method="vm.xml", answer=DomainXml, params={"role": role})
+
+
+def status() -> Request[ClusterStatus]:
+    """Ask for the whole cluster as the answering node sees it."""
+    return Request(method="status", answer=ClusterStatus)
+
+
+def watch_status() -> Stream[ClusterStatus]:
+    """Follow the whole cluster: now, and at every change."""
+    return Stream(method="status.watch", item=ClusterStatus)
+
+
+def explain(role: str) -> Request[RoleExplanation]:
+    """Ask why a role is where it is."""
+    return Request(method="explain", answer=RoleExplanation, params={"role": role})
+
+
+def events(*, limit: int) -> Request[tuple[EventLine, ...]]:
+    """Ask for the newest events, oldest first."""
+    return Request(method="events", answer=tuple[EventLine, ...], params={"limit": limit})
+
+
+def follow_events(*, limit: int) -> Stream[EventLine]:
+    """Follow the events: the newest `limit`, then every new one."""
+    return Stream(method="events.follow", item=EventLine, params={"limit": limit})
