@@ -40,7 +40,7 @@ class SimulatedBench:
 
     @contextlib.asynccontextmanager
     async def open(self, timeouts: HypervisorTimeouts) -> AsyncIterator[Hypervisor]:
-        self._hypervisor = SimulatedHypervisor(timeouts=timeouts)
+        self._hypervisor._timeouts = timeouts
         yield self._hypervisor
 
     async def kill_qemu(self, uuid: str) -> None:

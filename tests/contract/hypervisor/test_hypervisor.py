@@ -186,6 +186,7 @@ async def test_safe_2_without_the_daemon_a_destroy_kills_and_is_not_certain(
         await wait_connection(events, ConnectionState.LOST)
         with pytest.raises(GuestOutcomeUnknown):
             await hypervisor.destroy(uuid)
+        assert await hypervisor.process_of(uuid) is None
         bench.start_daemon()
         await wait_connection(events, ConnectionState.CONNECTED)
         await hypervisor.destroy(uuid)
@@ -208,6 +209,19 @@ async def test_safe_2_a_start_without_answer_is_unknown_until_settled(bench: Ben
         await asyncio.sleep(0.5)
         assert await hypervisor.process_of(uuid) is None
         assert await present(hypervisor) == {}
+
+
+async def test_safe_2_a_destroy_outlasts_a_start_under_way(bench: Bench, make_guest: MakeGuest) -> None:
+    uuid, xml = make_guest()
+    async with bench.open(HypervisorTimeouts(start_ms=30_000, destroy_ms=20_000, settle_ms=0)) as hypervisor:
+        await connected(hypervisor)
+        starting = asyncio.create_task(hypervisor.start(xml))
+        await asyncio.sleep(0)
+        await hypervisor.destroy(uuid)
+        assert await hypervisor.process_of(uuid) is None
+        await asyncio.wait([starting])
+        assert starting.exception() is None or isinstance(starting.exception(), GuestStartFailed)
+        assert await hypervisor.guests() == ()
 
 
 async def test_a_late_start_is_seen(bench: Bench, make_guest: MakeGuest) -> None:

@@ -69,7 +69,7 @@ async def test_a_frozen_qemu_is_killed_sooner_than_libvirt_would(
 
 
 async def test_frozen_guests_do_not_hold_up_others(libvirt_bench: LibvirtBench, make_guest: MakeGuest) -> None:
-    frozen = [make_guest() for _ in range(4)]
+    frozen = [make_guest() for _ in range(5)]  # as many as libvirtd serves at a time
     async with libvirt_bench.open(HypervisorTimeouts(ask_ms=1_000, start_ms=30_000, kill_after_ms=500)) as host:
         await wait_connection(host.events(), ConnectionState.CONNECTED)
         for uuid, xml in frozen:
