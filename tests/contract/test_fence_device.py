@@ -216,3 +216,12 @@ def test_options_that_no_agent_could_read_are_refused_without_showing_them(optio
 
 def test_the_configuration_does_not_show_its_secrets() -> None:
     assert SECRET not in repr(FenceDeviceConfig(agent="fence_ipmilan", options={"password": SECRET}))
+
+
+async def test_an_agent_that_claims_success_is_not_believed(tmp_path: Path) -> None:
+    """SAFE-2: done is what the device reports afterwards."""
+    agent = tmp_path / "fence_boaster"
+    agent.write_text("#!/bin/sh\ncat >/dev/null\necho 'Status: ON'\nexit 0\n")
+    agent.chmod(0o755)
+    device = FenceAgentDevice(FenceDeviceConfig(agent=str(agent)))
+    assert (await device.off()).result is FenceResult.FAILED

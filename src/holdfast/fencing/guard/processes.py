@@ -62,14 +62,14 @@ class Processes:
             return [int(entry.name) for entry in entries if entry.name.isdigit() and int(entry.name) != own]
 
     def _examine(self, pid: int, guests: frozenset[str]) -> None:
-        uuid = guest_of((self._proc / str(pid) / "cmdline").read_bytes())
+        uuid = guest_of(self._read(pid, "cmdline"))
         if uuid is None or uuid not in guests:
             return
         descriptor = os.pidfd_open(pid)
         try:
             victim = Victim(pid=pid, start_time=self._start_time(pid), uuid=uuid)
             # The pid may have changed hands before it was opened; now that it is open, it cannot any more.
-            same = guest_of((self._proc / str(pid) / "cmdline").read_bytes()) == uuid
+            same = guest_of(self._read(pid, "cmdline")) == uuid
         except OSError:
             os.close(descriptor)
             raise
@@ -80,8 +80,19 @@ class Processes:
 
     def _start_time(self, pid: int) -> int:
         # Field 22; the command name in field 2 may contain spaces and brackets. Source: proc(5).
-        stat = (self._proc / str(pid) / "stat").read_bytes()
+        stat = self._read(pid, "stat")
         return int(stat.rpartition(b")")[2].split()[19])
+
+    def _read(self, pid: int, name: str) -> bytes:
+        # Plain system calls: a scan reads every process of the machine, 20 times a second while killing is due.
+        descriptor = os.open(f"{self._proc}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            content = b""
+            while chunk := os.read(descriptor, 65536):
+                content += chunk
+            return content
+        finally:
+            os.close(descriptor)
 
     def _forget_ended(self) -> None:
         poll = select.poll()
