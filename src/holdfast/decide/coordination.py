@@ -21,7 +21,7 @@ class Freedom:
     """Whether a role may be given away, and on what that rests.
 
     blocked     why not; empty when it may.
-    proof       incarnation whose committed proof makes it free, to be checked in the transaction; None: no proof needed.
+    proof       incarnation whose committed proof makes it free, to be checked in the transaction; None: none needed.
     reasons     why it has to leave its last owner, for the record.
     """
 

@@ -32,7 +32,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerEvidence:
-    """An answer of a peer's fence device that was asked for after the peer fell silent. `is_off` None: no clear answer."""
+    """What a peer's fence device answered after the peer fell silent. `is_off` None: no clear answer."""
 
     is_off: bool | None
     detail: str = ""

@@ -1,8 +1,8 @@
 """Until when this node may own things without hearing more: what the guard's deadline is moved by.
 
-Rule of the file: a node is entitled for as long as no majority of voters could have agreed that it is lost. A voter that
-acknowledged a heartbeat had heard this node when the heartbeat was sent, and none that refused it acknowledges it again.
-Source: DESIGN section 4 (self-protection), docs/safety.md (SAFE-1, SAFE-6).
+Rule of the file: a node is entitled for as long as no majority of voters could have agreed that it is lost. A voter
+that acknowledged a heartbeat had heard this node when the heartbeat was sent, and none that refused it acknowledges it
+again. Source: DESIGN section 4 (self-protection), docs/safety.md (SAFE-1, SAFE-6).
 """
 
 from __future__ import annotations

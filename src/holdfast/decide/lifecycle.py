@@ -1,7 +1,7 @@
 """The life of a role on its owner: everything that affects the phases there lives here.
 
-Rule of the file: one table, (phase, what the hypervisor shows) -> handler. A step is the record to commit first, then
-the act to carry out; nothing acts before its record is committed. UNKNOWN never counts as ABSENT. Source: SAFE-2, SAFE-3.
+Rule of the file: one table, (phase, what the hypervisor shows) -> handler. A step is the record to commit first,
+then the act; nothing acts before its record is committed. UNKNOWN never counts as ABSENT. Source: SAFE-2, SAFE-3.
 """
 
 from __future__ import annotations

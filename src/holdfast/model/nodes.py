@@ -27,7 +27,7 @@ class FenceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """What was set for a node. `capacity` None means: what its hypervisor reports. Networks are in order of preference."""
+    """What was set for a node. `capacity` None: what its hypervisor reports. Networks are in order of preference."""
 
     name: NodeName
     addresses: dict[NetworkName, str]
@@ -47,7 +47,7 @@ class Session:
     """A node that is up, written by itself, bound to its lease.
 
     guard_deadline_ms     how far ahead its guard's deadline may lie; what a watchdog proof has to wait for.
-    watchdog_timeout_ms   of the hardware watchdog that its guard holds; None: the guard is a process only, and no proof.
+    watchdog_timeout_ms   of the hardware watchdog that its guard holds; None: a process only, which is no proof.
     stopping              holdfastd is stopping in an orderly way; its silence counts only after `restart_grace_ms`.
     """
 

@@ -67,9 +67,9 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_LOST: "{subject} is lost",
     ReasonCode.NODE_FENCED: "{subject} is proven unable to touch storage ({proof})",
     ReasonCode.NO_PROOF: "there is no proof yet that {subject} can do no harm",
-    ReasonCode.NO_FENCE_DEVICE: "{subject} has no fence device; give it one, or run: holdfast node confirm-down {subject}",
+    ReasonCode.NO_FENCE_DEVICE: "{subject} has no fence device; if surely off: holdfast node confirm-down {subject}",
     ReasonCode.FENCE_FAILED: (
-        "fencing {subject} did not succeed: {detail}; if the machine is surely off, run: holdfast node confirm-down {subject}"
+        "fencing {subject} did not succeed: {detail}; if it is surely off, run: holdfast node confirm-down {subject}"
     ),
     ReasonCode.STORM_GUARD: (
         "{vanished} of {alive_before} nodes vanished at once; fencing of {subject} waits for a person: "
@@ -89,7 +89,8 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.START_FAILED_HERE: "it failed on {subject} before",
     ReasonCode.NO_CANDIDATE: "no node can take {subject}",
     ReasonCode.FAILOVER_LIMIT: (
-        "{subject} failed on {failovers} nodes within {period_s} s (limit {limit}); once mended: holdfast vm start {subject}"
+        "{subject} failed over {failovers} times within {period_s} s (limit {limit}); "
+        "once it is mended, run: holdfast vm start {subject}"
     ),
     ReasonCode.WANTED_OFFLINE: "{subject} is wanted offline",
     ReasonCode.WANTED_ONLINE: "{subject} is wanted online",

@@ -18,7 +18,7 @@ class Timings:
     suspect_after_ms          silent on all networks for so long: suspect; the search for evidence begins.
     patience_ms               silence without any other evidence for so long: lost, and fenced actively.
     guard_deadline_ms         a node that could not prove its entitlement for so long stops its own guests.
-    guard_kill_ms             within this time after the deadline the guard has killed them, or stops petting the watchdog.
+    guard_kill_ms             so long after it they are dead, or the watchdog is petted no more.
     proof_margin_ms           added to the watchdog arithmetic for clock drift and scheduling.
     restart_grace_ms          an orderly stop of holdfastd may take so long before its silence counts.
     claim_after_ms            a role assigned but not taken up for so long is assigned elsewhere.
@@ -38,7 +38,7 @@ class Timings:
     def __post_init__(self) -> None:
         if self.suspect_after_ms < 3 * self.heartbeat_interval_ms:
             raise InvalidInput(
-                f"suspect_after_ms is {self.suspect_after_ms}, less than 3 heartbeats of {self.heartbeat_interval_ms} ms",
+                f"suspect_after_ms={self.suspect_after_ms} is less than 3 heartbeats of {self.heartbeat_interval_ms} ms",
                 hint=f"set it to {3 * self.heartbeat_interval_ms} or more, or shorten heartbeat_interval_ms",
             )
         stopped_after_ms = self.guard_deadline_ms + self.guard_kill_ms

@@ -35,7 +35,7 @@ class NodeState(StrEnum):
 
 
 class RoleState(StrEnum):
-    """A role in one word. BLOCKED: wanted, not online, and nothing happens until something named in the reasons does."""
+    """A role in one word. BLOCKED: wanted, not online, and it stays so until what its reasons name has happened."""
 
     ONLINE = "online"
     STARTING = "starting"
@@ -117,7 +117,7 @@ class ClusterStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleExplanation:
-    """Why a role is where it is: `elsewhere` has per node the reasons against it; empty means that it could go there."""
+    """Why a role is where it is: `elsewhere` has per node the reasons against it; none means that it could go there."""
 
     name: str
     state: RoleState

@@ -1,7 +1,7 @@
 """Watches the peers, searches evidence about the silent ones, and proposes verdicts.
 
-Rule of the file: judges with `decide.detection`, acts with one transaction. Any node may propose; the database takes the
-first. Source: DESIGN section 5, SAFE-4.
+Rule of the file: judges with `decide.detection`, acts with one transaction. Any node may propose; the database takes
+the first. Source: DESIGN section 5, SAFE-4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Letting a machine into the cluster: what a node of the cluster answers on its join port.
 
-Rule of the file: the database's vote is prepared first (a learner has none yet), then one transaction uses the token and
-adds the node; whatever fails before that leaves the cluster as it was. Source: DESIGN section 6.
+Rule of the file: the database's vote is prepared first (a learner has none yet), then one transaction uses the token
+and adds the node; whatever fails before that leaves the cluster as it was. Source: DESIGN section 6.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ class Enrolment:
             join_port=request.ports.join,
             joined_at_ms=now_ms,
         )
-        assert record is not None and stored is not None
+        assert record is not None
+        assert stored is not None
         event = self._events.event(EventCode.NODE_JOINED, node.name)
         add = set_node(node, before=before, events=self._events.operations(event))
         use = Put(key, encode(record.used(node.name, now_ms)))

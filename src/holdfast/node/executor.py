@@ -1,7 +1,7 @@
 """The executor: carries out what the database says this node owns, and nothing else.
 
-Rule of the file: the record first, then the act. A guest starts only after the claim is committed (SAFE-3) and the guard
-has it on its list (SAFE-1); a role is released only after the hypervisor is certain that nothing of it runs (SAFE-2).
+Rule of the file: the record first, then the act. A guest starts only after the claim is committed (SAFE-3) and the
+guard has it on its list (SAFE-1); a role is released only when it is certain that nothing of it runs (SAFE-2).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Executor:
         return entitled
 
     async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
-        """Commit a step. A release is committed only when the hypervisor is certain that nothing runs. Source: SAFE-2."""
+        """Commit a step. A release is committed only when it is certain that nothing runs. Source: SAFE-2."""
         if after.phase is Phase.VACANT:
             await self._hypervisor.destroy(spec.uuid)
         code = EVENT_OF_PHASE[after.phase]

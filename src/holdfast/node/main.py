@@ -43,7 +43,7 @@ def main() -> None:
     except* HoldfastError as group:
         for error in group.exceptions:
             hint = getattr(error, "hint", "")
-            print(f"error: {error}", f"next: {hint}" if hint else "", sep="\n", file=sys.stderr)
+            sys.stderr.write(f"error: {error}\n" + (f"next: {hint}\n" if hint else ""))
         sys.exit(1)
 
 

@@ -1,0 +1,153 @@
+"""Forms a cluster on the nodes of a lab, by the same requests that a person's commands send.
+
+Rule of the file: repeatable: what is done already is left alone, so that an interrupted `lab up` can be run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from holdfast.client import requests
+from holdfast.client.local import LocalClient
+from holdfast.client.requests import Request
+from holdfast.lab.errors import LabBroken
+from holdfast.lab.guests import Guest
+from holdfast.lab.lab import Lab
+from holdfast.lab.layout import SHARED_MOUNT, Network, node_address, node_number
+from holdfast.lab.machine import Power
+from holdfast.lab.spec import LIBVIRTD, Service
+from holdfast.model.errors import HoldfastError, Unavailable
+from holdfast.model.roles import Wanted
+from holdfast.model.status import NodeState
+
+CLUSTER = "lab"
+SOCKET = "run/holdfast/holdfastd.sock"
+CLUSTER_NETWORKS = (Network.CLUSTER_A, Network.CLUSTER_B)
+ANSWER_WAIT_S = 30.0
+JOIN_WAIT_S = 60.0
+MEMORY_PER_NODE = 4 * 1024**3
+
+A = TypeVar("A")
+Progress = Callable[[str], None]
+
+
+def services(*, has_watchdog: bool, watchdog_timeout_s: float) -> tuple[Service, ...]:
+    """What runs on a node: libvirtd, the guard with the node's watchdog, and holdfastd."""
+    programs = Path(sys.executable).parent
+    watchdog = ("--watchdog", "/dev/watchdog", "--watchdog-timeout-s", str(int(watchdog_timeout_s)))
+    guard = (str(programs / "holdfast-guard"), *(watchdog if has_watchdog else ()))
+    return (
+        LIBVIRTD,
+        Service(name="holdfast-guard", command=guard, nice=-15),
+        Service(name="holdfastd", command=(str(programs / "holdfastd"),), nice=-10),
+    )
+
+
+async def client_of(lab: Lab, node: str) -> LocalClient:
+    """A client of a node's daemon, reached through the node's own view of its files. Raises: LabBroken when it is off."""
+    status = (await lab.status()).node(node)
+    return LocalClient(Path(f"/proc/{status.init_pid}/root") / SOCKET)
+
+
+def forming(
+    settings: Mapping[str, object] | None = None, *, fence: bool = True
+) -> Callable[[Lab, Progress], Awaitable[None]]:
+    """Return what `Lab.up` takes to form the cluster, with these settings and with or without fence devices."""
+
+    async def provision(lab: Lab, progress: Progress) -> None:
+        nodes = lab.spec.node_names
+        first = nodes[0]
+        if await _presence(lab, first) is None:
+            progress(f"{first}: founding the cluster")
+            create = requests.create_cluster(
+                cluster=CLUSTER,
+                node=first,
+                addresses=_addresses(first),
+                shared_directories=(str(SHARED_MOUNT),),
+                settings=dict(settings or {}),
+            )
+            await _ask(lab, first, create)
+        for node in nodes[1:]:
+            if await _presence(lab, node) is None:
+                progress(f"{node}: joining the cluster")
+                token = await _ask(lab, first, requests.create_token())
+                join = requests.join_node(token=token.token, node=node, addresses=_addresses(node))
+                await _ask(lab, node, join)
+        for node in nodes:
+            await _ask(lab, first, requests.set_node(node, _properties(node, fence=fence and lab.spec.has_fence)))
+        progress("waiting until every node is up")
+        await wait_nodes_up(lab, first)
+
+    return provision
+
+
+async def wait_nodes_up(lab: Lab, asked: str, *, timeout_s: float = JOIN_WAIT_S) -> None:
+    """Wait until `asked` sees every node that is powered on as up. Raises: LabBroken after the time."""
+    on = {node.name for node in (await lab.status()).nodes if node.power is not Power.OFF}
+    seen: dict[str, NodeState] = {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            client = await client_of(lab, asked)
+            while True:
+                try:
+                    status = await client.call(requests.status())
+                    seen = {node.name: node.state for node in status.nodes if node.name in on}
+                    ready = all(n.memory_bytes is not None for n in status.nodes if n.name in on)
+                    if set(seen.values()) == {NodeState.UP} and ready and status.coordinator is not None:
+                        return
+                except HoldfastError as error:
+                    if not error.retryable:
+                        raise
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise LabBroken(f"after {timeout_s:g} s the nodes are {seen}", hint=f"look into the logs of {asked}") from error
+
+
+async def add_guests(
+    lab: Lab, count: int, *, asked: str, owners: Mapping[int, str] | None = None, wanted: Wanted = Wanted.ONLINE
+) -> list[Guest]:
+    """Make roles of new guests 1..count, each with a preferred owner where `owners` names one by index."""
+    client = await client_of(lab, asked)
+    known = {role.name for role in (await client.call(requests.status())).roles}
+    guests = [lab.guest(f"guest{index}", index) for index in range(1, count + 1)]
+    for guest in guests:
+        if guest.name in known:
+            continue
+        guest.make_disk()
+        preferred = (owners or {}).get(guest.index)
+        add = requests.add_vm(
+            lab.guest_xml(guest), wanted=wanted, preferred_owners=(preferred,) if preferred is not None else ()
+        )
+        await client.call(add)
+    return guests
+
+
+def _addresses(node: str) -> dict[str, str]:
+    return {str(network): node_address(network, node_number(node)) for network in CLUSTER_NETWORKS}
+
+
+def _properties(node: str, *, fence: bool) -> dict[str, object]:
+    device = {"agent": "fence_holdfast_lab", "options": {"plug": node}} if fence else None
+    return {"fence": device, "memory_bytes": MEMORY_PER_NODE, "vcpus": 4}
+
+
+async def _presence(lab: Lab, node: str) -> str | None:
+    """Name of the node's cluster, or None; waits for its daemon to answer."""
+    return (await _ask(lab, node, requests.ping())).cluster
+
+
+async def _ask(lab: Lab, node: str, request: Request[A]) -> A:
+    """Ask a node's daemon, waiting for it while it starts."""
+    until = asyncio.get_running_loop().time() + ANSWER_WAIT_S
+    while True:
+        client = await client_of(lab, node)
+        try:
+            return await client.call(request)
+        except Unavailable:
+            if asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(0.1)
