@@ -1,0 +1,220 @@
+"""Building a lab and taking it down, whatever a former attempt left behind.
+
+Rule of the file: one lock per lab name; building starts by sweeping what a dead lab left, and both end with either a
+running lab or a clear error, so that ``up`` and ``down`` work after Ctrl-C or ``kill -9`` at any line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from holdfast.lab.acceleration import probe_kvm
+from holdfast.lab.datacenter import claim_name
+from holdfast.lab.errors import LabBroken, LabNotRunning
+from holdfast.lab.freezer import Freezer, freezer_root
+from holdfast.lab.guests import place_image
+from holdfast.lab.image import guest_image
+from holdfast.lab.layout import Layout
+from holdfast.lab.machine import Power, programs_path
+from holdfast.lab.namespaces import NETNS_FOLDER
+from holdfast.lab.processes import ProcessId, joining
+from holdfast.lab.spec import LabSpec, Service, default_services
+from holdfast.lab.status import NodeStatus, read_status
+from holdfast.lab.tools import run_tool
+from holdfast.lab.wire import ask
+
+if TYPE_CHECKING:
+    from holdfast.lab.lab import Lab
+
+Progress = Callable[[str], None]
+Provision = Callable[["Lab", Progress], Awaitable[None]]
+_START_TIMEOUT_S = 20.0
+_LIBVIRT_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 20.0
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabOptions:
+    """What to build."""
+
+    nodes: int = 3
+    has_fence: bool = True
+    has_watchdog: bool = True
+    watchdog_timeout_s: float = 3.0
+    services: tuple[Service, ...] | None = None
+    """None: libvirtd, holdfast-guard and holdfastd."""
+
+
+async def build(layout: Layout, options: LabOptions, progress: Progress) -> None:
+    """Bring the lab up with all its nodes and their libvirt. Raises: LabNameTaken, LabBroken."""
+    if os.geteuid() != 0:
+        raise LabBroken("the lab makes namespaces and needs root", hint="run it as root")
+    layout.base.mkdir(parents=True, exist_ok=True)
+    with _locked(layout):
+        if await is_running(layout):
+            progress(f"lab {layout.name} is up already; completing it")
+        else:
+            await _start_datacenter(layout, options, progress)
+        status = read_status(await ask(layout.control_socket, {"do": "status"}))
+        async with asyncio.TaskGroup() as group:
+            for node in status.nodes:
+                group.create_task(_bring_up(layout, node, progress))
+
+
+async def demolish(layout: Layout, progress: Progress) -> bool:
+    """Take the lab down and remove all it made; returns False when there was nothing. Raises: LabBroken."""
+    if not layout.base.exists():
+        return False
+    with _locked(layout):
+        was_there = layout.root.exists()
+        if await is_running(layout):
+            progress(f"taking lab {layout.name} down")
+            await ask(layout.control_socket, {"do": "shutdown"})
+        await _end_datacenter(layout)
+        was_there |= await _sweep(layout)
+        if layout.root.exists():
+            shutil.rmtree(layout.root)
+        layout.lock.unlink()
+    return was_there
+
+
+async def is_running(layout: Layout) -> bool:
+    """Return whether the lab's datacenter answers."""
+    try:
+        await ask(layout.control_socket, {"do": "status"}, timeout_s=10)
+    except (LabNotRunning, LabBroken):
+        return False
+    return True
+
+
+@contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
+    with layout.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabBroken(
+                f"lab {layout.name} is being built or taken down by another process", hint="wait for it to end"
+            ) from error
+        yield
+
+
+async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progress) -> None:
+    image = await guest_image(progress)
+    has_kvm = await probe_kvm(image, progress)
+    await _end_datacenter(layout)
+    claim_name(layout).close()
+    await _sweep(layout)
+    layout.shared.mkdir(parents=True, exist_ok=True)
+    place_image(layout, image)
+    spec = LabSpec(
+        nodes=options.nodes,
+        services=default_services() if options.services is None else options.services,
+        has_fence=options.has_fence,
+        has_watchdog=options.has_watchdog,
+        watchdog_timeout_s=options.watchdog_timeout_s,
+        has_kvm=has_kvm,
+    )
+    layout.spec_file.write_text(spec.to_json())
+    for service in spec.services:
+        if not os.access(service.command[0], os.X_OK):
+            progress(f"service {service.name} is missing: there is no program {service.command[0]}")
+    progress(f"starting lab {layout.name}: {spec.nodes} nodes, guests under {'KVM' if has_kvm else 'TCG (no KVM)'}")
+    with layout.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "holdfast.lab.datacenter", layout.name],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while not await is_running(layout):
+                if process.poll() is not None:
+                    raise LabBroken(f"the datacenter ended at once: {_last_line(layout)}", hint=str(layout.log_file))
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        process.kill()
+        raise LabBroken(f"the datacenter does not answer: {_last_line(layout)}") from error
+
+
+def _last_line(layout: Layout) -> str:
+    return next(reversed(layout.log_file.read_text().strip().splitlines()), "it printed nothing")
+
+
+async def _bring_up(layout: Layout, node: NodeStatus, progress: Progress) -> None:
+    if node.power is Power.OFF:
+        await ask(layout.control_socket, {"do": "power-on", "node": node.name})
+    elif node.power is Power.FROZEN:
+        progress(f"{node.name} is frozen; `holdfast lab thaw {node.name}` lets it go on")
+        return
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await wait_libvirt(layout, node.name)
+    progress(f"{node.name} is up, libvirt answers ({loop.time() - began:.1f} s)")
+
+
+async def wait_libvirt(layout: Layout, name: str) -> None:
+    """Return when a node's libvirt answers and knows QEMU's capabilities. Raises: LabBroken after a minute.
+
+    Knowing them takes libvirt a second after its first start, which no failover should have to pay.
+    """
+    members = Freezer.named(layout.node(name).namespace).members
+    last = LabBroken("it was not asked")
+    try:
+        async with asyncio.timeout(_LIBVIRT_TIMEOUT_S):
+            while True:
+                answer = await ask(layout.control_socket, {"do": "status"})
+                pid = read_status(answer).node(name).init_pid
+                question = ["virsh", "-q", "-c", "qemu:///system", "domcapabilities"]
+                try:
+                    await run_tool(*joining(pid, members, programs_path(), question))
+                    return
+                except LabBroken as error:
+                    last = error
+                    await asyncio.sleep(_POLL_S * 5)
+    except TimeoutError as error:
+        raise LabBroken(f"libvirt on {name} does not answer: {last.message}") from error
+
+
+async def _end_datacenter(layout: Layout) -> None:
+    """Return when the datacenter of this lab is gone, waiting first and killing it then."""
+    process = ProcessId.parse(layout.pid_file.read_text()) if layout.pid_file.exists() else None
+    if process is None:
+        return
+    grace_s = _END_TIMEOUT_S if await is_running(layout) else 0.5
+    for patience_s in (grace_s, _END_TIMEOUT_S):
+        try:
+            async with asyncio.timeout(patience_s):
+                while process.is_alive:
+                    await asyncio.sleep(_POLL_S)
+            return
+        except TimeoutError:
+            process.kill()
+    raise LabBroken(f"the datacenter (pid {process.pid}) does not die")
+
+
+async def _sweep(layout: Layout) -> bool:
+    """Remove freezer groups with all that lives in them, and namespaces, of this lab; returns whether there were any."""
+    groups = [path for path in freezer_root().iterdir() if layout.owned_namespace.fullmatch(path.name)]
+    for path in groups:
+        group = Freezer(path)
+        group.kill()
+        await group.remove()
+    found = bool(groups)
+    if NETNS_FOLDER.exists():
+        for path in NETNS_FOLDER.iterdir():
+            if layout.owned_namespace.fullmatch(path.name):
+                await run_tool("ip", "netns", "del", path.name)
+                found = True
+    for socket_path in (layout.control_socket, layout.power_socket, layout.pid_file):
+        socket_path.unlink(missing_ok=True)
+    return found

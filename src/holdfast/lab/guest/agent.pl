@@ -1,0 +1,114 @@
+# The guest's only program, PID 1. It proves from inside which instance ran, and when.
+#
+# Every BEAT it writes one record into its own slot of the disk and one line to the serial console, and it answers
+# on TCP port 7 with one line. Record = one line of "key=value" words in the first sector of a 4096-byte slot:
+#   hf1 boot=ID slot=N name=NAME beats=N first_ms=T latest_ms=T uptime_ms=T state=running|stopped saw=EVIDENCE
+# Each boot takes the first free slot. Before each write it reads its slot and both neighbours past the cache; what it
+# finds there is proof, without any clock, that a second instance is alive (see holdfast/lab/records.py):
+#   later:ID    the next slot was taken while this instance still runs
+#   earlier:ID  the slot before it changed after this instance had started
+#   shared:ID   another instance writes into this instance's slot
+#   rewound:N   its own slot holds N beats, which is not what this memory wrote: memory older than its disk
+# Plain Perl without modules, because Debian's perl-base is on every machine and one process without forks is cheap
+# under emulation.
+
+$| = 1;
+my ($name, $button_path) = @ARGV;
+my ($SLOT, $BEAT, $BLKFLSBUF) = (4096, 0.25, 0x1261);
+my ($SYS_CLOCK_GETTIME, $SYS_REBOOT) = (228, 169);
+
+sub clock_ms {
+    my $time = "\0" x 16;
+    syscall($SYS_CLOCK_GETTIME, $_[0], $time);
+    my ($s, $ns) = unpack "qq", $time;
+    return $s * 1000 + int($ns / 1_000_000);
+}
+
+sub first_line { open(my $file, "<", $_[0]) or return ""; my $line = <$file>; chomp $line; return $line }
+
+# The host's wall clock is the emulated RTC; it ticks in whole seconds and keeps going while this memory sleeps in a
+# file. So the guest's clock is pushed into the RTC's current second at every beat.
+my $offset_ms = 0;
+sub wall_ms {
+    my $now = clock_ms(0) + $offset_ms;
+    my $rtc = 1000 * first_line("/sys/class/rtc/rtc0/since_epoch");
+    my $error = $now < $rtc ? $rtc - $now : $now > $rtc + 999 ? $rtc + 999 - $now : 0;
+    $offset_ms += $error;
+    return ($now + $error, $error);
+}
+
+my ($first_ms) = wall_ms();
+my $boot = sprintf "%011x%s", $first_ms, substr(first_line("/proc/sys/kernel/random/boot_id"), 0, 8);
+
+open(my $disk, "+<", "/dev/vda") or die "no disk: $!";
+sub read_slots {
+    my ($from, $count) = @_;
+    ioctl $disk, $BLKFLSBUF, 0;
+    sysseek $disk, $from * $SLOT, 0;
+    sysread $disk, my $raw, $count * $SLOT;
+    return map { (split /\n/, substr($raw, $_ * $SLOT, 512), 2)[0] =~ s/\0.*//sr } 0 .. $count - 1;
+}
+sub id_of { $_[0] =~ /boot=(\w+)/ ? $1 : "unreadable" }
+
+my $slots = int((-s "/dev/vda" || 512 * first_line("/sys/block/vda/size")) / $SLOT);
+my $slot = 0;
+for my $text (read_slots(0, $slots - 1)) { last if $text eq ""; $slot++ }
+
+my ($written, $beats, %saw) = ("", 0);
+my $base = $slot ? $slot - 1 : 0;
+my ($earlier) = $slot ? read_slots($base, 1) : ("");
+
+sub look {
+    my @around = read_slots($base, $slot - $base + 2);
+    my ($before, $own, $after) = $slot ? @around : ("", @around);
+    $saw{"earlier:" . id_of($before)} = 1 if $before ne $earlier;
+    $saw{"later:" . id_of($after)} = 1 if $after ne "";
+    if ($own ne $written) {
+        my $id = id_of($own);
+        $saw{$id eq $boot ? "rewound:" . ($own =~ /beats=(\d+)/)[0] : "shared:$id"} = 1;
+    }
+}
+
+sub beat {
+    my ($state) = @_;
+    look();
+    my ($now, $error) = wall_ms();
+    $first_ms += $error if $beats < 8;
+    $beats++;
+    my $uptime = clock_ms(7);
+    $written = "hf1 boot=$boot slot=$slot name=$name beats=$beats first_ms=$first_ms latest_ms=$now"
+        . " uptime_ms=$uptime state=$state saw=" . join(",", (sort keys %saw)[0 .. (keys %saw < 8 ? keys(%saw) - 1 : 7)]);
+    sysseek $disk, $slot * $SLOT, 0;
+    syswrite $disk, $written . "\n" . "\0" x ($SLOT - 1 - length $written);
+    ioctl $disk, $BLKFLSBUF, 0;
+    print "$written\n";
+}
+
+my ($server, $button);
+socket($server, 2, 1, 6) && setsockopt($server, 1, 2, 1)
+    && bind($server, pack("S n a4 x8", 2, 7, "\0" x 4)) && listen($server, 16) or die "no port: $!";
+open($button, "<", $button_path) or print "no power button: $!\n";
+
+my $next = clock_ms(1);
+while (1) {
+    if (clock_ms(1) >= $next) {
+        beat("running");
+        $next = clock_ms(1) + 1000 * $BEAT;
+    }
+    my $ready = "";
+    vec($ready, fileno $server, 1) = 1;
+    vec($ready, fileno $button, 1) = 1 if $button;
+    my $wait = ($next - clock_ms(1)) / 1000;
+    select $ready, undef, undef, $wait > 0 ? $wait : 0;
+    if (vec $ready, fileno $server, 1) {
+        accept(my $client, $server) or next;
+        syswrite $client, "boot=$boot beats=$beats name=$name slot=$slot\n";
+    }
+    if ($button && vec $ready, fileno $button, 1) {
+        sysread $button, my $event, 24;
+        my ($type, $code, $value) = unpack "x16 S S l", $event;
+        last if $type == 1 && $code == 116 && $value == 1;
+    }
+}
+beat("stopped");
+syscall $SYS_REBOOT, 0xfee1dead, 672274793, 0x4321fedc, 0;
