@@ -1,7 +1,7 @@
 """Whether KVM really works here.
 
 Rule of the file: ``/dev/kvm`` proves nothing (it may exist and hang); a guest that wrote its first record does. The
-answer holds for one boot of the machine. Source: LAB findings.
+answer holds for one boot of the machine.
 """
 
 from __future__ import annotations

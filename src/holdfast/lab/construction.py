@@ -10,8 +10,8 @@ import asyncio
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from holdfast.lab.layout import Layout
 from holdfast.lab.machine import Power, programs_path
 from holdfast.lab.namespaces import NETNS_FOLDER
 from holdfast.lab.processes import ProcessId, joining
-from holdfast.lab.spec import LabSpec, Service, default_services
+from holdfast.lab.spec import LIBVIRTD, LabSpec, Service
 from holdfast.lab.status import NodeStatus, read_status
 from holdfast.lab.tools import run_tool
 from holdfast.lab.wire import ask
@@ -51,8 +51,8 @@ class LabOptions:
     has_fence: bool = True
     has_watchdog: bool = True
     watchdog_timeout_s: float = 3.0
-    services: tuple[Service, ...] | None = None
-    """None: libvirtd, holdfast-guard and holdfastd."""
+    services: tuple[Service, ...] = (LIBVIRTD,)
+    """libvirtd must be among them; a cluster adds its own (``provision.services``)."""
 
 
 async def build(layout: Layout, options: LabOptions, progress: Progress) -> None:
@@ -66,9 +66,12 @@ async def build(layout: Layout, options: LabOptions, progress: Progress) -> None
         else:
             await _start_datacenter(layout, options, progress)
         status = read_status(await ask(layout.control_socket, {"do": "status"}))
-        async with asyncio.TaskGroup() as group:
-            for node in status.nodes:
-                group.create_task(_bring_up(layout, node, progress))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for node in status.nodes:
+                    group.create_task(_bring_up(layout, node, progress))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
 
 
 async def demolish(layout: Layout, progress: Progress) -> bool:
@@ -119,7 +122,7 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
     place_image(layout, image)
     spec = LabSpec(
         nodes=options.nodes,
-        services=default_services() if options.services is None else options.services,
+        services=options.services,
         has_fence=options.has_fence,
         has_watchdog=options.has_watchdog,
         watchdog_timeout_s=options.watchdog_timeout_s,
@@ -131,14 +134,18 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
             progress(f"service {service.name} is missing: there is no program {service.command[0]}")
     progress(f"starting lab {layout.name}: {spec.nodes} nodes, guests under {'KVM' if has_kvm else 'TCG (no KVM)'}")
     with layout.log_file.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast.lab.datacenter", layout.name],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "holdfast.lab.datacenter", layout.name,
+            stdin=DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
         )  # fmt: skip
+    await _wait_datacenter(layout, process)
+
+
+async def _wait_datacenter(layout: Layout, process: Process) -> None:
     try:
         async with asyncio.timeout(_START_TIMEOUT_S):
             while not await is_running(layout):
-                if process.poll() is not None:
+                if process.returncode is not None:
                     raise LabBroken(f"the datacenter ended at once: {_last_line(layout)}", hint=str(layout.log_file))
                 await asyncio.sleep(_POLL_S)
     except TimeoutError as error:
@@ -194,7 +201,7 @@ async def _end_datacenter(layout: Layout) -> None:
     for patience_s in (grace_s, _END_TIMEOUT_S):
         try:
             async with asyncio.timeout(patience_s):
-                while process.is_alive:
+                while process.is_alive:  # noqa: ASYNC110 - it is no child of this process, so there is nothing to await
                     await asyncio.sleep(_POLL_S)
             return
         except TimeoutError:
@@ -203,7 +210,7 @@ async def _end_datacenter(layout: Layout) -> None:
 
 
 async def _sweep(layout: Layout) -> bool:
-    """Remove freezer groups with all that lives in them, and namespaces, of this lab; returns whether there were any."""
+    """Remove the freezer groups with all that lives in them, and the namespaces; returns whether there were any."""
     groups = [path for path in freezer_root().iterdir() if layout.owned_namespace.fullmatch(path.name)]
     for path in groups:
         group = Freezer(path)

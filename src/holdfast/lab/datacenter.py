@@ -1,7 +1,7 @@
 """The process that is the datacenter: ``python -m holdfast.lab.datacenter NAME``, one per lab, started by ``lab up``.
 
-Rule of the file: it owns power, networks and watchdogs; everybody else asks it over a unix socket. It is the mains: when
-it dies, every node dies with it (PR_SET_PDEATHSIG), so that nothing of a lab can outlive it unseen.
+Rule of the file: it owns power, networks and watchdogs; everybody else asks it over a unix socket. It is the mains:
+when it dies, every node dies with it (PR_SET_PDEATHSIG), so that nothing of a lab can outlive it unseen.
 """
 
 from __future__ import annotations

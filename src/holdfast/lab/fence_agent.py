@@ -29,7 +29,7 @@ def metadata() -> str:
     parameters = "".join(
         f'<parameter name="{name}" unique="0" required="{int(name == "plug")}">'
         f'<getopt mixed="{", ".join(filter(None, (short, long)))}=[{name}]"/>'
-        f'<content type="{kind}"{f""" default="{default}" """.rstrip() if default else ""}/>'
+        f'<content type="{kind}"' + (f' default="{default}"' if default else "") + "/>"
         f'<shortdesc lang="en">{text}</shortdesc></parameter>\n'
         for name, (short, long, kind, default, text) in _PARAMETERS.items()
     )
@@ -37,7 +37,7 @@ def metadata() -> str:
     return (
         '<?xml version="1.0" ?>\n'
         '<resource-agent name="fence_holdfast_lab" shortdesc="Fence agent for nodes of a Holdfast lab">\n'
-        "<longdesc>Pulls and plugs the power of the nodes of a lab, through the socket of its power switch.</longdesc>\n"
+        "<longdesc>Switches the power of the nodes of a lab, through the socket of its power switch.</longdesc>\n"
         f"<parameters>\n{parameters}</parameters>\n<actions>\n{actions}</actions>\n</resource-agent>\n"
     )
 

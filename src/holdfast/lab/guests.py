@@ -82,7 +82,7 @@ class Guest:
         return GuestAnswer(boot_id=words["boot"], beats=int(words["beats"]), asked_at=asked_at, answered_at=loop.time())
 
     async def wait_answer(self, *, other_than: str = "", timeout_s: float = 60.0) -> GuestAnswer:
-        """Return its first answer, or the first of another boot than ``other_than``. Raises: LabBroken after the time."""
+        """Return its first answer that is of another boot than ``other_than``. Raises: LabBroken after the time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:

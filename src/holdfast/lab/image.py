@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -134,7 +133,7 @@ def _build_initramfs(kernel: Path, programs: dict[str, Path]) -> GuestImage:
     if not target.exists():
         with tempfile.NamedTemporaryFile(dir=IMAGE_CACHE, delete=False) as partial:
             partial.write(gzip.compress(archive, compresslevel=1))
-        os.rename(partial.name, target)
+        Path(partial.name).rename(target)
     return GuestImage(kernel=kernel / "vmlinuz", initramfs=target)
 
 

@@ -107,7 +107,7 @@ class Lab:
         return await self._service(node, service, "start")
 
     async def service_stop(self, node: str, service: str) -> ServiceStatus:
-        """Stop a service (not its children) until it is started again or the node reboots; returns when it has ended."""
+        """Stop a service (not its children) until it is started again or the node boots; returns when it has ended."""
         return await self._service(node, service, "stop")
 
     async def service_kill(self, node: str, service: str, number: int = signal.SIGKILL) -> ServiceStatus:
@@ -117,7 +117,10 @@ class Lab:
     async def execute(
         self, node: str, *command: str, stdin: str = "", timeout_s: float = 60.0, check: bool = True
     ) -> Finished:
-        """Run a command inside a node. Raises: NodeIsOff; LabBroken when it fails (unless not ``check``) or lasts too long."""
+        """Run a command inside a node.
+
+        Raises: NodeIsOff; LabBroken when it lasts too long, or with ``check`` when it fails.
+        """
         process = await asyncio.create_subprocess_exec(
             *await self.joining_command(node, *command), stdin=PIPE if stdin else DEVNULL, stdout=PIPE, stderr=PIPE
         )
@@ -135,7 +138,7 @@ class Lab:
         return Finished(exit_code=code, output=output.decode(), errors=errors.decode())
 
     async def joining_command(self, node: str, *command: str) -> list[str]:
-        """Return the command line that runs a command inside a node, with this process's terminal. Raises: NodeIsOff."""
+        """Return the command line that runs a command inside a node, on this process's terminal. Raises: NodeIsOff."""
         status = (await self.status()).node(self.layout.node(node).name)
         if status.power is Power.OFF:
             raise NodeIsOff(f"{node} is off ({status.off_reason})", hint=f"holdfast lab power-on {node}")
@@ -143,7 +146,7 @@ class Lab:
         return joining(status.init_pid, members, programs_path(), list(command))
 
     def path(self, node: str, inside: str) -> Path:
-        """Return this machine's path of a folder that is private to a node, such as ``/etc/holdfast``; it may be off."""
+        """Return this machine's path of a folder that is private to a node (``/etc/holdfast``, …); it may be off."""
         return self.layout.node(node).on_disk(inside)
 
     def guest(self, name: str, index: int) -> Guest:

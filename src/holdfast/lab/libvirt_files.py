@@ -1,7 +1,7 @@
 """libvirt's configuration on a lab node.
 
 Rule of the file: every setting has its reason; the host uuid is the node's own, or libvirt refuses migration as "same
-host". Source: LAB findings, libvirtd.conf, qemu.conf.
+host". Source: libvirtd.conf, qemu.conf.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One node as the datacenter sees it: its plug, its freezer, its cables and its init.
 
 Rule of the file: "off" is reported only when the last process of the node is gone, which is what makes the report a
-proof; and a power cut silences the cables before it kills. Source: SAFE-2, LAB findings.
+proof; and a power cut silences the cables before it kills. Source: SAFE-2, Linux netdevice(7).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the guests' own disks prove about who ran when.
 
-Rule of the file: two instances of a guest overlapped if either says so without any clock, or if their times intersect by
-more than the guests' clocks can err. The records are written by ``guest/agent.pl``, whose head describes them.
+Rule of the file: two instances of a guest overlapped if either says so without any clock, or if their times intersect
+by more than the guests' clocks can err. The records are written by ``guest/agent.pl``, whose head describes them.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def _mount_dev(has_kvm: bool) -> None:
         os.mknod(path, stat.S_IFCHR | 0o666, seen.st_rdev)
         path.chmod(0o666)
     for name, target in _LINKS.items():
-        os.symlink(target, f"/dev/{name}")
+        Path("/dev", name).symlink_to(target)
     for name, kind, options in (("pts", "devpts", "newinstance,ptmxmode=0666,mode=620"), ("shm", "tmpfs", "")):
         Path("/dev", name).mkdir()
         _mount(kind, f"/dev/{name}", kind, _MS_NOSUID, options)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,13 +69,3 @@ class LabSpec:
 
 
 LIBVIRTD = Service(name="libvirtd", command=("/usr/sbin/libvirtd", "--listen"), nice=5)
-
-
-def default_services() -> tuple[Service, ...]:
-    """Return libvirtd, the guard and the daemon, the last two from the environment that runs this code."""
-    programs = Path(sys.executable).parent
-    return (
-        LIBVIRTD,
-        Service(name="holdfast-guard", command=(str(programs / "holdfast-guard"),), nice=-15),
-        Service(name="holdfastd", command=(str(programs / "holdfastd"),), nice=-10),
-    )

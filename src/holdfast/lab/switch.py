@@ -1,7 +1,7 @@
 """The cables and switches: one bridge per network in the lab's own namespace, one veth per node and network.
 
 Rule of the file: a cable is cut on the switch side, by one ioctl on a socket that was opened in the switch's
-namespace: no program to start, so a power cut is silent within the same millisecond. Source: LAB findings, netdevice(7).
+namespace: no program to start, so a power cut is silent within the same millisecond. Source: netdevice(7).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The emulated hardware watchdog: a FIFO that is ``/dev/watchdog`` inside the node, read by the datacenter.
 
 Rule of the file: the first write arms it, every write pets it, the character ``V`` as the last thing before closing
-disarms it; armed and not petted for its timeout, it pulls the node's plug. The ioctls of a real device fail (ENOTTY), so
-its timeout is fixed. Source: Linux Documentation/watchdog/watchdog-api.rst, "Magic Close feature".
+disarms it; armed and not petted for its timeout, it pulls the node's plug. The ioctls of a real device fail (ENOTTY),
+so its timeout is fixed. Source: Linux Documentation/watchdog/watchdog-api.rst, "Magic Close feature".
 """
 
 from __future__ import annotations
