@@ -144,7 +144,7 @@ async def test_a_guard_that_is_frozen_is_unavailable_within_the_time_given(world
         await client.protect(str(uuid.uuid4()))
     assert asyncio.get_running_loop().time() - before < 1
     world.thaw_guard()
-    assert await client.extend(ahead(25)), "an answer that came too late was taken for the next one"
+    assert len((await client.state()).guests) == 1, "the guard got the request; its late answer is not the next one's"
     client.close()
 
 
