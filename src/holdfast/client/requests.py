@@ -170,6 +170,7 @@ def set_vm(
     possible_owners: tuple[str, ...] | None = None,
     restart_limit: int | None = None,
     failover_limit: int | None = None,
+    shutdown_timeout_ms: int | None = None,
 ) -> Request[RoleStatus]:
     """Change a role; None leaves a property as it is, an empty tuple clears a list of owners."""
     return _change(
@@ -182,6 +183,7 @@ def set_vm(
             "possible_owners": None if possible_owners is None else list(possible_owners),
             "restart_limit": restart_limit,
             "failover_limit": failover_limit,
+            "shutdown_timeout_ms": shutdown_timeout_ms,
         },
     )
 

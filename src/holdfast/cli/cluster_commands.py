@@ -1,0 +1,105 @@
+"""`holdfast cluster …` and `holdfast token …`."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast.cli.connection import ask
+from holdfast.cli.groups import Group
+from holdfast.cli.output import json_option, put
+from holdfast.cli.parameters import Pair, duration, place_options, setting, unique
+from holdfast.cli.words import instant
+from holdfast.client import requests
+
+
+@click.group(
+    cls=Group,
+    examples=(
+        "holdfast cluster create demo --node node1 --address cluster-a=10.0.0.1 --shared-directory /srv/vms",
+        "holdfast cluster set timings.patience_ms 8000",
+    ),
+)
+def cluster() -> None:
+    """The cluster: create it, set it."""
+
+
+@cluster.command(
+    "create",
+    examples=(
+        "holdfast cluster create demo --node node1 \\",
+        "    --address cluster-a=10.0.0.1 --address cluster-b=10.0.1.1 \\",
+        "    --shared-directory /srv/vms --set timings.patience_ms=8000",
+    ),
+)
+@click.argument("name")
+@place_options
+@click.option(
+    "--shared-directory",
+    "directories",
+    multiple=True,
+    metavar="PATH",
+    help="A directory that every node mounts from the same storage; guests' disks must be below one.",
+)
+@click.option(
+    "--set",
+    "settings",
+    type=setting,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of the cluster other than its default.",
+)
+@json_option
+def create(
+    *,
+    name: str,
+    node: str,
+    addresses: tuple[Pair, ...],
+    ports: tuple[tuple[str, int], ...],
+    directories: tuple[str, ...],
+    settings: tuple[Pair, ...],
+    as_json: bool,
+) -> None:
+    """Found a cluster called NAME, with this machine as its first node.
+
+    A certificate authority, the keys and the cluster database are made; nothing else has to be set up. The other
+    machines join with a token: holdfast token create.
+    """
+    request = requests.create_cluster(
+        cluster=name,
+        node=node,
+        addresses=unique(addresses, "--address"),
+        shared_directories=directories,
+        ports=unique(ports, "--port") or None,
+        settings=unique(settings, "--set") or None,
+    )
+    answer = ask(request)
+    put(answer, f"cluster {answer.cluster} is created; this machine is its node {answer.node}", as_json=as_json)
+
+
+@cluster.command("set", examples=("holdfast cluster set timings.patience_ms 8000",))
+@click.argument("name", metavar="NAME")
+@click.argument("value")
+@json_option
+def set_(*, name: str, value: str, as_json: bool) -> None:
+    """Change the setting NAME of the whole cluster. Lists are written as JSON: '["/srv/vms"]'."""
+    answer = ask(requests.set_cluster(name, value))
+    put(answer, f"{answer.name} is now {answer.value}", as_json=as_json)
+
+
+@click.group(cls=Group, examples=("holdfast token create --ttl 1h",))
+def token() -> None:
+    """Tokens that let nodes join."""
+
+
+@token.command("create", examples=("holdfast token create --ttl 1h", "TOKEN=$(holdfast token create)"))
+@click.option("--ttl", type=duration, metavar="DURATION", help="How long it is valid, for example 30m or 1h.")
+@json_option
+def create_token(*, ttl: int | None, as_json: bool) -> None:
+    """Issue a token that lets one machine join the cluster, once. Whoever has it can join: keep it secret."""
+    answer = ask(requests.create_token(ttl_s=ttl))
+    put(answer, answer.token, as_json=as_json)
+    click.echo(
+        f"valid until {instant(answer.expires_at_ms)[:19]}; on the machine that is to join:\n"
+        "  holdfast node join TOKEN --node NAME --address NETWORK=IP",
+        err=True,
+    )

@@ -1,0 +1,216 @@
+"""`holdfast node …`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from typing import TextIO
+
+import click
+
+from holdfast.cli.connection import ask
+from holdfast.cli.exit_codes import ExitCode
+from holdfast.cli.groups import Group
+from holdfast.cli.output import json_option, put, put_json, show
+from holdfast.cli.parameters import (
+    Pair,
+    complete_node,
+    fence_option,
+    node_argument,
+    place_options,
+    size,
+    unique,
+)
+from holdfast.cli.words import printable
+from holdfast.client import requests
+from holdfast.model.errors import NotFound, Refused
+from holdfast.model.status import NodeStatus
+
+_STDIN = "-"
+
+
+@click.group(
+    cls=Group,
+    examples=(
+        "holdfast node list",
+        "holdfast node pause node2",
+        "holdfast node set node2 --fence-agent fence_ipmilan --fence-option ip=192.0.2.7",
+    ),
+)
+def node() -> None:
+    """Nodes: join, show, pause, fence."""
+
+
+@node.command(
+    "join",
+    examples=(
+        "holdfast node join hf1.kq3v --node node2 --address cluster-a=10.0.0.2 --address cluster-b=10.0.1.2",
+        "holdfast node join - --node node2 --address cluster-a=10.0.0.2 < token",
+    ),
+)
+@click.argument("token")
+@place_options
+@json_option
+def join(
+    *, token: str, node: str, addresses: tuple[Pair, ...], ports: tuple[tuple[str, int], ...], as_json: bool
+) -> None:
+    """Join this machine to the cluster that issued TOKEN; "-" reads it from standard input."""
+    text = sys.stdin.readline().strip() if token == _STDIN else token
+    request = requests.join_node(
+        token=text, node=node, addresses=unique(addresses, "--address"), ports=unique(ports, "--port") or None
+    )
+    answer = ask(request)
+    put(answer, f"this machine is node {answer.node} of cluster {answer.cluster}", as_json=as_json)
+
+
+@node.command("list", examples=("holdfast node list", "holdfast node list --json"))
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List the nodes with their state."""
+    status = ask(requests.status())
+    if as_json:
+        put_json(status.nodes)
+        return
+    from holdfast.cli.tables import node_table
+
+    show(node_table(status.nodes))
+
+
+@node.command("show", examples=("holdfast node show node2",))
+@node_argument
+@json_option
+def show_(*, node: str, as_json: bool) -> None:
+    """Show everything known of NODE."""
+    status = ask(requests.status())
+    found = next((candidate for candidate in status.nodes if candidate.name == node), None)
+    if found is None:
+        known = ", ".join(candidate.name for candidate in status.nodes)
+        raise NotFound(f"there is no node {node!r}", hint=f"the nodes of {status.cluster} are {known}")
+    if as_json:
+        put_json(found)
+        return
+    from holdfast.cli.sheets import node_sheet
+
+    show(node_sheet(found))
+
+
+@node.command(
+    "set",
+    examples=(
+        "holdfast node set node2 --fence-agent fence_ipmilan --fence-options-file ipmi.conf",
+        "holdfast node set node2 --memory 48GiB --vcpus 16",
+        "holdfast node set node2 --no-fence",
+    ),
+)
+@node_argument
+@click.option("--fence-agent", metavar="PROGRAM", help="A standard fence agent, for example fence_redfish.")
+@click.option(
+    "--fence-option",
+    "options",
+    type=fence_option,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An option of the fence agent.",
+)
+@click.option(
+    "--fence-options-file",
+    "options_file",
+    type=click.File(),
+    help='Options of the fence agent, one NAME=VALUE per line; "-" is standard input. Keeps passwords out of "ps".',
+)
+@click.option("--no-fence", is_flag=True, help="Remove the fence device.")
+@click.option("--memory", type=size, metavar="SIZE", help="Memory for guests, for example 48GiB.")
+@click.option("--vcpus", type=click.IntRange(min=1), help="CPUs for guests.")
+@click.option("--paused/--not-paused", default=None, help="Whether the node takes no new roles.")
+@json_option
+def set_(
+    *,
+    node: str,
+    fence_agent: str | None,
+    options: tuple[Pair, ...],
+    options_file: TextIO | None,
+    no_fence: bool,
+    memory: int | None,
+    vcpus: int | None,
+    paused: bool | None,
+    as_json: bool,
+) -> None:
+    """Change NODE: how it is fenced, what it has for guests, whether it takes new roles."""
+    changes: dict[str, object] = {"memory_bytes": memory, "vcpus": vcpus, "paused": paused}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    lines = [line.strip() for line in options_file or ()]
+    from_file = tuple(fence_option(line) for line in lines if line and not line.startswith("#"))
+    if (options or from_file) and fence_agent is None:
+        raise click.UsageError("options of a fence agent are given without --fence-agent")
+    if fence_agent is not None and no_fence:
+        raise click.UsageError("--fence-agent and --no-fence contradict each other")
+    if fence_agent is not None:
+        pairs = unique(options + from_file, "--fence-option")
+        changes["fence"] = {"agent": fence_agent, "options": pairs}
+    elif no_fence:
+        changes["fence"] = None
+    if not changes:
+        raise click.UsageError(f"nothing to change on {node!r} is given")
+    _change(node, changes, "is changed", as_json=as_json)
+
+
+@node.command("pause", examples=("holdfast node pause node2",))
+@node_argument
+@json_option
+def pause(*, node: str, as_json: bool) -> None:
+    """Give NODE no new roles; those that it owns run on there."""
+    _change(node, {"paused": True}, "takes no new roles; those that it owns run on", as_json=as_json)
+
+
+@node.command("resume", examples=("holdfast node resume node2",))
+@node_argument
+@json_option
+def resume(*, node: str, as_json: bool) -> None:
+    """Let NODE take roles again."""
+    _change(node, {"paused": False}, "takes roles again", as_json=as_json)
+
+
+@node.command("fence-test", examples=("holdfast node fence-test node2",))
+@node_argument
+@json_option
+@click.pass_context
+def fence_test(context: click.Context, *, node: str, as_json: bool) -> None:
+    """Ask the fence device of NODE for the power state; switches nothing. An unknown state ends with exit code 1."""
+    answer = ask(requests.fence_test(node))
+    put(answer, printable(f"the fence device reports {node} as {answer.state}: {answer.detail}"), as_json=as_json)
+    context.exit(ExitCode.DONE if answer.state in {"on", "off"} else ExitCode.FAILED)
+
+
+@node.command(
+    "confirm-down",
+    examples=("holdfast node confirm-down node3 --by 'Ada Lovelace' --reason 'mainboard removed'",),
+)
+@click.argument("node", metavar="NODE", shell_complete=complete_node)
+@click.option("--reason", default="", metavar="TEXT", help="How you know; kept in the events.")
+@click.option("--by", metavar="NAME", help="Who says so; the login name by default.")
+@click.option("--yes", is_flag=True, help="Do not ask to type the node's name.")
+@json_option
+def confirm_down(*, node: str, reason: str, by: str | None, yes: bool, as_json: bool) -> None:
+    """Say that NODE is surely down, so that its roles may start elsewhere.
+
+    This is the only proof that the cluster cannot check. When the machine still runs, its guests run twice and destroy
+    their disks: cut its power first.
+    """
+    if not yes:
+        click.echo(
+            f"If {node} still runs, its guests will run twice and destroy their disks. Is its power surely off?",
+            err=True,
+        )
+        typed = click.prompt(f"Type {node} to confirm", err=True, default="", show_default=False)
+        if typed != node:
+            raise Refused(f"{typed!r} was typed, not {node!r}; nothing was done", hint="repeat when the power is off")
+    person = by or os.environ.get("SUDO_USER") or getpass.getuser()
+    answer = ask(requests.confirm_down(node, person=person, reason=reason or "no reason was given"))
+    put(answer, f"{answer.node} is confirmed down by {person} (incarnation {answer.incarnation})", as_json=as_json)
+
+
+def _change(node: str, changes: dict[str, object], done: str, *, as_json: bool) -> NodeStatus:
+    answer = ask(requests.set_node(node, changes))
+    put(answer, f"{answer.name} {done}", as_json=as_json)
+    return answer

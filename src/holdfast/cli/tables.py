@@ -1,0 +1,59 @@
+"""The tables of nodes and roles, as `status` and the lists show them; they fit 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from holdfast.cli.appearance import NODE_LOOKS, ROLE_LOOKS, Badge
+from holdfast.cli.words import moment, size
+from holdfast.model.status import NodeStatus, RoleStatus
+
+
+def node_table(nodes: Sequence[NodeStatus]) -> Table:
+    """Return one line per node. FREE and MEMORY are what it has for guests."""
+    table = _table("NODE", "STATE", "DUTY", "ROLES", "FREE", "MEMORY", "FENCED BY")
+    for node in nodes:
+        table.add_row(
+            node.name,
+            Badge(NODE_LOOKS[node.state], f"{node.state}{', paused' if node.is_paused else ''}"),
+            _duty(node),
+            str(len(node.roles)),
+            size(node.memory_free_bytes),
+            size(node.memory_bytes),
+            _fenced_by(node),
+        )
+    return table
+
+
+def role_table(roles: Sequence[RoleStatus]) -> Table:
+    """Return one line per role."""
+    table = _table("ROLE", "STATE", "OWNER", "PRIORITY", "MEMORY", "SINCE")
+    for role in roles:
+        table.add_row(
+            role.name,
+            Badge(ROLE_LOOKS[role.state], role.state),
+            role.owner or "-",
+            role.priority,
+            size(role.memory_bytes),
+            moment(role.since_ms),
+        )
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in headers:
+        # A long name goes on in the next line: half a name is of no use.
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def _duty(node: NodeStatus) -> str:
+    """What the node does besides running guests."""
+    return "coordinator" if node.is_coordinator else "voter" if node.is_voter else "-"
+
+
+def _fenced_by(node: NodeStatus) -> str:
+    return node.fence_agent or ("watchdog" if node.watchdog else "nothing")

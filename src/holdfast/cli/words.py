@@ -1,0 +1,49 @@
+"""How values read: sizes, times, lists, and text that others wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+_CONTROL: Final = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\t\n"
+}
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters: what a fence device or a guest says must not steer the terminal."""
+    return text.translate(_CONTROL)
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes as people read it; "-" when it is not known."""
+    if count is None:
+        return "-"
+    if count >= 1 << 30:
+        return f"{count / (1 << 30):.1f} GiB"
+    return f"{count / (1 << 20):.0f} MiB"
+
+
+def moment(at_ms: int | None) -> str:
+    """Return a wall-clock time in this machine's zone, to the minute; "-" when there is none."""
+    return _local(at_ms).strftime("%Y-%m-%d %H:%M") if at_ms else "-"
+
+
+def instant(at_ms: int) -> str:
+    """Return a wall-clock time in this machine's zone, to the millisecond."""
+    return _local(at_ms).isoformat(sep=" ", timespec="milliseconds")[:23]
+
+
+def count(number: int, one: str) -> str:
+    """Return "1 node", "2 nodes"."""
+    return f"{number} {one if number == 1 else one + 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return "a, b", or "-" when there are none."""
+    return ", ".join(names) or "-"
+
+
+def _local(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000).astimezone()
