@@ -95,7 +95,7 @@ def assess(peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings
 def _judge_silence(
     peer: PeerView, silent: Reason, silent_ms: int, *, me: NodeName, voters: frozenset[NodeName], timings: Timings
 ) -> Assessment:
-    reasons = [silent]
+    reasons = [silent, because(ReasonCode.STOPPING, peer.node)] if peer.stopping else [silent]
     if peer.power is not None:
         reasons.append(
             because(ReasonCode.POWER_UNKNOWN, peer.node, detail=peer.power.detail)

@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     POWER_UNKNOWN = "power-unknown"
     POWER_ON = "power-on"
     STILL_HEARD = "still-heard"
+    STOPPING = "stopping"
     OBSERVER_ISOLATED = "observer-isolated"
     NO_MAJORITY_AGREES = "no-majority-agrees"
     PATIENCE_OVER = "patience-over"
@@ -60,6 +61,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.POWER_OFF: "the fence device reports {subject} as off",
     ReasonCode.POWER_UNKNOWN: "the fence device does not say whether {subject} is on or off: {detail}",
     ReasonCode.POWER_ON: "the fence device reports {subject} as on",
+    ReasonCode.STOPPING: "holdfastd on {subject} said that it would stop and be back",
     ReasonCode.STILL_HEARD: "{subject} is still heard by {heard_by}",
     ReasonCode.OBSERVER_ISOLATED: "{subject} hears no other node and concludes nothing about them",
     ReasonCode.NO_MAJORITY_AGREES: "only {agreeing} of {voters} voters report {subject} as silent ({needed} needed)",

@@ -38,7 +38,7 @@ class Timings:
     def __post_init__(self) -> None:
         if self.suspect_after_ms < 3 * self.heartbeat_interval_ms:
             raise InvalidInput(
-                f"suspect_after_ms={self.suspect_after_ms} is less than 3 heartbeats of {self.heartbeat_interval_ms} ms",
+                f"suspect_after_ms {self.suspect_after_ms} is below 3 heartbeats of {self.heartbeat_interval_ms} ms",
                 hint=f"set it to {3 * self.heartbeat_interval_ms} or more, or shorten heartbeat_interval_ms",
             )
         stopped_after_ms = self.guard_deadline_ms + self.guard_kill_ms

@@ -19,6 +19,7 @@ from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Coordinator, Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
+from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, campaign, change_owner
@@ -37,13 +38,22 @@ class Coordination:
     """Runs for office with this node's session, and decides while elected."""
 
     def __init__(
-        self, *, store: Store, mirror: Mirror, clock: Clock, events: EventLog, fencer: Fencer, incarnation: Incarnation
+        self,
+        *,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        fencer: Fencer,
+        fence_check: FenceCheck,
+        incarnation: Incarnation,
     ) -> None:
         self._store = store
         self._mirror = mirror
         self._clock = clock
         self._events = events
         self._fencer = fencer
+        self._fence_check = fence_check
         self._incarnation = incarnation
         self._elected_with: LeaseId | None = None
         self._shown_blocked: dict[RoleName, frozenset[str]] = {}
@@ -99,6 +109,7 @@ class Coordination:
     async def _duties(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._fencer.run())
+            tasks.create_task(self._fence_check.run())
             tasks.create_task(self._tidy())
 
     async def _decide(self, snapshot: Snapshot) -> bool:

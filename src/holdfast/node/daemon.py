@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from holdfast import __version__
@@ -34,7 +37,11 @@ class Daemon:
         self._member: Member | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then announce the stop to the cluster and end."""
+        """Serve until `stop` is set, then announce the stop to the cluster and end. Raises: Conflict when one runs."""
+        with _only_one(self._config.run_directory):
+            await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         server = await self._open_socket()
         async with server, asyncio.TaskGroup() as tasks:
             living = tasks.create_task(self._live())
@@ -113,3 +120,18 @@ class Daemon:
             "cluster": identity.cluster_name if identity is not None else None,
             "version": __version__,
         }
+
+
+@contextmanager
+def _only_one(run_directory: Path) -> Iterator[None]:
+    """Hold the lock that lets one holdfastd run per machine: two would claim roles in the name of one session."""
+    run_directory.mkdir(parents=True, exist_ok=True)
+    with (run_directory / "holdfastd.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                f"another holdfastd runs on this machine: it holds {lock.name}",
+                hint="stop it first: systemctl stop holdfastd",
+            ) from error
+        yield

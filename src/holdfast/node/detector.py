@@ -113,7 +113,7 @@ class Detector:
             rank = self._rank(snapshot)
             if rank == 0:
                 self._events.record(self._events.event(EventCode.NODE_SUSPECT, peer[0], *judged.reasons))
-            self._power.ask(peer, snapshot, delay_s=rank * STAGGER_S)
+            self._power.ask(peer, snapshot, delay_s=rank * STAGGER_S, tasks=tasks)
         elif not suspicious and peer in self._suspected:
             self._suspected.discard(peer)
             self._power.forget(peer)

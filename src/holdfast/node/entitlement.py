@@ -13,7 +13,7 @@ from typing import Final
 from holdfast.decide.entitlement import entitled_until
 from holdfast.fencing.errors import GuardUnavailable
 from holdfast.fencing.port import Guard
-from holdfast.model.errors import Unavailable
+from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import Incarnation, NodeName
 from holdfast.model.settings import Timings
 from holdfast.node.hearing import Hearing
@@ -81,15 +81,17 @@ class Entitlement:
         try:
             if self.session is not None and await self.session.touch(timings.guard_deadline_ms / 4000):
                 return now + timings.guard_deadline_ms / 1000
-        except Unavailable as error:
+        except HoldfastError as error:
             log.warning("few peers answer, and neither does the cluster database: %s", error)
         return float("-inf")
 
     async def _move(self, until: float) -> None:
         try:
-            await self._guard.extend(until)
+            moved = await self._guard.extend(until)
         except GuardUnavailable as error:
             self.guard_silent = error.message
             log.error("%s", error)
             return
-        self.until, self.guard_silent = until, None
+        self.guard_silent = None
+        if moved:
+            self.until = until

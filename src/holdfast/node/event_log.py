@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from typing import Final
 
-from holdfast.model.errors import Unavailable
+from holdfast.model.errors import HoldfastError
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import Epoch, NodeName
 from holdfast.model.reasons import Reason
@@ -32,7 +32,7 @@ class EventLog:
         self._node = node
         self._clock = clock
         self._count = 0
-        self._queue: deque[Event] = deque(maxlen=QUEUE_LENGTH)
+        self._queue: deque[Operation] = deque(maxlen=QUEUE_LENGTH)
         self._filled = asyncio.Event()
 
     def event(
@@ -63,21 +63,22 @@ class EventLog:
     def record(self, event: Event) -> None:
         """Write an observation soon."""
         log.info("%s %s %s", event.code, event.subject, "; ".join(map(str, event.reasons)))
-        self._queue.append(event)
+        self._queue.extend(self.operations(event))
         self._filled.set()
 
     async def run(self, store: Store) -> None:
-        """Write the queue until cancelled."""
+        """Write the queue until cancelled. What is written twice after an unknown outcome has the same key."""
         while True:
             await self._filled.wait()
             batch = tuple(self._queue)
             try:
-                await store.txn(Txn(then=self.operations(*batch)))
-            except Unavailable as error:
+                await store.txn(Txn(then=batch))
+            except HoldfastError as error:
                 log.warning("%d events wait for the cluster database: %s", len(batch), error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            for _ in batch:
-                self._queue.popleft()
+            for operation in batch:
+                if self._queue and self._queue[0] is operation:
+                    self._queue.popleft()
             if not self._queue:
                 self._filled.clear()

@@ -68,6 +68,7 @@ class Executor:
         self._committed: dict[RoleName, Versioned[Ownership]] = {}
         self._working: dict[RoleName, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
+        self._observing = asyncio.Lock()
         self.guests: Mapping[str, Guest] | None = None
         self.not_ready: str | None = None
 
@@ -223,13 +224,17 @@ class Executor:
         )
 
     async def _observe(self) -> None:
-        """List the guests; while the hypervisor is silent nothing is known of any of them."""
-        try:
-            self.guests = {guest.uuid: guest for guest in await self._hypervisor.guests()}
-            self.not_ready = None
-        except Unavailable as error:
-            self.guests = None
-            self.not_ready = error.message
+        """List the guests, one listing after the other so that no older one replaces a newer.
+
+        While the hypervisor is silent nothing is known of any of them.
+        """
+        async with self._observing:
+            try:
+                self.guests = {guest.uuid: guest for guest in await self._hypervisor.guests()}
+                self.not_ready = None
+            except Unavailable as error:
+                self.guests = None
+                self.not_ready = error.message
 
     def _observed(self, uuid: str) -> GuestObservation:
         if self.guests is None:

@@ -132,7 +132,7 @@ class Fencer:
         if spec is None:
             return
         before = case.power
-        case.power = await order_off(self._device_of(spec))
+        case.power = await order_off(self._device_of, spec)
         case.order_again_at = asyncio.get_running_loop().time() + ORDER_AGAIN_S
         if not case.power.is_off:
             log.warning("fencing %s failed: %s", node, case.power.detail)

@@ -34,7 +34,7 @@ from holdfast.membership.cluster_key import create_cluster_key, write_cluster_ke
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.identity import IpText, NodeIdentity, Ports, write_identity
 from holdfast.membership.tokens import JoinToken, decode_token
-from holdfast.model.errors import HoldfastError, InvalidInput, Unavailable
+from holdfast.model.errors import HoldfastError, InvalidInput, Refused, Unavailable
 from holdfast.model.ids import ClusterId, NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec
 from holdfast.model.settings import Settings
@@ -47,7 +47,7 @@ from holdfast.node.settings_words import changed_settings
 from holdfast.store.errors import MemberChangeRefused
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.supervisor import EtcdSupervisor
-from holdfast.store.port import MemberId, ModRevision, Put, Txn
+from holdfast.store.port import MemberId, ModRevision, Put, Store, Txn
 from holdfast.store.records import CLUSTER, decode, encode, node_key
 
 log = logging.getLogger(__name__)
@@ -215,12 +215,8 @@ class Founder:
             tell("copying the cluster database")
             member = MemberId(admission.member_id)
             await _retry(lambda: database.admin.promote(member, timeout_s=2.0), supervisor)
-            key = node_key(identity.node)
-            stored = await _retry(lambda: database.store.get(key), supervisor)
-            if stored is None:
-                raise Unavailable(f"node {identity.node} was removed while it joined", hint="join again")
-            spec = replace(decode(NodeSpec, key, stored.value), is_voter=True)
-            await _retry(lambda: database.store.txn(Txn(then=(Put(key, encode(spec)),))), supervisor)
+            while not await _retry(lambda: _record_vote(database.store, identity.node), supervisor):
+                continue
         finally:
             await database.store.close()
 
@@ -253,6 +249,17 @@ class Founder:
             if folder.exists():
                 shutil.rmtree(folder)
         self.config.cluster_key.unlink(missing_ok=True)
+
+
+async def _record_vote(store: Store, node: NodeName) -> bool:
+    """Write that the node votes; False when its record changed meanwhile."""
+    key = node_key(node)
+    stored = await store.get(key)
+    if stored is None:
+        raise Refused(f"node {node} was removed while it joined", hint="join again")
+    spec = replace(decode(NodeSpec, key, stored.value), is_voter=True)
+    compare = ModRevision(key, equals=stored.mod_revision)
+    return (await store.txn(Txn(compares=(compare,), then=(Put(key, encode(spec)),)))).succeeded
 
 
 def node_spec(identity: NodeIdentity, *, is_voter: bool, joined_at_ms: int) -> NodeSpec:

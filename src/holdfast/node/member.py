@@ -17,6 +17,7 @@ from holdfast.fencing.agent import FenceAgentDevice, FenceDeviceConfig
 from holdfast.fencing.guard_client import GuardClient
 from holdfast.fencing.port import FenceDevice
 from holdfast.hypervisor.libvirt_host import LibvirtHost
+from holdfast.hypervisor.port import ConnectionEvent, ConnectionState
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.cluster_key import read_cluster_key
 from holdfast.membership.endpoint import Endpoint
@@ -26,7 +27,7 @@ from holdfast.membership.replay import Sequences
 from holdfast.membership.udp_transport import UdpTransport
 from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.ids import Incarnation, NodeName
-from holdfast.model.nodes import FenceSpec, NodeSpec, Session
+from holdfast.model.nodes import Condition, FenceSpec, NodeSpec, Session
 from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
@@ -38,6 +39,7 @@ from holdfast.node.enrolment import Enrolment, peers_of
 from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor
+from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
 from holdfast.node.founding import node_spec
 from holdfast.node.hearing import Hearing
@@ -93,6 +95,7 @@ class Member:
             hearing=self.hearing,
             device_of=device_of,
         )
+        self.fence_check = FenceCheck(self.mirror, device_of)
         files = CertificateFiles(config.keys)
         self.enrolment = Enrolment(
             identity=identity,
@@ -145,7 +148,6 @@ class Member:
                 tasks.create_task(self._heartbeats.run())
                 tasks.create_task(self.mirror.run(self.database.store))
                 tasks.create_task(self.hypervisor.run())
-                tasks.create_task(self._power.run())
                 tasks.create_task(self.detector.run())
                 tasks.create_task(self.events.run(self.database.store))
                 tasks.create_task(self._remember_peers())
@@ -164,6 +166,15 @@ class Member:
             heard[name] = tuple(sorted(network for network, age_ms in ages.items() if age_ms < limit_ms))
         return heard
 
+    def _conditions(self) -> tuple[Condition, ...]:
+        """What the parts of this node warn about."""
+        found = (*self._heartbeats.conditions(), *self.fence_check.conditions)
+        problem = self.supervisor.problem
+        if problem is None:
+            return found
+        text = f"{self.me}: its member of the cluster database does not run: {problem.message}"
+        return (*found, Condition(code="database-member-down", subject=self.me, text=text))
+
     async def announce_stop(self) -> None:
         """Before an orderly end: give this node's guests time until holdfastd is back. Source: SAFE-6."""
         grace_ms = (self.mirror.snapshot or Snapshot()).settings.timings.restart_grace_ms
@@ -172,7 +183,7 @@ class Member:
         try:
             if self._keeper is not None and await self._keeper.announce_stop(grace_ms, STOP_ANNOUNCE_S):
                 await self.guard.extend(until)
-        except Unavailable as error:
+        except HoldfastError as error:
             log.warning("the others could not be told of this stop: %s", error)
 
     async def _open_join_port(self, stack: AsyncExitStack) -> list[asyncio.Server]:
@@ -235,7 +246,13 @@ class Member:
             incarnation=incarnation,
         )
         coordination = Coordination(
-            store=store, mirror=mirror, clock=clock, events=events, fencer=self.fencer, incarnation=incarnation
+            store=store,
+            mirror=mirror,
+            clock=clock,
+            events=events,
+            fencer=self.fencer,
+            fence_check=self.fence_check,
+            incarnation=incarnation,
         )
         reporter = Reporter(
             store=store,
@@ -243,7 +260,7 @@ class Member:
             clock=clock,
             events=events,
             heard_on=self.heard_on,
-            heartbeats=self._heartbeats,
+            conditions_seen=self._conditions,
             detector=self.detector,
             fencer=self.fencer,
             executor=executor,
@@ -350,15 +367,14 @@ class Member:
                 log.error("%s", error)
 
     async def _warm_hypervisor(self) -> None:
-        """Let libvirt probe QEMU now, so that no failover pays for it. Source: DESIGN section 8."""
-        while True:
+        """Let libvirt probe QEMU as soon as it is there, so that no failover pays for it. Source: DESIGN section 8."""
+        async for event in self.hypervisor.events():
+            if not isinstance(event, ConnectionEvent) or event.state is not ConnectionState.CONNECTED:
+                continue
             try:
                 await self.hypervisor.warm()
             except HoldfastError as error:
-                log.warning("hypervisor not warmed yet: %s", error)
-                await asyncio.sleep(1.0)
-                continue
-            return
+                log.warning("hypervisor not warmed: %s", error)
 
 
 def is_known(incarnation: Incarnation, me: NodeName, snapshot: Snapshot) -> bool:

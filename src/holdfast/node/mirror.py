@@ -91,10 +91,15 @@ class Mirror:
 
     def _tell(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
-            if isinstance(change, KeyValue) and change.key.startswith(EVENTS):
+            if not isinstance(change, KeyValue) or not change.key.startswith(EVENTS):
+                continue
+            try:
                 event = decode(Event, change.key, change.value)
-                for sink in tuple(self._event_sinks):
-                    sink(change.key, event)
+            except RecordUnreadable as error:
+                log.error("%s", error)
+                continue
+            for sink in tuple(self._event_sinks):
+                sink(change.key, event)
 
 
 def apply(snapshot: Snapshot, changes: tuple[Change, ...], revision: int) -> Snapshot:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from holdfast.decide.detection import PowerEvidence
+from holdfast.fencing.errors import FenceDeviceInvalid
 from holdfast.fencing.port import FenceDevice, FenceResult, PowerReading, PowerState
 from holdfast.model.ids import Incarnation, NodeName
 from holdfast.model.nodes import FenceSpec
@@ -29,21 +30,12 @@ class PowerWatch:
         self._device_of = device_of
         self._evidence: dict[Peer, PowerEvidence] = {}
         self._asking: dict[Peer, asyncio.Task[None]] = {}
-        self._wanted: asyncio.Queue[tuple[Peer, FenceSpec, float]] = asyncio.Queue()
 
-    async def run(self) -> None:
-        """Ask until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                peer, spec, delay_s = await self._wanted.get()
-                if peer not in self._asking:
-                    self._asking[peer] = tasks.create_task(self._ask(peer, spec, delay_s))
-
-    def ask(self, peer: Peer, snapshot: Snapshot, *, delay_s: float) -> None:
+    def ask(self, peer: Peer, snapshot: Snapshot, *, delay_s: float, tasks: asyncio.TaskGroup) -> None:
         """Begin to ask for a peer that fell silent; one without a fence device yields no evidence."""
         spec = snapshot.nodes[peer[0]].value.fence if peer[0] in snapshot.nodes else None
-        if spec is not None:
-            self._wanted.put_nowait((peer, spec, delay_s))
+        if spec is not None and peer not in self._asking:
+            self._asking[peer] = tasks.create_task(self._ask(peer, spec, delay_s))
 
     def forget(self, peer: Peer) -> None:
         """The peer was heard again, or is judged no more: what was found is void."""
@@ -57,19 +49,30 @@ class PowerWatch:
 
     async def _ask(self, peer: Peer, spec: FenceSpec, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        device = self._device_of(spec)
         while True:
-            self._evidence[peer] = evidence_of(await device.status())
+            self._evidence[peer] = await ask_power(self._device_of, spec)
             await asyncio.sleep(ASK_AGAIN_S)
+
+
+async def ask_power(device_of: DeviceOf, spec: FenceSpec) -> PowerEvidence:
+    """Ask a device once. A device that cannot be used as configured gives no answer."""
+    try:
+        reading = await device_of(spec).status()
+    except FenceDeviceInvalid as error:
+        return PowerEvidence(is_off=None, detail=error.message)
+    return evidence_of(reading)
+
+
+async def order_off(device_of: DeviceOf, spec: FenceSpec) -> PowerEvidence:
+    """Order a node off; evidence only if the device reported off afterwards."""
+    try:
+        outcome = await device_of(spec).off()
+    except FenceDeviceInvalid as error:
+        return PowerEvidence(is_off=None, detail=error.message)
+    return PowerEvidence(is_off=True if outcome.result is FenceResult.DONE else None, detail=outcome.detail)
 
 
 def evidence_of(reading: PowerReading) -> PowerEvidence:
     """What an answer is worth: off and on are taken as they are, everything else is no answer."""
     is_off = None if reading.state is PowerState.UNKNOWN else reading.state is PowerState.OFF
     return PowerEvidence(is_off=is_off, detail=reading.detail)
-
-
-async def order_off(device: FenceDevice) -> PowerEvidence:
-    """Order a node off; evidence only if the device reported off afterwards."""
-    outcome = await device.off()
-    return PowerEvidence(is_off=True if outcome.result is FenceResult.DONE else None, detail=outcome.detail)

@@ -22,7 +22,6 @@ from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor, observation_of
 from holdfast.node.fencer import Fencer
-from holdfast.node.heartbeats import Heartbeats
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self
 from holdfast.store.port import Put, Store, Txn
@@ -44,7 +43,7 @@ class Reporter:
         clock: Clock,
         events: EventLog,
         heard_on: Callable[[Snapshot], dict[NodeName, tuple[str, ...]]],
-        heartbeats: Heartbeats,
+        conditions_seen: Callable[[], tuple[Condition, ...]],
         detector: Detector,
         fencer: Fencer,
         executor: Executor,
@@ -58,7 +57,7 @@ class Reporter:
         self._clock = clock
         self._events = events
         self._heard_on = heard_on
-        self._heartbeats = heartbeats
+        self._conditions_seen = conditions_seen
         self._detector = detector
         self._fencer = fencer
         self._executor = executor
@@ -98,7 +97,7 @@ class Reporter:
             capacity=self._capacity,
             hears=self._heard_on(snapshot),
             not_ready=self._executor.not_ready or self._entitlement.guard_silent,
-            conditions=(*self._heartbeats.conditions(), *await self._guard_conditions(me)),
+            conditions=(*self._conditions_seen(), *await self._guard_conditions(me)),
             guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
             fencing=dict(self._fencer.progress),
         )

@@ -12,15 +12,14 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from holdfast.hypervisor.domain_xml import GuestDefinition, parse_guest
-from holdfast.hypervisor.guest_paths import check_links, check_shared
-from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
+from holdfast.hypervisor.domain_xml import parse_guest
+from holdfast.model.errors import Conflict, NotFound, Refused, Unavailable
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
-from holdfast.model.nodes import Capacity, NodeSpec, Proof, ProofKind
+from holdfast.model.nodes import Proof, ProofKind
 from holdfast.model.reasons import ReasonCode, because
-from holdfast.model.roles import Phase, Priority, RoleSpec, Wanted
-from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.model.roles import RoleSpec, Wanted
+from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress, RoleState
 from holdfast.node.documents import (
     View,
@@ -32,6 +31,16 @@ from holdfast.node.documents import (
 )
 from holdfast.node.line_protocol import Result
 from holdfast.node.member import Member, device_of
+from holdfast.node.record_changes import (
+    changed_node,
+    check_addition,
+    find_node,
+    find_role,
+    is_owned,
+    new_role,
+    unproven_verdict,
+    with_choices,
+)
 from holdfast.node.request_params import (
     AddParams,
     ConfirmParams,
@@ -39,7 +48,6 @@ from holdfast.node.request_params import (
     NodeParams,
     NodeSetParams,
     RemoveParams,
-    RoleChoices,
     RoleParams,
     RoleSetParams,
     SettingParams,
@@ -98,7 +106,7 @@ class Requests:
     async def _explain(self, params: dict[str, Any]) -> object:
         role = RoleParams.model_validate(params).role
         snapshot = await self._snapshot()
-        _spec(snapshot, role)
+        find_role(snapshot, role)
         return explanation(RoleName(role), snapshot, await self._view(snapshot))
 
     async def _list_events(self, params: dict[str, Any]) -> object:
@@ -149,15 +157,15 @@ class Requests:
         wanted = NodeSetParams.model_validate(params)
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
-            before = _node(snapshot, wanted.node)
-            return set_node(_changed_node(before.value, wanted, snapshot), before=before, events=()), before.value.name
+            before = find_node(snapshot, wanted.node)
+            return set_node(changed_node(before.value, wanted, snapshot), before=before, events=()), before.value.name
 
         name = await self._change(attempt)
         snapshot = await self._snapshot()
         return node_status(name, snapshot, await self._view(snapshot))
 
     async def _test_fence(self, params: dict[str, Any]) -> object:
-        node = _node(await self._snapshot(), NodeParams.model_validate(params).node).value
+        node = find_node(await self._snapshot(), NodeParams.model_validate(params).node).value
         if node.fence is None:
             raise Refused(
                 f"node {node.name} has no fence device",
@@ -170,8 +178,8 @@ class Requests:
         wanted = ConfirmParams.model_validate(params)
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
-            node = _node(snapshot, wanted.node).value.name
-            verdict = _unproven_verdict(snapshot, node)
+            node = find_node(snapshot, wanted.node).value.name
+            verdict = unproven_verdict(snapshot, node)
             proof = Proof(
                 node=node,
                 incarnation=verdict.value.incarnation,
@@ -191,8 +199,8 @@ class Requests:
         guest = parse_guest(wanted.domain_xml, uuid_if_missing=str(uuid4()))
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
-            spec = _chosen(_new_spec(guest, wanted), wanted, snapshot)
-            _check_addition(spec, guest, snapshot)
+            spec = with_choices(new_role(guest, wanted), wanted, snapshot)
+            check_addition(spec, guest, snapshot)
             cluster = snapshot.cluster
             assert cluster is not None
             counted = replace(cluster.value, role_set=cluster.value.role_set + 1)
@@ -205,7 +213,7 @@ class Requests:
     async def _set_role(self, params: dict[str, Any]) -> object:
         wanted = RoleSetParams.model_validate(params)
         return await self._role_document(
-            await self._change_role(wanted.role, lambda spec, snapshot: _chosen(spec, wanted, snapshot))
+            await self._change_role(wanted.role, lambda spec, snapshot: with_choices(spec, wanted, snapshot))
         )
 
     async def _start(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
@@ -243,14 +251,14 @@ class Requests:
 
     async def _remove(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         wanted = RemoveParams.model_validate(params)
-        if wanted.force and _is_owned(await self._snapshot(), wanted.role):
+        if wanted.force and is_owned(await self._snapshot(), wanted.role):
             async for item in self._stop({"role": wanted.role, "wait": True}):
                 if not isinstance(item, Result):
                     yield item
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
-            spec = _spec(snapshot, wanted.role)
-            if spec.value.wanted is Wanted.ONLINE or _is_owned(snapshot, wanted.role):
+            spec = find_role(snapshot, wanted.role)
+            if spec.value.wanted is Wanted.ONLINE or is_owned(snapshot, wanted.role):
                 raise Refused(
                     f"role {wanted.role} is not stopped",
                     hint=f"stop it first: holdfast vm stop {wanted.role} (or remove it with --force)",
@@ -262,12 +270,12 @@ class Requests:
         yield Result(await self._change(attempt))
 
     async def _xml(self, params: dict[str, Any]) -> object:
-        spec = _spec(await self._snapshot(), RoleParams.model_validate(params).role)
+        spec = find_role(await self._snapshot(), RoleParams.model_validate(params).role)
         return {"domain_xml": spec.value.domain_xml}
 
     async def _change_role(self, role: str, change: Callable[[RoleSpec, Snapshot], RoleSpec]) -> RoleName:
         def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
-            before = _spec(snapshot, role)
+            before = find_role(snapshot, role)
             event = self._events.event(EventCode.ROLE_CHANGED, role)
             after = change(before.value, snapshot)
             return set_role(after, before=before, events=self._events.operations(event)), after.name
@@ -346,100 +354,3 @@ class Requests:
         "vm.stop": _stop,
         "vm.remove": _remove,
     }
-
-
-def _spec(snapshot: Snapshot, role: str) -> Versioned[RoleSpec]:
-    found = snapshot.specs.get(RoleName(role))
-    if found is None:
-        raise NotFound(f"there is no role {role!r}", hint="holdfast vm list shows them")
-    return found
-
-
-def _node(snapshot: Snapshot, name: str) -> Versioned[NodeSpec]:
-    found = snapshot.nodes.get(NodeName(name))
-    if found is None:
-        raise NotFound(f"there is no node {name!r}", hint=f"nodes are: {', '.join(sorted(snapshot.nodes))}")
-    return found
-
-
-def _is_owned(snapshot: Snapshot, role: str) -> bool:
-    ownership = snapshot.ownerships.get(RoleName(role))
-    return ownership is not None and ownership.value.phase is not Phase.VACANT
-
-
-def _unproven_verdict(snapshot: Snapshot, node: NodeName) -> Any:
-    verdict = snapshot.verdicts.get(node)
-    if node in snapshot.sessions or verdict is None:
-        state = "has a session: the cluster holds it for up" if node in snapshot.sessions else "was not declared lost"
-        raise Refused(
-            f"node {node} {state}, so its death is not a person's to confirm",
-            hint="watch `holdfast status`: when it is shown as lost, confirm again",
-        )
-    if verdict.value.incarnation in snapshot.proofs:
-        raise Refused(f"node {node} is proven down already", hint="nothing needs to be done")
-    return verdict
-
-
-def _changed_node(spec: NodeSpec, wanted: NodeSetParams, snapshot: Snapshot) -> NodeSpec:
-    if "fence" in wanted.model_fields_set:
-        spec = replace(spec, fence=wanted.fence)
-    if wanted.memory_bytes is not None or wanted.vcpus is not None:
-        report = snapshot.reports.get(spec.name)
-        known = spec.capacity or (report.value.capacity if report is not None else None)
-        if known is None and (wanted.memory_bytes is None or wanted.vcpus is None):
-            raise InvalidInput(f"node {spec.name} never reported its capacity", hint="give both --memory and --vcpus")
-        memory_bytes = wanted.memory_bytes or (known.memory_bytes if known is not None else 0)
-        vcpus = wanted.vcpus or (known.vcpus if known is not None else 0)
-        spec = replace(spec, capacity=Capacity(memory_bytes=memory_bytes, vcpus=vcpus))
-    return spec if wanted.paused is None else replace(spec, is_paused=wanted.paused)
-
-
-def _new_spec(guest: GuestDefinition, wanted: AddParams) -> RoleSpec:
-    return RoleSpec(
-        name=RoleName(guest.name),
-        uuid=guest.uuid,
-        domain_xml=guest.domain_xml,
-        memory_bytes=guest.memory_bytes,
-        vcpus=guest.vcpus,
-        disk_paths=guest.disk_paths,
-        wanted=wanted.wanted,
-    )
-
-
-def _chosen(spec: RoleSpec, wanted: RoleChoices, snapshot: Snapshot) -> RoleSpec:
-    """The spec with what a person chose; names of nodes are checked."""
-    for owners in (wanted.preferred_owners, wanted.possible_owners):
-        for owner in owners or ():
-            _node(snapshot, owner)
-    changes: dict[str, Any] = wanted.model_dump(
-        include={"preferred_owners", "possible_owners", "restart_limit", "failover_limit", "shutdown_timeout_ms"},
-        exclude_none=True,
-    )
-    if wanted.priority is not None:
-        changes["priority"] = Priority[wanted.priority.upper().replace("-", "_")]
-    return replace(spec, **changes)
-
-
-def _check_addition(spec: RoleSpec, guest: GuestDefinition, snapshot: Snapshot) -> None:
-    """Refuse a role that is there already under any of its names, or that could not run on every node."""
-    if spec.name in snapshot.specs:
-        raise Conflict(
-            f"there is a role {spec.name!r} already", hint="rename the guest in its XML, or remove the role first"
-        )
-    for other in snapshot.specs.values():
-        if other.value.uuid == spec.uuid:
-            raise Conflict(
-                f"role {other.value.name} has the uuid {spec.uuid} already", hint="remove <uuid> from the XML"
-            )
-        if shared := set(other.value.disk_paths) & set(spec.disk_paths):
-            raise Conflict(
-                f"role {other.value.name} uses the disk {min(shared)} already", hint="give each role disks of its own"
-            )
-    check_shared(guest.paths, snapshot.settings.shared_directories)
-    check_links(guest.paths, snapshot.settings.shared_directories)
-    for node, report in snapshot.reports.items():
-        if spec.uuid in report.value.guests:
-            raise Conflict(
-                f"guest {spec.name} ({spec.uuid}) runs on {node} already, outside the cluster",
-                hint=f"shut it down there first: virsh shutdown {spec.name}; then add it again",
-            )
