@@ -11,7 +11,7 @@ from holdfast.store.port import Put, Store, Txn, TxnResult
 _PAUSE_S = 0.02
 
 
-async def txn_settled(store: Store, txn: Txn, *, until: float, attempt_s: float = 0.4) -> TxnResult:
+async def txn_settled(store: Store, txn: Txn, *, until: float, attempt_s: float = 0.15) -> TxnResult:
     """Repeat a guarded transaction until its outcome is known, or the event loop's time reaches ``until``.
 
     Guarded means: once ``txn`` is done, its own compares no longer hold, so a second attempt, or a first one that

@@ -138,6 +138,14 @@ async def test_a_member_that_cannot_run_is_a_problem_with_the_last_words_of_its_
         await supervisor.stop()
 
 
+async def test_a_start_that_fails_shows_without_anyone_running_the_supervisor(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(replace(config, initial_cluster=(("another", config.peer_addresses[0]),)))
+    supervisor.start()
+    await wait_for(lambda: isinstance(supervisor.problem, MemberExited))
+    await supervisor.stop()
+    assert supervisor.problem is None
+
+
 def test_a_taken_address_is_named(config: MemberConfig) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

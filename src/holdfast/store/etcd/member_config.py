@@ -26,7 +26,8 @@ class MemberConfig:
     - ``peer_addresses``: where it listens for other members.
     - ``initial_cluster``: name and peer address of every member, this one included. Read at the first start only.
     - ``process_file``: where the running process is remembered; best where a restart of the machine empties it.
-    - ``heartbeat_ms``, ``election_ms``: a leader is missed after one to two election times.
+    - ``heartbeat_ms``, ``election_ms``: a leader is missed after one to two election times, however often it beats;
+      more beats only cost more.
     - ``quota_bytes``: the database refuses writes above this size.
     - ``min_free_bytes``: room on disk without which it does not start (etcd allocates its log in pieces of 64 MB).
     - ``history``: how long changes stay watchable; a node that was away longer reads everything again.
@@ -43,7 +44,7 @@ class MemberConfig:
     cluster_token: str
     tls: TlsFiles
     program: str = "etcd"
-    heartbeat_ms: int = 50
+    heartbeat_ms: int = 100
     election_ms: int = 500
     quota_bytes: int = 512 * 1024 * 1024
     min_free_bytes: int = 192 * 1024 * 1024

@@ -45,6 +45,11 @@ class RunningProcess:
             os.close(self._pidfd)
             raise ProcessLookupError(f"process {identity.pid} is not the one that was started")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return identify(self.identity.pid) != self.identity
+
     async def wait_exit(self) -> None:
         """Wait for its end; any number of tasks may."""
         if self._ended is None:
