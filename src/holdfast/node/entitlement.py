@@ -22,7 +22,7 @@ from holdfast.node.session import SessionKeeper
 
 log = logging.getLogger(__name__)
 
-EXTEND_INTERVAL_S: Final = 0.5
+EXTEND_INTERVAL_S: Final = 1.0
 
 
 class Entitlement:

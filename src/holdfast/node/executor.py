@@ -86,12 +86,13 @@ class Executor:
                     await self._look_around(self._mirror.snapshot, me, tasks)
 
     async def _look_around(self, snapshot: Snapshot, me: Self, tasks: asyncio.TaskGroup) -> None:
-        """Give every role that needs a step a worker of its own."""
-        concerned = self._concerned(snapshot, me.node)
-        if not concerned and self.guests is not None:
-            return
-        await self._observe()
-        for role, spec in concerned.items():
+        """Give every role that needs a step a worker of its own.
+
+        The last listing is good enough to begin with: hypervisor events renew it, and every step looks again.
+        """
+        if self.guests is None:
+            await self._observe()
+        for role, spec in self._concerned(snapshot, me.node).items():
             if role in self._working and not self._working[role].done():
                 continue
             if self._needs_step(role, spec, me.node):

@@ -31,7 +31,7 @@ from holdfast.node.mirror import Mirror
 
 log = logging.getLogger(__name__)
 
-REJECTS_SHOWN_MS = 60_000
+SHOWN_MS = 60_000
 CLOCK_OFF_MS = 60_000
 
 
@@ -66,6 +66,7 @@ class Heartbeats:
         self._rejects = Rejects()
         self._links: dict[NetworkName, LinkState] = {}
         self._clocks_off: dict[NodeName, int] = {}
+        self._namesake: tuple[str, int] | None = None
         self._sure_since_ms: int | None = None
         self.stopping = False
 
@@ -139,6 +140,8 @@ class Heartbeats:
                 log.warning("heartbeat refused from %s on %s: %s", tally.source, tally.network, tally.text)
             return
         if message.node == self._me:
+            if message.incarnation != self.incarnation:
+                self._namesake = (event.source.address, now_ms)
             return
         if self._replay.accept(message.incarnation, event.network, message.sequence):
             self._hearing.received(message, event.network, now_ms)
@@ -158,7 +161,7 @@ class Heartbeats:
                 subject=tally.source,
                 text=f"{self._me}: heartbeats from {tally.source} on {tally.network} are refused: {tally.text}",
             )
-            for tally in self._rejects.standing(since_ms=now_ms - REJECTS_SHOWN_MS)
+            for tally in self._rejects.standing(since_ms=now_ms - SHOWN_MS)
         ]
         found += [
             Condition(
@@ -169,4 +172,7 @@ class Heartbeats:
             for node, off_ms in sorted(self._clocks_off.items())
             if abs(off_ms) > CLOCK_OFF_MS
         ]
+        if self._namesake is not None and now_ms - self._namesake[1] < SHOWN_MS:
+            text = f"another machine at {self._namesake[0]} says that it is {self._me}: a cloned disk? switch one off"
+            found.append(Condition(code="node-name-twice", subject=self._me, text=text))
         return tuple(found)

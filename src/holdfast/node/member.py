@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Final
 
 from holdfast import __version__
@@ -62,6 +63,7 @@ class Member:
     """This node, running. Made once per daemon, while the event loop runs."""
 
     def __init__(self, config: DaemonConfig, identity: NodeIdentity, clock: Clock) -> None:
+        renew_certificate(config, identity)
         self.config = config
         self.identity = identity
         self.clock = clock
@@ -382,6 +384,16 @@ def is_known(incarnation: Incarnation, me: NodeName, snapshot: Snapshot) -> bool
     session = snapshot.sessions.get(me)
     owns = any(o.value.incarnation == incarnation for o in snapshot.ownerships.values())
     return owns or (session is not None and session.value.incarnation == incarnation)
+
+
+def renew_certificate(config: DaemonConfig, identity: NodeIdentity) -> None:
+    """Issue this node's certificate anew in good time. Trouble is logged: with heartbeats alone guests still run on."""
+    files = CertificateFiles(config.keys)
+    try:
+        if files.renew_node(node=identity.node, addresses=identity.addresses.values(), now=datetime.now(UTC)):
+            log.info("the certificate of %s was renewed", identity.node)
+    except HoldfastError as error:
+        log.error("the certificate of %s cannot be renewed: %s", identity.node, error)
 
 
 def device_of(spec: FenceSpec) -> FenceDevice:

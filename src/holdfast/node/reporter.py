@@ -30,6 +30,7 @@ from holdfast.store.records import encode, report_key
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 1.0
+GUARD_INTERVAL_S: Final = 5.0
 
 
 class Reporter:
@@ -67,6 +68,8 @@ class Reporter:
         self._incarnation = incarnation
         self._capacity: Capacity | None = None
         self._written: NodeReport | None = None
+        self._guard_condition: Condition | None = None
+        self._guard_due = float("-inf")
         self._warned: frozenset[Condition] = frozenset()
 
     async def run(self, me: Self) -> None:
@@ -97,26 +100,33 @@ class Reporter:
             capacity=self._capacity,
             hears=self._heard_on(snapshot),
             not_ready=self._executor.not_ready or self._entitlement.guard_silent,
-            conditions=(*self._conditions_seen(), *await self._guard_conditions(me)),
+            conditions=(*self._conditions_seen(), *await self._own_conditions(me)),
             guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
             fencing=dict(self._fencer.progress),
         )
 
-    async def _guard_conditions(self, me: NodeName) -> tuple[Condition, ...]:
+    async def _own_conditions(self, me: NodeName) -> tuple[Condition, ...]:
         found = [
             Condition(code="badly-connected", subject=name, text=f"{me} does not hear {name} on every network")
             for name, judged in sorted(self._detector.standing.items())
             if judged.standing is Standing.BADLY_CONNECTED
         ]
+        now = asyncio.get_running_loop().time()
+        if now >= self._guard_due:
+            self._guard_condition = await self._ask_guard(me)
+            self._guard_due = now + GUARD_INTERVAL_S
+        return tuple(found) if self._guard_condition is None else (*found, self._guard_condition)
+
+    async def _ask_guard(self, me: NodeName) -> Condition | None:
         try:
-            reading = await self._guard.state()
+            watchdog = (await self._guard.state()).watchdog
         except HoldfastError as error:
             text = f"{me}: {error.message}; it cannot start guests until holdfast-guard answers"
-            return (*found, Condition(code="guard-silent", subject=me, text=text))
-        if reading.watchdog is not None and reading.watchdog.error:
-            text = f"{me}: watchdog {reading.watchdog.device}: {reading.watchdog.error}"
-            found.append(Condition(code="watchdog-failed", subject=me, text=text))
-        return tuple(found)
+            return Condition(code="guard-silent", subject=me, text=text)
+        if watchdog is None or not watchdog.error:
+            return None
+        text = f"{me}: watchdog {watchdog.device}: {watchdog.error}"
+        return Condition(code="watchdog-failed", subject=me, text=text)
 
     def _record_conditions(self, now: frozenset[Condition]) -> None:
         for code, changed in (
