@@ -69,7 +69,7 @@ class Assessment:
 def assess(peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings: Timings) -> Assessment:
     """Judge one peer from what is known now.
 
-    Invariant: LOST only with power reported off, or after the patience with a majority of voters agreeing.
+    Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience.
     """
     limit_ms = timings.suspect_after_ms
     silent_ms = min(peer.silent_ms.values(), default=0)
@@ -105,7 +105,7 @@ def _judge_silence(
     patience_ms = timings.patience_ms + (timings.restart_grace_ms if peer.stopping else 0)
     if silent_ms < patience_ms:
         return _judged(peer, Standing.SUSPECT, *reasons)
-    agreeing = voters & ({me} | peer.reported_ms.keys())
+    agreeing = voters & ({me} | {node for node, age_ms in peer.reported_ms.items() if age_ms >= patience_ms})
     needed = len(voters) // 2 + 1
     if len(agreeing) < needed:
         counts = {"agreeing": len(agreeing), "voters": len(voters), "needed": needed}

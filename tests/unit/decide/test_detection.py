@@ -1,0 +1,135 @@
+"""One node's judgement of a peer, case by case. Source: DESIGN section 5."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from holdfast.decide.detection import Assessment, PeerView, PowerEvidence, Standing, assess
+from holdfast.model.ids import Incarnation, NetworkName, NodeName
+from holdfast.model.reasons import ReasonCode
+from holdfast.model.settings import Timings
+
+TIMINGS = Timings()  # suspect 800 ms, patience 5000 ms, restart grace 30 000 ms
+A, B, C, D = (NodeName(name) for name in "abcd")
+VOTERS = frozenset({A, B, C})
+NEVER = 10**9
+
+
+def judge(
+    silent_ms: int | tuple[int, ...],
+    reported_ms: dict[NodeName, int] | None = None,
+    *,
+    voters: frozenset[NodeName] = VOTERS,
+    **changes: Any,
+) -> Assessment:
+    """What node A concludes of node C."""
+    ages = (silent_ms,) if isinstance(silent_ms, int) else silent_ms
+    peer = PeerView(
+        node=C,
+        incarnation=Incarnation("c-1"),
+        silent_ms={NetworkName(f"net-{index}"): age for index, age in enumerate(ages)},
+        reported_ms={B: min(ages, default=NEVER)} if reported_ms is None else reported_ms,
+        **changes,
+    )
+    return assess(peer, me=A, voters=voters, timings=TIMINGS)
+
+
+def codes(judged: Assessment) -> list[ReasonCode]:
+    return [reason.code for reason in judged.reasons]
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "standing"),
+    [
+        ((0, 0), Standing.HEARD),
+        ((799, 799), Standing.HEARD),
+        ((0, 800), Standing.BADLY_CONNECTED),
+        ((800, 799), Standing.BADLY_CONNECTED),
+        ((NEVER, 10), Standing.BADLY_CONNECTED),
+        ((800, 800), Standing.SUSPECT),
+        ((4999, 9000), Standing.SUSPECT),
+        ((5000, 9000), Standing.LOST),
+    ],
+)
+def test_silence_counts_only_when_it_is_on_every_network(silent_ms: tuple[int, ...], standing: Standing) -> None:
+    assert judge(silent_ms).standing is standing
+
+
+def test_a_node_whose_own_networks_are_all_down_concludes_nothing() -> None:
+    assert judge(()).standing is Standing.HEARD
+
+
+@pytest.mark.parametrize("age_ms", [0, 799])
+def test_a_peer_that_a_heard_node_hears_is_never_lost(age_ms: int) -> None:
+    off = PowerEvidence(is_off=True)
+    judged = judge(NEVER, {B: age_ms, D: NEVER}, power=off)
+    assert judged.standing is Standing.BADLY_CONNECTED
+    assert codes(judged) == [ReasonCode.STILL_HEARD]
+    assert not judged.proven_off
+
+
+def test_power_off_makes_a_suspect_lost_and_proven_at_once() -> None:
+    judged = judge(800, {}, power=PowerEvidence(is_off=True))
+    assert (judged.standing, judged.proven_off) == (Standing.LOST, True)
+    assert codes(judged) == [ReasonCode.SILENT, ReasonCode.POWER_OFF]
+
+
+def test_power_off_says_nothing_about_a_node_that_is_heard() -> None:
+    judged = judge(799, {}, power=PowerEvidence(is_off=True))
+    assert (judged.standing, judged.proven_off) == (Standing.HEARD, False)
+
+
+@pytest.mark.parametrize(
+    ("power", "code"),
+    [
+        (PowerEvidence(is_off=None, detail="no answer"), ReasonCode.POWER_UNKNOWN),
+        (PowerEvidence(is_off=False), ReasonCode.POWER_ON),
+    ],
+)
+def test_unknown_power_and_power_on_get_patience_and_are_no_proof(power: PowerEvidence, code: ReasonCode) -> None:
+    suspect = judge(4999, power=power)
+    assert (suspect.standing, suspect.proven_off) == (Standing.SUSPECT, False)
+    assert code in codes(suspect)
+    lost = judge(5000, power=power)
+    assert (lost.standing, lost.proven_off) == (Standing.LOST, False)
+
+
+@pytest.mark.parametrize(
+    ("voters", "reported_ms", "standing"),
+    [
+        ({A}, {}, Standing.LOST),
+        ({A, C}, {}, Standing.SUSPECT),
+        ({A, B, C}, {}, Standing.SUSPECT),
+        ({A, B, C}, {D: 5000}, Standing.SUSPECT),
+        ({A, B, C}, {B: 5000}, Standing.LOST),
+        ({B, C}, {B: 5000}, Standing.SUSPECT),
+        ({A, B, C, D}, {B: 5000}, Standing.SUSPECT),
+        ({A, B, C, D}, {B: 5000, D: 5000}, Standing.LOST),
+        (set(), {B: 5000}, Standing.SUSPECT),
+    ],
+)
+def test_patience_needs_a_majority_of_voters_that_agree(
+    voters: set[NodeName], reported_ms: dict[NodeName, int], standing: Standing
+) -> None:
+    assert judge(5000, reported_ms, voters=frozenset(voters)).standing is standing
+
+
+def test_a_voter_that_heard_the_peer_within_the_patience_does_not_agree_yet() -> None:
+    """Else a pair whose cable is cut would turn a hiccup of 0.8 s into a verdict, with no patience at all."""
+    judged = judge(60_000, {B: 900})
+    assert judged.standing is Standing.SUSPECT
+    assert ReasonCode.NO_MAJORITY_AGREES in codes(judged)
+    assert judge(60_000, {B: 4999}).standing is Standing.SUSPECT
+    assert judge(60_000, {B: 5000}).standing is Standing.LOST
+
+
+def test_an_announced_stop_gets_the_grace_on_top_of_the_patience() -> None:
+    assert judge(34_999, stopping=True).standing is Standing.SUSPECT
+    assert judge(35_000, stopping=True).standing is Standing.LOST
+
+
+def test_an_announced_stop_does_not_outweigh_power_off() -> None:
+    judged = judge(800, stopping=True, power=PowerEvidence(is_off=True))
+    assert (judged.standing, judged.proven_off) == (Standing.LOST, True)
