@@ -79,7 +79,8 @@ def _claim(now: Situation) -> Step:
 
 
 def _start(now: Situation) -> Step:
-    return _release(now) if now.spec.wanted is Wanted.OFFLINE else Step(act=Act.BRING_ONLINE)
+    """Start again what was claimed and is not there; the claim is committed anew, so a late start is refused."""
+    return _claim(now)
 
 
 def _observed_online(now: Situation) -> Step:
