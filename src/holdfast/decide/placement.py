@@ -106,6 +106,8 @@ def refusals(
         return (*found, because(ReasonCode.NODE_ABSENT, node))
     if (detail := snapshot.reports[node].value.not_ready) is not None:
         found.append(because(ReasonCode.NODE_NOT_READY, node, detail=detail))
+    if snapshot.sessions[node].value.stopping:
+        found.append(because(ReasonCode.NODE_NOT_READY, node, detail="its holdfastd is stopping"))
     if left.memory_bytes < spec.memory_bytes:
         sizes = {"free_bytes": max(0, left.memory_bytes), "needed_bytes": spec.memory_bytes}
         found.append(because(ReasonCode.MEMORY_SHORT, node, **sizes))

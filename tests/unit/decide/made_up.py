@@ -121,7 +121,7 @@ def owned(name: str, owner: str | None, phase: Phase = Phase.ONLINE, number: int
 def known(name: str, *, fence: bool = False, **changes: Any) -> Part:
     """A node that was added and is not up."""
     device = FenceSpec(agent="fence_test") if fence else None
-    return _put("nodes", NodeName(name), node_spec(name, fence=device, **changes))
+    return put("nodes", NodeName(name), node_spec(name, fence=device, **changes))
 
 
 def up(name: str, number: int = 1, *, memory_bytes: int = 8 * GIB, vcpus: int = 4, **changes: Any) -> Part:
@@ -135,8 +135,8 @@ def up(name: str, number: int = 1, *, memory_bytes: int = 8 * GIB, vcpus: int = 
 
     def part(snapshot: Snapshot) -> Snapshot:
         added = snapshot if NodeName(name) in snapshot.nodes else known(name)(snapshot)
-        added = _put("sessions", NodeName(name), session(name, number))(added)
-        return _put("reports", NodeName(name), replace(report, **changes))(added)
+        added = put("sessions", NodeName(name), session(name, number))(added)
+        return put("reports", NodeName(name), replace(report, **changes))(added)
 
     return part
 
@@ -146,34 +146,34 @@ def lost(name: str, number: int = 1, **changes: Any) -> Part:
 
     def part(snapshot: Snapshot) -> Snapshot:
         added = snapshot if NodeName(name) in snapshot.nodes else known(name)(snapshot)
-        return _put("verdicts", NodeName(name), verdict(name, number, **changes))(added)
+        return put("verdicts", NodeName(name), verdict(name, number, **changes))(added)
 
     return part
 
 
 def proven(name: str, number: int = 1, kind: ProofKind = ProofKind.POWER) -> Part:
     """A proof that an incarnation can do no harm."""
-    return _put("proofs", incarnation(name, number), proof(name, number, kind))
+    return put("proofs", incarnation(name, number), proof(name, number, kind))
 
 
 def role(name: str, *, owner: str | None = None, phase: Phase = Phase.ONLINE, number: int = 1, **changes: Any) -> Part:
     """A role with its record; `changes` are of its spec."""
 
     def part(snapshot: Snapshot) -> Snapshot:
-        added = _put("specs", RoleName(name), role_spec(name, **changes))(snapshot)
-        return _put("ownerships", RoleName(name), owned(name, owner, phase, number))(added)
+        added = put("specs", RoleName(name), role_spec(name, **changes))(snapshot)
+        return put("ownerships", RoleName(name), owned(name, owner, phase, number))(added)
 
     return part
 
 
 def new_role(name: str, **changes: Any) -> Part:
     """A role that has no ownership record yet."""
-    return _put("specs", RoleName(name), role_spec(name, **changes))
+    return put("specs", RoleName(name), role_spec(name, **changes))
 
 
 def record(ownership: Ownership) -> Part:
     """An ownership record."""
-    return _put("ownerships", ownership.role, ownership)
+    return put("ownerships", ownership.role, ownership)
 
 
 def offline(name: str, **changes: Any) -> Part:
@@ -193,7 +193,9 @@ def with_settings(settings: Settings) -> Part:
     return lambda snapshot: replace(snapshot, cluster=_versioned(made, snapshot), revision=_next(snapshot))
 
 
-def _put(field: str, key: str, value: object) -> Part:
+def put(field: str, key: str, value: object) -> Part:
+    """Any record under its key; a record that is there already keeps the revision of its creation."""
+
     def part(snapshot: Snapshot) -> Snapshot:
         records = dict(getattr(snapshot, field))
         before = records.get(key)
