@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.cli.verdict import verdict
+from holdfast.cli.verdict import standing, verdict
 from holdfast.cli.words import printable
 from holdfast.model.status import ClusterStatus, NodeStatus, RoleStatus
 
@@ -19,7 +19,7 @@ def changes(before: ClusterStatus | None, now: ClusterStatus) -> list[str]:
     lines += _of_nodes(before.nodes if before else (), now.nodes)
     lines += _of_roles(before.roles if before else (), now.roles)
     lines += _of_conditions(before, now)
-    return [printable(line) for line in lines]
+    return [printable(line, one_line=True) for line in lines]
 
 
 def _of_coordinator(before: ClusterStatus | None, now: ClusterStatus) -> Iterator[str]:
@@ -32,8 +32,8 @@ def _of_nodes(before: tuple[NodeStatus, ...], now: tuple[NodeStatus, ...]) -> It
     for node in now:
         known = old.pop(node.name, None)
         if known is None or (known.state, known.is_paused) != (node.state, node.is_paused):
-            yield f"node {node.name}: {node.state}{', paused' if node.is_paused else ''}{_because(node.reasons)}"
-    yield from (f"node {name}: gone from the cluster" for name in old)
+            yield f"{node.name} is {node.state}{', paused' if node.is_paused else ''}{_because(node.reasons)}"
+    yield from (f"{name} left the cluster" for name in old)
 
 
 def _of_roles(before: tuple[RoleStatus, ...], now: tuple[RoleStatus, ...]) -> Iterator[str]:
@@ -41,8 +41,8 @@ def _of_roles(before: tuple[RoleStatus, ...], now: tuple[RoleStatus, ...]) -> It
     for role in now:
         known = old.pop(role.name, None)
         if known is None or (known.state, known.owner) != (role.state, role.owner):
-            yield f"role {role.name}: {role.state}{f' on {role.owner}' if role.owner else ''}{_because(role.reasons)}"
-    yield from (f"role {name}: removed" for name in old)
+            yield standing(role.name, role.state, role.owner) + _because(role.reasons)
+    yield from (f"{name} is removed" for name in old)
 
 
 def _of_conditions(before: ClusterStatus | None, now: ClusterStatus) -> Iterator[str]:

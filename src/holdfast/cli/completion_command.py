@@ -21,7 +21,10 @@ SHELLS: Final[dict[str, type[ShellComplete]]] = {"bash": BashComplete, "zsh": Zs
 )
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(*, shell: str) -> None:
-    """Print a script that completes commands in a shell, also the names of nodes and roles."""
+    """Print a script for completion in a shell.
+
+    It completes commands, options, and the names of nodes and roles.
+    """
     click.echo(completion_script(shell))
 
 

@@ -19,9 +19,9 @@ from holdfast.model.status import EventLine
 @json_option
 @click.pass_context
 def events(context: click.Context, *, follows: bool, limit: int, as_json: bool) -> None:
-    """Show what happened, oldest first: when, seen by which node, and what.
+    """Show what happened, oldest first.
 
-    With --follow --json every event is one line of JSON.
+    A line says when, seen by which node, and what. With --follow --json every event is one line of JSON.
     """
     if not follows:
         lines = ask(requests.events(limit=limit))
@@ -42,4 +42,4 @@ def events(context: click.Context, *, follows: bool, limit: int, as_json: bool) 
 
 def sentence(line: EventLine) -> str:
     """Return an event as one line, never wrapped, so that it can be searched."""
-    return f"{instant(line.event.at_ms)}  {line.event.node}  {printable(line.text)}"
+    return f"{instant(line.event.at_ms)}  {line.event.node}  {printable(line.text, one_line=True)}"

@@ -17,13 +17,13 @@ from holdfast.model.errors import HoldfastError
 ENTRIES: Final[dict[str, tuple[str, str]]] = {
     "status": ("Show the cluster at a glance.", "holdfast.cli.status_command:status"),
     "explain": ("Explain why a role is where it is.", "holdfast.cli.explain_commands:explain"),
-    "events": ("Show what happened.", "holdfast.cli.events_command:events"),
+    "events": ("Show what happened, oldest first.", "holdfast.cli.events_command:events"),
     "vm": ("Virtual machines: add, start, stop, show.", "holdfast.cli.vm_commands:vm"),
     "node": ("Nodes: join, show, pause, fence.", "holdfast.cli.node_commands:node"),
     "cluster": ("The cluster: create it, set it.", "holdfast.cli.cluster_commands:cluster"),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),
     "lab": ("A whole cluster on this one machine, to try things.", "holdfast.lab.commands:group"),
-    "completion": ("Print a script that completes commands in a shell.", "holdfast.cli.completion_command:completion"),
+    "completion": ("Print a script for completion in a shell.", "holdfast.cli.completion_command:completion"),
 }
 
 

@@ -11,9 +11,9 @@ _CONTROL: Final = {
 }
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, one_line: bool = False) -> str:
     """Return the text without control characters: what a fence device or a guest says must not steer the terminal."""
-    return text.translate(_CONTROL)
+    return (" ".join(text.splitlines()) if one_line else text).translate(_CONTROL)
 
 
 def size(count: int | None) -> str:
