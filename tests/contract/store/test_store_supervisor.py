@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -106,12 +107,16 @@ async def test_a_dropped_supervisor_leaves_the_member_and_the_next_adopts_it(con
 
 
 async def test_a_reused_pid_is_not_adopted(config: MemberConfig) -> None:
+    stranger = await asyncio.create_subprocess_exec("sleep", "60")
     config.process_file.parent.mkdir(parents=True)
-    config.process_file.write_text(f'{{"pid": {os.getpid()}, "start_ticks": 1, "data_dir": "{config.data_dir}"}}')
+    record = {"pid": stranger.pid, "start_ticks": 1, "data_dir": str(config.data_dir)}
+    config.process_file.write_text(json.dumps(record))
     supervisor = EtcdSupervisor(config)
     supervisor.start()
-    assert supervisor.pid != os.getpid()
+    assert supervisor.pid != stranger.pid
     await supervisor.stop()
+    stranger.kill()
+    await stranger.wait()
 
 
 async def test_a_killed_member_is_started_again_with_its_data(config: MemberConfig) -> None:
