@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.unit.decide.made_up import NOW_MS, Part, cluster, known, lost, node_spec, proven, up, verdict
 
 from holdfast.decide.detection import PowerEvidence
 from holdfast.decide.fencing import (
@@ -19,7 +20,6 @@ from holdfast.model.ids import NodeName
 from holdfast.model.nodes import FenceSpec
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.settings import Timings
-from tests.unit.decide.made_up import NOW_MS, Part, cluster, known, lost, node_spec, proven, up, verdict
 
 TIMINGS = Timings()
 DEVICE = FenceSpec(agent="fence_test")
