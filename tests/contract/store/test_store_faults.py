@@ -21,6 +21,7 @@ from holdfast.store.settle import txn_settled
 
 _spaces = count(1)
 
+PATIENT = Timing(read_attempt_s=1.5)  # a time-out that cannot be mistaken for a busy machine
 ELECTION_S = 5.0  # far above what one takes, for a busy machine
 
 
@@ -58,10 +59,10 @@ async def settle(store: Store, key: str, value: bytes, before: int) -> int:
 
 async def test_a_killed_member_costs_nothing_but_a_retry(three: EtcdCluster, space: str) -> None:
     follower = (three.leader() + 1) % 3
-    async with opened(three.connections(follower)) as store:
+    async with opened(three.connections(follower, timing=PATIENT)) as store:
         await store.txn(Txn(then=(Put(f"{space}key", b"1"),)))
         three.kill(follower)
-        assert await duration(store.get(f"{space}key")) < 0.4
+        assert await duration(store.get(f"{space}key")) < PATIENT.read_attempt_s
         await store.txn(Txn(then=(Put(f"{space}key", b"2"),)))
 
 
@@ -69,12 +70,12 @@ async def test_a_silent_member_costs_one_time_out_and_is_preferred_again_when_it
     three: EtcdCluster, space: str
 ) -> None:
     follower = (three.leader() + 1) % 3
-    async with opened(three.connections(follower)) as store:
+    async with opened(three.connections(follower, timing=PATIENT)) as store:
         await store.get(f"{space}key")
         three.signal(follower, signal.SIGSTOP)
-        assert 0.4 < await duration(store.get(f"{space}key")) < 0.9
+        assert PATIENT.read_attempt_s <= await duration(store.get(f"{space}key")) < 2 * PATIENT.read_attempt_s
         for _ in range(4):
-            assert await duration(store.get(f"{space}key")) < 0.3
+            assert await duration(store.get(f"{space}key")) < PATIENT.read_attempt_s
             await asyncio.sleep(0.4)  # probes run meanwhile, and cost the calls nothing
         three.signal(follower, signal.SIGCONT)
         await asyncio.sleep(1.5)  # a probe clears it
@@ -91,7 +92,7 @@ async def test_a_write_to_a_silent_member_is_unknown_and_the_next_goes_elsewhere
         three.signal(follower, signal.SIGSTOP)
         with pytest.raises(StoreOutcomeUnknown):
             await store.txn(Txn(then=(Put(f"{space}key", b"1"),)))
-        assert await duration(store.txn(Txn(then=(Put(f"{space}other", b"1"),)))) < 0.5
+        assert await duration(store.txn(Txn(then=(Put(f"{space}other", b"1"),)))) < 1.0
 
 
 @pytest.mark.parametrize("loss", [signal.SIGKILL, signal.SIGSTOP])
