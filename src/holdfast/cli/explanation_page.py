@@ -18,7 +18,7 @@ from holdfast.model.status import RoleExplanation, RoleState
 _COMMAND: Final = re.compile(r"holdfast (?:node|vm) [a-z-]+ [\w.-]*\w")
 """A command inside a reason's sentence; `holdfast.model.reasons` writes them so."""
 
-_OTHERWISE: Final = "a change of the reasons above is enough: it starts by itself then"
+_OTHERWISE: Final = "it starts by itself as soon as these reasons are gone"
 
 
 def explanation_page(explanation: RoleExplanation) -> RenderableType:

@@ -51,7 +51,7 @@ def troubles(status: ClusterStatus) -> list[Trouble]:
     """Return everything that is wrong, the gravest first."""
     found = [] if status.database_answers else [_no_quorum(status)]
     found += [_of_role(role) for role in status.roles if role.state in _TROUBLED_ROLES]
-    found += [_of_node(node) for node in status.nodes if node.state in _TROUBLED_NODES]
+    found += [_of_node(node, status.answered_by) for node in status.nodes if node.state in _TROUBLED_NODES]
     found += [Trouble(what=condition.text, why=(), next_step="", is_grave=False) for condition in _warnings(status)]
     return found
 
@@ -90,11 +90,13 @@ def _of_role(role: RoleStatus) -> Trouble:
     )
 
 
-def _of_node(node: NodeStatus) -> Trouble:
+def _of_node(node: NodeStatus, answered_by: str) -> Trouble:
     next_steps = {
         NodeState.LOST: f"if its power is surely off: holdfast node confirm-down {node.name}",
         NodeState.FENCED: f"once mended, switch {node.name} on; it comes back by itself",
-        NodeState.DOWN: f"start holdfastd on {node.name}: systemctl start holdfastd",
+        # A daemon that answers and has no session says in its log what it waits for.
+        NodeState.DOWN: f"on {node.name}: "
+        + ("journalctl -u holdfastd" if node.name == answered_by else "systemctl start holdfastd"),
         NodeState.BADLY_CONNECTED: f"holdfast node show {node.name}",
     }
     return Trouble(
