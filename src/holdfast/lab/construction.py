@@ -11,7 +11,6 @@ import fcntl
 import os
 import shutil
 import sys
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,28 +132,11 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
         if not os.access(service.command[0], os.X_OK):
             progress(f"service {service.name} is missing: there is no program {service.command[0]}")
     progress(f"starting lab {layout.name}: {spec.nodes} nodes, guests under {'KVM' if has_kvm else 'TCG (no KVM)'}")
-    with layout.log_file.open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "holdfast.lab.datacenter", layout.name,
-            stdin=DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-        )  # fmt: skip
-    await _wait_datacenter(layout, process)
-
-
-async def _wait_datacenter(layout: Layout, process: Process) -> None:
     try:
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while not await is_running(layout):
-                if process.returncode is not None:
-                    raise LabBroken(f"the datacenter ended at once: {_last_line(layout)}", hint=str(layout.log_file))
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError as error:
-        process.kill()
-        raise LabBroken(f"the datacenter does not answer: {_last_line(layout)}") from error
-
-
-def _last_line(layout: Layout) -> str:
-    return next(reversed(layout.log_file.read_text().strip().splitlines()), "it printed nothing")
+        await run_tool(sys.executable, "-m", "holdfast.lab.datacenter", layout.name, timeout_s=_START_TIMEOUT_S)
+    except LabBroken as error:
+        last = next(reversed(layout.log_file.read_text().strip().splitlines()), "it printed nothing")
+        raise LabBroken(f"the datacenter did not start: {last}", hint=f"see {layout.log_file}") from error
 
 
 async def _bring_up(layout: Layout, node: NodeStatus, progress: Progress) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from holdfast.lab.errors import LabNameTaken, NodeSilent, NoSuchNode
@@ -67,8 +68,8 @@ class Datacenter:
             "shutdown": self._shutdown,
         }
 
-    async def run(self) -> None:
-        """Serve until a shutdown is ordered, then take everything away."""
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until a shutdown is ordered, then take everything away; ``ready`` is called when orders are taken."""
         await self._switch.create()
         power = await asyncio.start_unix_server(self._power_switch.serve, str(self._layout.power_socket))
         control = await asyncio.start_unix_server(self._serve, str(self._layout.control_socket), limit=LINE_LIMIT)
@@ -76,6 +77,7 @@ class Datacenter:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         async with power, control:
+            ready()
             await self._stop.wait()
             async with asyncio.TaskGroup() as group:
                 for machine in self._machines.values():
@@ -173,16 +175,41 @@ def _networks(request: dict[str, Any]) -> list[Network]:
     return [Network(name) for name in request["networks"]]
 
 
-async def _run(layout: Layout) -> None:
+async def _run(layout: Layout, ready: Callable[[], None]) -> None:
     with claim_name(layout):
         layout.pid_file.write_text(str(ProcessId.of(os.getpid())))
-        await Datacenter(layout, LabSpec.from_json(layout.spec_file.read_text())).run()
+        await Datacenter(layout, LabSpec.read(layout.spec_file)).run(ready)
+
+
+def _detach(log: Path) -> int:
+    """Go on in a child of its own session that prints to the log; the parent ends when the child is ready, or failed.
+
+    Returns the descriptor on which the child says that it is ready.
+    """
+    hear, say = os.pipe()
+    if os.fork():
+        os.close(say)
+        os._exit(0 if os.read(hear, 1) else 1)
+    os.close(hear)
+    os.setsid()
+    os.chdir("/")
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)), (1, output), (2, output)):
+        os.dup2(source, descriptor)
+    return say
 
 
 def main() -> None:
-    """Be the datacenter of the lab named on the command line."""
+    """Start the datacenter of the lab named on the command line; returns when it takes orders."""
+    layout = Layout.of(sys.argv[1])
+    say = _detach(layout.log_file)
+
+    def ready() -> None:
+        os.write(say, b"1")
+        os.close(say)
+
     os.nice(_NICE)
-    asyncio.run(_run(Layout.of(sys.argv[1])))
+    asyncio.run(_run(layout, ready))
 
 
 if __name__ == "__main__":

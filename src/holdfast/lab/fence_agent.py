@@ -1,8 +1,9 @@
+#!/usr/bin/python3 -IS
 """``fence_holdfast_lab``: the lab's fence device behind the standard interface of fence agents.
 
 Rule of the file: options come as ``key=value`` lines on standard input or as arguments; the exit code is 0 for done or
 on, 2 for off (action status only), 1 for everything else, and *off* succeeds only when the device reports off.
-Standard library only and few imports: it is in the path of every failover.
+Standard library only and few imports, and run by a bare interpreter in the nodes: it is in the path of every failover.
 Source: ClusterLabs fence-agents, doc/FenceAgentAPI.md.
 """
 
@@ -118,3 +119,7 @@ def _report(action: str, plug: str, told: dict[str, object]) -> int:
 def main() -> None:
     """Entry point of ``fence_holdfast_lab``."""
     sys.exit(run(read_options(sys.argv[1:], sys.stdin)))
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,7 @@ from holdfast.lab.machine import Power, programs_path
 from holdfast.lab.processes import joining
 from holdfast.lab.spec import LabSpec
 from holdfast.lab.status import LabStatus, ServiceStatus, read_status
+from holdfast.lab.tools import kill_group
 from holdfast.lab.wire import ask
 
 ALL_NETWORKS = tuple(Network)
@@ -122,7 +123,11 @@ class Lab:
         Raises: NodeIsOff; LabBroken when it lasts too long, or with ``check`` when it fails.
         """
         process = await asyncio.create_subprocess_exec(
-            *await self.joining_command(node, *command), stdin=PIPE if stdin else DEVNULL, stdout=PIPE, stderr=PIPE
+            *await self.joining_command(node, *command),
+            stdin=PIPE if stdin else DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            process_group=0,
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -130,8 +135,7 @@ class Lab:
         except TimeoutError as error:
             raise LabBroken(f"`{' '.join(command)}` on {node} did not end within {timeout_s:g} s") from error
         finally:
-            if process.returncode is None:
-                process.kill()
+            await kill_group(process)
         code = process.returncode if process.returncode is not None else -1
         if check and code != 0:
             raise LabBroken(f"`{' '.join(command)}` on {node} ended with {code}: {errors.decode().strip()}")

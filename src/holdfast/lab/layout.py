@@ -54,6 +54,11 @@ def node_address(network: Network, number: int) -> str:
     return f"{network.prefix}.{number}"
 
 
+def node_mac(network: Network, number: int) -> str:
+    """Return the hardware address of a node's interface; it outlives a reboot, as a real card's does."""
+    return f"52:54:00:91:0{list(Network).index(network) + 1}:{number:02x}"
+
+
 def guest_address(index: int) -> str:
     """Return the address of the guest with this index (1..150) on the vm network."""
     if not 1 <= index <= MAX_GUESTS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import holdfast
+from holdfast.lab import fence_agent
 from holdfast.lab.errors import LabBroken, NodeIsOff, NodeSilent
 from holdfast.lab.freezer import Freezer
 from holdfast.lab.layout import SHARED_MOUNT, Layout, NodeLayout, hosts_file
@@ -30,6 +32,7 @@ from holdfast.lab.spec import LabSpec
 from holdfast.lab.switch import Switch
 from holdfast.lab.watchdog import Watchdog
 
+_DEVICES = "/run/lab"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DISK_FOLDERS = (
     "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt",
@@ -40,8 +43,8 @@ _ORDER_TIMEOUT_S = 10.0
 
 
 def programs_path() -> str:
-    """Return the PATH inside a node: the environment that runs this code comes first."""
-    return f"{Path(sys.executable).parent}:{_SYSTEM_PATH}"
+    """Return the PATH inside a node: what belongs to its devices, the environment that runs this code, the system."""
+    return f"{_DEVICES}:{Path(sys.executable).parent}:{_SYSTEM_PATH}"
 
 
 class Power(StrEnum):
@@ -137,16 +140,15 @@ class Machine:
     async def order(self, request: dict[str, Any], *, timeout_s: float = _ORDER_TIMEOUT_S) -> dict[str, Any]:
         """Have the node's init do something. Raises: NodeIsOff, NodeSilent, LabBroken."""
         self._require_power()
+        if self.power is Power.FROZEN:
+            raise NodeSilent(f"{self.node.name} is frozen", hint=f"holdfast lab thaw {self.node.name}")
         async with self._order_lock:
             self._order_number += 1
             try:
                 async with asyncio.timeout(timeout_s):
                     return await self._converse({"id": self._order_number, **request})
             except TimeoutError as error:
-                raise NodeSilent(
-                    f"{self.node.name} did not answer within {timeout_s:g} s (power: {self.power})",
-                    hint=f"holdfast lab thaw {self.node.name}" if self.power is Power.FROZEN else "",
-                ) from error
+                raise NodeSilent(f"{self.node.name} did not answer within {timeout_s:g} s") from error
 
     async def close(self) -> None:
         """Take the node away altogether."""
@@ -225,7 +227,11 @@ class Machine:
         binds["/etc/hosts"] = str(hosts)
         binds[str(SHARED_MOUNT)] = str(self._layout.shared)
         if self._spec.has_fence:
-            binds["/run/lab/power.sock"] = str(self._layout.power_socket)
+            agent = self.node.root / "fence_holdfast_lab"
+            shutil.copy(fence_agent.__file__, agent)
+            agent.chmod(0o755)
+            binds[f"{_DEVICES}/{agent.name}"] = str(agent)
+            binds[fence_agent.DEFAULT_PATH] = str(self._layout.power_socket)
         if self._spec.has_watchdog:
             self.watchdog = Watchdog(self.node.watchdog, self._spec.watchdog_timeout_s, self._bite)
             binds["/dev/watchdog"] = str(self.node.watchdog)

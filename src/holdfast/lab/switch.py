@@ -6,6 +6,7 @@ namespace: no program to start, so a power cut is silent within the same millise
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import socket
 import struct
@@ -20,6 +21,7 @@ from holdfast.lab.layout import (
     guest_address,
     guest_mac,
     node_address,
+    node_mac,
 )
 from holdfast.lab.namespaces import NETNS_FOLDER, inside
 from holdfast.lab.tools import run_tool
@@ -57,11 +59,16 @@ class Switch:
         """Give a node its network namespace and its cables; those that were cut stay cut."""
         await run_tool("ip", "netns", "add", node.namespace)
         _disable_ipv6(node.namespace)
-        inner = ["link set lo up", f"link add {GUEST_BRIDGE} type bridge stp_state 0 mcast_snooping 0"]
+        own_mac = node_mac(Network.VM, node.number)
+        inner = [
+            "link set lo up",
+            f"link add {GUEST_BRIDGE} address {own_mac} type bridge stp_state 0 mcast_snooping 0",
+        ]
         outer = []
         for network in Network:
             port = node.port(network)
-            outer.append(f"link add {port} type veth peer name {network} netns {node.namespace}")
+            mac = node_mac(network, node.number)
+            outer.append(f"link add {port} type veth peer name {network} address {mac} netns {node.namespace}")
             outer.append(f"link set {port} master {network}")
             if network not in self._cut.get(node.name, ()):
                 outer.append(f"link set {port} up")
@@ -104,12 +111,12 @@ class Switch:
         assert self._control is not None, "the switch was not created"
         name = port.encode().ljust(16, b"\0")
         try:
-            raw = fcntl.ioctl(self._control, _SIOCGIFFLAGS, name + bytes(24))
-        except OSError:
-            return  # the node is off: it has no cables
-        (flags,) = struct.unpack_from("H", raw, 16)
-        flags = flags | _IFF_UP if up else flags & ~_IFF_UP
-        fcntl.ioctl(self._control, _SIOCSIFFLAGS, name + struct.pack("H22x", flags))
+            (flags,) = struct.unpack_from("H", fcntl.ioctl(self._control, _SIOCGIFFLAGS, name + bytes(24)), 16)
+            flags = flags | _IFF_UP if up else flags & ~_IFF_UP
+            fcntl.ioctl(self._control, _SIOCSIFFLAGS, name + struct.pack("H22x", flags))
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # a node that is off has no cables
+                raise
 
 
 def _disable_ipv6(namespace: str) -> None:
