@@ -1,0 +1,160 @@
+"""Setting the scene of a run: who leads the database, who coordinates, and where the guests are.
+
+Rule of the file: a scene is looked at again just before it is used; what changed meanwhile is set again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
+from typing import Any
+
+from holdfast.client import requests
+from holdfast.lab.construction import LabOptions
+from holdfast.lab.errors import LabBroken
+from holdfast.lab.guests import Guest
+from holdfast.lab.lab import Lab
+from holdfast.lab.machine import Power
+from holdfast.lab.provision import add_guests, client_of, forming, services, wait_nodes_up
+from holdfast.model.errors import Unavailable
+from holdfast.model.roles import Wanted
+from holdfast.model.status import ClusterStatus, RoleState
+
+NODES = 3
+GUESTS = 8
+SETTINGS = {"quarantine_losses": 1_000_000}
+"""Defaults, but for one: a benchmark loses its nodes more often than quarantine allows."""
+_SETTLE_LIMIT_S = 90.0
+_LOOK_S = 0.2
+_ETCDCTL = (
+    "etcdctl",
+    "--endpoints=https://127.0.0.1:2379",
+    "--cacert=/var/lib/holdfast/pki/ca.crt",
+    "--cert=/var/lib/holdfast/pki/node.crt",
+    "--key=/var/lib/holdfast/pki/node.key",
+)
+
+
+class Part(StrEnum):
+    """What the victim is to the cluster: never two of these at once."""
+
+    PLAIN = "plain"
+    LEADER = "leader"
+    COORDINATOR = "coordinator"
+
+
+class Scene:
+    """A lab with a cluster and guests of its own, and the moves that set it."""
+
+    def __init__(self, lab: Lab, progress: Callable[[str], None]) -> None:
+        self.lab = lab
+        self.guests: dict[str, Guest] = {}
+        self._progress = progress
+
+    async def build(self) -> None:
+        """Make the lab anew, with all guests wanted offline."""
+        await self.lab.down(progress=self._progress)
+        options = LabOptions(nodes=NODES, services=services(has_watchdog=True, watchdog_timeout_s=3.0))
+        await self.lab.up(options, provision=forming(SETTINGS), progress=self._progress)
+        made = await add_guests(self.lab, GUESTS, asked=await self.survivor(), wanted=Wanted.OFFLINE)
+        self.guests = {guest.name: guest for guest in made}
+
+    async def survivor(self, *, without: str = "") -> str:
+        """Return a node to ask that has power. Raises: LabBroken when there is none."""
+        for node in (await self.lab.status()).nodes:
+            if node.power is Power.ON and node.name != without:
+                return node.name
+        raise LabBroken(f"no node but {without or 'none'} has power")
+
+    async def status(self) -> ClusterStatus:
+        """Return the cluster as a node with power sees it."""
+        return await (await client_of(self.lab, await self.survivor())).call(requests.status())
+
+    async def repair(self) -> None:
+        """Power every node on and wait until all of them are up and vote. Raises: LabBroken."""
+        asked = await self.survivor()
+        for node in (await self.lab.status()).nodes:
+            if node.power is Power.OFF:
+                await self.lab.power_on(node.name)
+        await wait_nodes_up(self.lab, asked)
+        await self._wait(lambda status: status.voters_up == status.voters == NODES, "all voters are up")
+
+    async def cast(self, part: Part) -> str:
+        """Return the node that is this and nothing else, moving the database's leader if need be."""
+        coordinator = (await self.status()).coordinator
+        if coordinator is None:
+            raise LabBroken("the cluster has no coordinator")
+        others = [name for name in self.lab.spec.node_names if name != coordinator]
+        if part is Part.PLAIN:
+            await self._lead(await self.leader(), coordinator)
+            return others[-1]
+        leader = await self._lead(await self.leader(), others[0])
+        return coordinator if part is Part.COORDINATOR else leader
+
+    async def is_cast(self, part: Part, node: str) -> bool:
+        """Whether a node still is what it was cast as."""
+        coordinator, leader = (await self.status()).coordinator, await self.leader()
+        match part:
+            case Part.PLAIN:
+                return node not in (coordinator, leader)
+            case Part.LEADER:
+                return node == leader != coordinator
+            case Part.COORDINATOR:
+                return node == coordinator != leader
+
+    async def leader(self) -> str:
+        """Return the node whose etcd leads."""
+        asked = await self.survivor()
+        names = {member["ID"]: member["name"] for member in (await self._etcd(asked, "member", "list"))["members"]}
+        answers = await self._etcd(asked, "endpoint", "status")
+        return str(names[answers[0]["Status"]["leader"]])
+
+    async def _lead(self, leader: str, wanted: str) -> str:
+        if leader != wanted:
+            members = (await self._etcd(leader, "member", "list"))["members"]
+            target = next(member["ID"] for member in members if member["name"] == wanted)
+            await self.lab.execute(leader, *_ETCDCTL, "move-leader", f"{target:x}")
+        return wanted
+
+    async def _etcd(self, node: str, *command: str) -> Any:
+        return json.loads((await self.lab.execute(node, *_ETCDCTL, *command, "--write-out=json")).output)
+
+    async def place(self, owners: Mapping[str, str]) -> None:
+        """Have exactly these roles online, each on its node, and their guests booted. Raises: LabBroken."""
+        client = await client_of(self.lab, await self.survivor())
+        before = (await self.status()).roles
+        await self._stop([role.name for role in before if role.owner not in (None, owners.get(role.name))])
+        for role, node in owners.items():
+            await client.call(requests.set_vm(role, preferred_owners=(node,)))
+            await client.call(requests.start_vm(role, wait=False))
+        await self._wait(
+            lambda status: owners == {role.name: role.owner for role in status.roles if role.state is RoleState.ONLINE},
+            f"{len(owners)} guests online in their places",
+        )
+        for role in owners:
+            await self.guests[role].wait_answer(timeout_s=120.0)
+
+    async def _stop(self, roles: Collection[str]) -> None:
+        client = await client_of(self.lab, await self.survivor())
+        for name in roles:
+            await client.call(requests.stop_vm(name, wait=False))
+        await self._wait(
+            lambda status: all(role.state is RoleState.OFFLINE for role in status.roles if role.name in roles),
+            f"{len(roles)} guests offline",
+        )
+
+    async def _wait(self, reached: Callable[[ClusterStatus], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(_SETTLE_LIMIT_S):
+                while not await self._is_reached(reached):  # noqa: ASYNC110 - another process changes it
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError as error:
+            raise LabBroken(f"waited {_SETTLE_LIMIT_S:g} s in vain for: {what}") from error
+
+    async def _is_reached(self, reached: Callable[[ClusterStatus], bool]) -> bool:
+        try:
+            return reached(await self.status())
+        except Unavailable:
+            return False
