@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CALM_TICK_S: Final = 0.2
 ALERT_TICK_S: Final = 0.025
-VERDICT_TIMEOUT_S: Final = 0.4
+VERDICT_TIMEOUT_S: Final = 0.2
 STAGGER_S: Final = 0.1
 
 Peer = tuple[NodeName, Incarnation]

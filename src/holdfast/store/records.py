@@ -5,7 +5,6 @@ Rule of the file: the only place that knows the key space. Values are JSON, so t
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,6 +44,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
 """Value type per key, or per prefix where the name ends in a slash."""
 
 T = TypeVar("T")
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 
 
 class RecordUnreadable(HoldfastError):
@@ -110,6 +110,8 @@ def decode(kind: type[T], key: str, value: bytes) -> T:
     return record
 
 
-@cache
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    """Each record type's reader and writer, made once: making one costs more than using it a thousand times."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
