@@ -1,0 +1,151 @@
+"""What holds for the plan of every snapshot, whatever the history behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, note
+from tests.property.decide.clusters import snapshots
+from tests.unit.decide.made_up import NOW_MS
+
+from holdfast.decide.coordination import Plan, plan
+from holdfast.model.ids import NodeName, Revision, RoleName
+from holdfast.model.roles import Ownership, Phase, Priority, Wanted
+from holdfast.model.snapshot import Snapshot, Versioned
+
+CLAIM_AFTER_MS = 10_000
+
+
+def before(snapshot: Snapshot, role: RoleName) -> Ownership:
+    found = snapshot.ownerships.get(role)
+    return found.value if found is not None else Ownership(role=role)
+
+
+def has_living_owner(snapshot: Snapshot, ownership: Ownership) -> bool:
+    if ownership.owner is None:
+        return False
+    session = snapshot.sessions.get(ownership.owner)
+    return session is not None and session.value.incarnation == ownership.incarnation
+
+
+def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
+    """The snapshot after all changes were committed."""
+    ownerships = dict(snapshot.ownerships)
+    for index, change in enumerate(decided.changes, start=1):
+        revision = Revision(snapshot.revision + index)
+        ownerships[change.role] = Versioned(value=change.after, revision=revision, created=revision)
+    changes: dict[str, Any] = {
+        "ownerships": ownerships,
+        "revision": Revision(snapshot.revision + len(decided.changes)),
+    }
+    return replace(snapshot, **changes)
+
+
+@given(snapshots())
+def test_safe_1_a_role_changes_once_and_only_from_the_record_it_was_decided_on(snapshot: Snapshot) -> None:
+    decided = plan(snapshot, NOW_MS)
+    assert max(Counter(change.role for change in decided.changes).values(), default=0) <= 1
+    for change in decided.changes:
+        assert change.before is snapshot.ownerships.get(change.role)
+        assert change.role not in decided.blocked
+
+
+@given(snapshots())
+def test_safe_2_a_role_that_may_have_begun_changes_only_with_the_proof_of_its_incarnation(snapshot: Snapshot) -> None:
+    for change in plan(snapshot, NOW_MS).changes:
+        old = before(snapshot, change.role)
+        if old.phase in (Phase.STARTING, Phase.ONLINE, Phase.STOPPING):
+            assert change.proof == old.incarnation
+            assert old.incarnation in snapshot.proofs
+
+
+@given(snapshots())
+def test_safe_2_a_role_that_was_only_assigned_changes_when_its_owner_is_gone_or_too_late(snapshot: Snapshot) -> None:
+    for change in plan(snapshot, NOW_MS).changes:
+        old = before(snapshot, change.role)
+        if old.phase is Phase.ASSIGNED:
+            assert not has_living_owner(snapshot, old) or NOW_MS - old.since_ms >= CLAIM_AFTER_MS
+
+
+@given(snapshots())
+def test_safe_3_every_new_owner_has_a_higher_epoch_and_a_session_of_its_very_incarnation(snapshot: Snapshot) -> None:
+    for change in plan(snapshot, NOW_MS).changes:
+        old = before(snapshot, change.role)
+        if change.after.owner is None:
+            assert change.after.epoch == old.epoch
+            continue
+        assert change.after.phase is Phase.ASSIGNED
+        assert change.after.epoch == old.epoch + 1
+        assert change.session is not None
+        assert change.session is snapshot.sessions[change.after.owner]
+        assert change.after.incarnation == change.session.value.incarnation
+
+
+@given(snapshots())
+def test_safe_5_every_wanted_role_without_a_living_owner_moves_or_is_blocked_with_reasons(snapshot: Snapshot) -> None:
+    decided = plan(snapshot, NOW_MS)
+    changed = {change.role for change in decided.changes}
+    for role, spec in snapshot.specs.items():
+        old = before(snapshot, role)
+        served = spec.value.priority is Priority.NO_AUTOSTART and spec.value.generation == old.generation
+        wanted = spec.value.wanted is Wanted.ONLINE and not served
+        if (wanted or old.owner is not None) and not has_living_owner(snapshot, old):
+            assert role in changed or decided.blocked[role]
+
+
+@given(snapshots())
+def test_the_plan_never_gives_a_node_more_than_it_has(snapshot: Snapshot) -> None:
+    decided = plan(snapshot, NOW_MS)
+    after = applied(snapshot, decided)
+    for node in {change.after.owner for change in decided.changes if change.after.owner is not None}:
+        memory_bytes, vcpus = used(after, node)
+        note(f"{node}: {memory_bytes} bytes, {vcpus} vCPUs")
+        report = snapshot.reports[node].value
+        has = snapshot.nodes[node].value.capacity or report.capacity
+        assert memory_bytes <= has.memory_bytes
+        assert vcpus <= has.vcpus * snapshot.settings.vcpu_overcommit
+
+
+def used(snapshot: Snapshot, node: NodeName) -> tuple[int, int]:
+    """Memory and vCPUs of all roles that a node owns."""
+    owned = [role for role, ownership in snapshot.ownerships.items() if ownership.value.owner == node]
+    specs = [snapshot.specs[role].value for role in owned if role in snapshot.specs]
+    return sum(spec.memory_bytes for spec in specs), sum(spec.vcpus for spec in specs)
+
+
+@given(snapshots())
+def test_only_nodes_that_may_take_a_role_get_it(snapshot: Snapshot) -> None:
+    for change in plan(snapshot, NOW_MS).changes:
+        owner, spec = change.after.owner, snapshot.specs[change.role].value
+        if owner is not None:
+            assert not spec.possible_owners or owner in spec.possible_owners
+            assert not snapshot.nodes[owner].value.is_paused
+            assert not snapshot.sessions[owner].value.stopping
+            assert snapshot.reports[owner].value.not_ready is None
+            assert spec.wanted is Wanted.ONLINE
+
+
+@given(snapshots())
+def test_the_same_snapshot_gives_the_same_plan_in_whatever_order_it_was_read(snapshot: Snapshot) -> None:
+    turned: dict[str, Any] = {
+        field: dict(reversed(getattr(snapshot, field).items()))
+        for field in ("nodes", "sessions", "verdicts", "proofs", "reports", "specs", "ownerships")
+    }
+    assert plan(replace(snapshot, **turned), NOW_MS) == plan(snapshot, NOW_MS)
+
+
+@given(snapshots())
+def test_plans_that_are_carried_out_settle_and_move_no_role_twice(snapshot: Snapshot) -> None:
+    """A role that leaves may make room for one that was blocked; nothing else may follow from a plan."""
+    moved: set[RoleName] = set()
+    for _ in range(len(snapshot.specs) + 1):
+        decided = plan(snapshot, NOW_MS)
+        if not decided.changes:
+            return
+        changed = {change.role for change in decided.changes}
+        assert not changed & moved
+        moved |= changed
+        snapshot = applied(snapshot, decided)
+    raise AssertionError(f"still changing: {plan(snapshot, NOW_MS).changes}")
