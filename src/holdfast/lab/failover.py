@@ -53,6 +53,7 @@ class Milestone:
 
     node        the new owner, for OWNER.
     silent_s    how long the victim had been silent, for SUSPECT.
+    why         the cluster's own reasons, for the stages that it tells.
     """
 
     stage: Stage
@@ -60,6 +61,7 @@ class Milestone:
     role: str | None = None
     node: str | None = None
     silent_s: float | None = None
+    why: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,11 +93,13 @@ async def pull_plug(
 ) -> Failover:
     """Pull the plug of `victim` and watch, from `asked` and from outside, until all its guests answer elsewhere.
 
-    `guests` by role name; those of the victim must answer now. Raises: LabBroken when one does not come up in time.
+    `guests` by role name; those of the victim must answer now. Raises: LabBroken when it has none, or one stays away.
     """
     client = await client_of(lab, asked)
     status = await client.call(requests.status())
     roles = [role for role in status.roles if role.owner == victim and role.state is RoleState.ONLINE]
+    if not roles:
+        raise LabBroken(f"{victim} runs no guest, so there would be nothing to watch")
     boots = {role.name: (await guests[role.name].wait_answer()).boot_id for role in roles}
     async with aclosing(client.follow(requests.follow_events(limit=1))) as events:
         await anext(events)
@@ -136,12 +140,15 @@ class _Watch:
         if stage is None or stamp < 0:
             return
         now = asyncio.get_running_loop().time() - self.plugged_at
+        why = "; ".join(map(str, event.reasons))
         if stage is Stage.OWNER:
             if event.subject in self.seen.roles and not self._has(stage, event.subject):
-                self._note(Milestone(stage=stage, at=now, role=event.subject, node=event.target))
+                self._note(Milestone(stage=stage, at=now, role=event.subject, node=event.target, why=why))
         elif event.subject == self._victim and not self._has(stage, None):
-            at = stamp if stage is Stage.SUSPECT else now
-            self._note(Milestone(stage=stage, at=at, silent_s=_silence(event)))
+            if stage is Stage.SUSPECT:
+                self._note(Milestone(stage=stage, at=stamp, silent_s=_silence(event), why=why))
+            else:
+                self._note(Milestone(stage=stage, at=now, why=why))
 
     async def find_processes(self) -> None:
         """Note the birth of each guest's new QEMU process."""

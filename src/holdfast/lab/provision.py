@@ -24,7 +24,6 @@ from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.roles import Wanted
 from holdfast.model.status import NodeState
 
-CLUSTER = "lab"
 SOCKET = "run/holdfast/holdfastd.sock"
 CLUSTER_NETWORKS = (Network.CLUSTER_A, Network.CLUSTER_B)
 ANSWER_WAIT_S = 30.0
@@ -48,7 +47,7 @@ def services(*, has_watchdog: bool, watchdog_timeout_s: float) -> tuple[Service,
 
 
 async def client_of(lab: Lab, node: str) -> LocalClient:
-    """A client of a node's daemon, reached through the node's own view of its files. Raises: LabBroken when it is off."""
+    """A client of a node's daemon, reached through the node's own view of its files."""
     status = (await lab.status()).node(node)
     return LocalClient(Path(f"/proc/{status.init_pid}/root") / SOCKET)
 
@@ -64,7 +63,7 @@ def forming(
         if await _presence(lab, first) is None:
             progress(f"{first}: founding the cluster")
             create = requests.create_cluster(
-                cluster=CLUSTER,
+                cluster=lab.layout.name,
                 node=first,
                 addresses=_addresses(first),
                 shared_directories=(str(SHARED_MOUNT),),

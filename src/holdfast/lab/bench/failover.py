@@ -7,12 +7,10 @@ benchmark, which always takes its lab down.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import signal
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,7 +22,7 @@ from holdfast.lab.bench.idle import Cost
 from holdfast.lab.bench.report import Report, Target, print_failures, target_table
 from holdfast.lab.bench.scene import Scene
 from holdfast.lab.bench.trials import Kind, Trials, measure_of
-from holdfast.lab.errors import LabBroken
+from holdfast.lab.exclusive import exclusively
 from holdfast.lab.failover import Stage
 from holdfast.lab.lab import Lab
 from holdfast.model.errors import HoldfastError
@@ -87,24 +85,14 @@ def failover(*, runs: int, eight_runs: int | None, only: tuple[str, ...], json_f
     each = dict.fromkeys(Kind, runs) | {Kind.IDLE: 1, Kind.EIGHT: (runs + 1) // 2 if eight_runs is None else eight_runs}
     plan = [kind for kind in Kind for _ in range(each[kind]) if not only or kind in only]
     try:
-        with _alone(name):
-            report = asyncio.run(_bench(Lab(name), plan, runs, json_file))
+        lab = Lab(name)
+        with exclusively(lab):
+            report = asyncio.run(_bench(lab, plan, runs, json_file))
     except HoldfastError as error:
         sys.exit(f"error: {error}\n" + (f"next: {error.hint}\n" if error.hint else ""))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(1 if report.failures else 0)
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """Hold the name against another benchmark, which would take this one's lab down. Raises: LabBroken."""
-    with Path(f"/run/lock/holdfast-bench-{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LabBroken(f"another benchmark runs in lab {name}", hint="wait for it, or choose --name") from error
-        yield
 
 
 async def _bench(lab: Lab, plan: Sequence[Kind], runs: int, json_file: Path | None) -> Report:

@@ -66,7 +66,9 @@ class Scene:
         for node in (await self.lab.status()).nodes:
             if node.power is Power.ON and node.name != without:
                 return node.name
-        raise LabBroken(f"no node but {without or 'none'} has power")
+        raise LabBroken(
+            "every node is off" + (f", or is {without}" if without else ""), hint="holdfast lab status says why"
+        )
 
     async def status(self) -> ClusterStatus:
         """Return the cluster as a node with power sees it."""
