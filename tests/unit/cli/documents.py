@@ -92,7 +92,7 @@ def cluster(**changes: object) -> ClusterStatus:
 
 NO_PROOF = "there is no proof yet that node3 can do no harm"
 FENCE_FAILED = (
-    "fencing node3 did not succeed: fence_ipmilan: timed out after 20 s; if it is surely off, run: "
+    "fencing node3 did not succeed: fence_ipmilan: [/dev/ipmi0] no answer in 9 s; if it is surely off, run: "
     "holdfast node confirm-down node3"
 )
 SILENT = "node3 has been silent on every network for 5210 ms (limit 800 ms)"

@@ -103,6 +103,7 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
 def test_changes_are_only_what_is_new() -> None:
     assert changes(None, WELL)[0] == "cluster demo: all well"
     assert changes(WELL, WELL) == []
+    assert changes(WARNED, WARNED) == []
     assert changes(WELL, LOST) == [
         "cluster demo: 1 node lost, 1 role blocked, 1 role starting",
         "node3 is lost, because node3 has been silent on every network for 5210 ms (limit 800 ms)",
