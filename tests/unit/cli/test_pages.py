@@ -3,7 +3,6 @@
 import io
 
 import pytest
-from rich.console import Console
 from tests.unit.cli.conftest import Holdfast, check_golden
 from tests.unit.cli.daemon import Daemon
 from tests.unit.cli.documents import (
@@ -21,6 +20,7 @@ from tests.unit.cli.documents import (
 
 from holdfast.cli.appearance import NODE_LOOKS, ROLE_LOOKS
 from holdfast.cli.changes import changes
+from holdfast.cli.output import console
 from holdfast.cli.status_page import status_page
 from holdfast.cli.verdict import troubles, verdict
 from holdfast.model.status import NodeState, RoleState
@@ -84,7 +84,7 @@ def test_every_state_has_a_look_of_its_own_among_grave_ones() -> None:
 @pytest.mark.parametrize(("encoding", "symbol"), [("utf-8", "✖ lost"), ("ascii", "X lost")])
 def test_symbols_are_those_that_the_terminal_can_show(encoding: str, symbol: str) -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    Console(file=file, width=80).print(status_page(LOST))
+    console(file=file, width=80).print(status_page(LOST))
     file.seek(0)
     assert symbol in file.read()
 
@@ -92,7 +92,7 @@ def test_symbols_are_those_that_the_terminal_can_show(encoding: str, symbol: str
 def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def rendered() -> str:
         file = io.StringIO()
-        Console(file=file, width=80, force_terminal=True, color_system="standard").print(status_page(LOST))
+        console(file=file, width=80, force_terminal=True, color_system="standard").print(status_page(LOST))
         return file.getvalue()
 
     assert "\x1b[1;31m" in rendered()
