@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.lab.bare_lab import lab_name
+from tests.lab.bare_lab import lab_name, wait_until
 
 from holdfast.lab.construction import LabOptions, is_running
 from holdfast.lab.errors import LabNameTaken, LabNotRunning
@@ -85,7 +85,14 @@ async def test_nothing_outlives_a_killed_datacenter_and_up_and_down_work_after_i
         assert again.pid != status.pid
         assert not init.is_alive
         assert (await lab.execute("node1", "cat", "/var/lib/holdfast/kept")).output == "kept\n"
+        init = ProcessId.of(again.node("node1").init_pid)
+        assert init is not None
         os.kill(again.pid, signal.SIGKILL)
+
+        async def is_dead() -> bool:
+            return not init.is_alive
+
+        await wait_until(is_dead)
     finally:
         assert await lab.down()
     assert traces(lab) == []
