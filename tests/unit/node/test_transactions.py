@@ -1,0 +1,411 @@
+"""Each transaction fails when what it rests on has changed: the opposing change is committed first, then it is tried.
+
+Every test first shows that the transaction succeeds without the opposing change, so that it fails for that reason only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.made_up import NOW_MS, incarnation, node_spec, owned, proof, role_spec, session, verdict
+from tests.unit.node.small_database import LEASE_S, SmallDatabase
+
+from holdfast.decide.coordination import Change, plan
+from holdfast.model.ids import Epoch, NodeName, RoleName
+from holdfast.model.nodes import Capacity, NodeReport, ProofKind
+from holdfast.model.roles import Phase, Wanted
+from holdfast.model.snapshot import Coordinator, Snapshot
+from holdfast.node.transactions import (
+    Self,
+    add_role,
+    advance,
+    campaign,
+    change_owner,
+    convict,
+    record_proof,
+    register_session,
+    remove_role,
+    set_cluster,
+    set_node,
+    set_role,
+    update_session,
+)
+from holdfast.store.port import Delete, LeaseId, Txn
+from holdfast.store.records import (
+    CLUSTER,
+    COORDINATOR,
+    node_key,
+    ownership_key,
+    proof_key,
+    report_key,
+    session_key,
+    spec_key,
+    verdict_key,
+)
+
+A, B, C = (NodeName(name) for name in "abc")
+WEB = RoleName("web")
+Opposing = Callable[[SmallDatabase], object]
+
+
+class Cluster(SmallDatabase):
+    """Three nodes that are up, coordinated by a; b is the owner of the role web."""
+
+    def __init__(self, phase: Phase = Phase.ONLINE) -> None:
+        super().__init__()
+        for name in (A, B, C):
+            self.node(node_spec(name))
+        self.a, self.b, self.c = (self.up(session(name)) for name in (A, B, C))
+        self.elect(self.a, incarnation(A))
+        self.role(role_spec("web"), owned("web", B, phase))
+
+    def takeover(self, snapshot: Snapshot) -> Txn:
+        """The coordinator's transaction that gives web to c, decided on `snapshot`."""
+        before = snapshot.ownerships[WEB]
+        after = owned("web", C, Phase.ASSIGNED, epoch=Epoch(2), last_owner=B)
+        made = Change(role=WEB, before=before, after=after, session=snapshot.sessions[C], proof=incarnation(B))
+        return change_owner(made, snapshot=snapshot, events=())
+
+
+def lose_b(cluster: SmallDatabase) -> None:
+    cluster.lose(verdict(B))
+
+
+def take_over(cluster: SmallDatabase) -> None:
+    cluster.put(ownership_key(WEB), owned("web", C, Phase.ASSIGNED, epoch=Epoch(2)))
+
+
+def restart_b(cluster: SmallDatabase) -> None:
+    """The session of b ends, and another incarnation of b registers."""
+    cluster.end_session(B)
+    cluster.up(session(B, 2))
+
+
+def expire_b(cluster: SmallDatabase) -> None:
+    cluster.end_session(B)
+
+
+def reelect(cluster: SmallDatabase) -> None:
+    cluster.put(COORDINATOR, Coordinator(node=C, incarnation=incarnation(C)))
+
+
+# --- the owner's own steps: SAFE-3 --------------------------------------------------------------------------------
+
+
+def claim(cluster: Cluster) -> Txn:
+    before = cluster.snapshot().ownerships[WEB]
+    return advance(replace(before.value, phase=Phase.STARTING), before=before, me=cluster.b, events=())
+
+
+async def test_safe_3_a_claim_succeeds_while_nothing_changed() -> None:
+    cluster = Cluster(Phase.ASSIGNED)
+    assert cluster.commit(claim(cluster))
+    assert cluster.snapshot().ownerships[WEB].value.phase is Phase.STARTING
+
+
+@pytest.mark.parametrize("opposing", [take_over, lose_b, restart_b, expire_b], ids=lambda f: str(f.__name__))
+async def test_safe_3_a_claim_fails_after(opposing: Opposing) -> None:
+    cluster = Cluster(Phase.ASSIGNED)
+    late = claim(cluster)
+    opposing(cluster)
+    assert not cluster.commit(late)
+    assert cluster.snapshot().ownerships[WEB].value.phase is Phase.ASSIGNED
+
+
+async def test_safe_3_a_claim_that_was_committed_already_is_not_committed_twice() -> None:
+    cluster = Cluster(Phase.ASSIGNED)
+    once = claim(cluster)
+    assert cluster.commit(once)
+    assert not cluster.commit(once)
+
+
+async def test_safe_2_a_release_that_comes_late_does_not_touch_the_next_owner() -> None:
+    cluster = Cluster()
+    before = cluster.snapshot().ownerships[WEB]
+    late = advance(owned("web", None, last_owner=B), before=before, me=cluster.b, events=())
+    take_over(cluster)
+    assert not cluster.commit(late)
+    assert cluster.snapshot().ownerships[WEB].value.owner == C
+
+
+# --- the coordinator's changes: SAFE-2, SAFE-3, SAFE-4 --------------------------------------------------------------
+
+
+def proven_loss() -> tuple[Cluster, Snapshot]:
+    cluster = Cluster()
+    lose_b(cluster)
+    cluster.put(proof_key(incarnation(B)), proof(B))
+    return cluster, cluster.snapshot()
+
+
+async def test_safe_2_a_takeover_with_a_committed_proof_succeeds() -> None:
+    cluster, snapshot = proven_loss()
+    assert cluster.commit(cluster.takeover(snapshot))
+    assert cluster.snapshot().ownerships[WEB].value.epoch == 2
+
+
+@pytest.mark.parametrize(
+    "opposing",
+    [
+        lambda cluster: cluster.database.txn(remove(proof_key(incarnation(B)))),
+        lambda cluster: cluster.put(ownership_key(WEB), owned("web", A, epoch=Epoch(2))),
+        lambda cluster: cluster.put(spec_key(WEB), role_spec("web", wanted=Wanted.OFFLINE)),
+        lambda cluster: cluster.database.txn(remove(spec_key(WEB))),
+        lambda cluster: cluster.lose(verdict(C)),
+        lambda cluster: (cluster.end_session(C), cluster.up(session(C, 2))),
+        reelect,
+        lambda cluster: cluster.end_session(A),
+    ],
+    ids=[
+        "safe-2-proof-gone",
+        "safe-1-owner-changed",
+        "role-wanted-offline",
+        "role-removed",
+        "safe-3-new-owner-lost",
+        "safe-3-new-owner-restarted",
+        "safe-4-other-coordinator",
+        "safe-4-coordinator-expired",
+    ],
+)
+async def test_a_takeover_fails_after(opposing: Opposing) -> None:
+    cluster, snapshot = proven_loss()
+    late = cluster.takeover(snapshot)
+    opposing(cluster)
+    before = cluster.database.get(ownership_key(WEB))
+    assert not cluster.commit(late)
+    assert cluster.database.get(ownership_key(WEB)) == before
+
+
+def remove(key: str) -> Txn:
+    return Txn(then=(Delete(key),))
+
+
+async def test_safe_2_a_change_that_needs_a_proof_cannot_be_written_without_one_in_the_snapshot() -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    with pytest.raises(KeyError):
+        cluster.takeover(cluster.snapshot())
+
+
+async def test_safe_1_of_two_coordinators_that_decide_at_once_one_wins() -> None:
+    cluster, snapshot = proven_loss()
+    first, second = cluster.takeover(snapshot), cluster.takeover(snapshot)
+    assert [cluster.commit(first), cluster.commit(second)] == [True, False]
+
+
+async def test_safe_3_a_role_taken_from_a_node_that_did_not_claim_in_time_fails_once_it_did() -> None:
+    cluster = Cluster(Phase.ASSIGNED)
+    has = Capacity(memory_bytes=2**33, vcpus=4)
+    cluster.put(report_key(C), NodeReport(node=C, incarnation=incarnation(C), capacity=has, hears={}))
+    snapshot = cluster.snapshot()
+    (change,) = plan(snapshot, NOW_MS + 10_000).changes
+    late = change_owner(change, snapshot=snapshot, events=())
+    assert cluster.commit(claim(cluster))
+    assert not cluster.commit(late)
+    assert cluster.snapshot().ownerships[WEB].value.owner == B
+
+
+async def test_safe_4_no_owner_is_assigned_without_a_coordinator() -> None:
+    cluster = Cluster()
+    cluster.end_session(A)
+    snapshot = cluster.snapshot()
+    made = Change(role=WEB, before=snapshot.ownerships[WEB], after=owned("web", C, Phase.ASSIGNED))
+    with pytest.raises(ValueError, match="without a coordinator"):
+        change_owner(made, snapshot=snapshot, events=())
+
+
+# --- verdicts and proofs: SAFE-2, SAFE-4 ----------------------------------------------------------------------------
+
+
+async def test_safe_4_a_verdict_ends_session_report_and_coordination_at_one_revision() -> None:
+    cluster = Cluster()
+    assert cluster.commit(convict(verdict(A), proof(A), snapshot=cluster.snapshot(), events=()))
+    after = cluster.snapshot()
+    assert A not in after.sessions
+    assert after.coordinator is None
+    assert after.is_lost(A, incarnation(A))
+    assert after.verdicts[A].revision == after.proofs[incarnation(A)].revision == after.revision
+
+
+@pytest.mark.parametrize(
+    "opposing",
+    [
+        lambda cluster: cluster.commit(update_session(session(B, touched=1), cluster.b)),
+        restart_b,
+        expire_b,
+        lose_b,
+        lambda cluster: cluster.put(verdict_key(B), verdict(B, 2)),
+    ],
+    ids=["touched", "restarted", "expired", "lost-already", "judged-by-another"],
+)
+async def test_safe_4_a_verdict_fails_after_the_suspect_was(opposing: Opposing) -> None:
+    cluster = Cluster()
+    late = convict(verdict(B), None, snapshot=cluster.snapshot(), events=())
+    opposing(cluster)
+    before = cluster.database.revision
+    assert not cluster.commit(late)
+    assert cluster.database.revision == before
+
+
+async def test_safe_4_a_verdict_on_the_coordinator_fails_when_another_was_elected_meanwhile() -> None:
+    cluster = Cluster()
+    late = convict(verdict(A), None, snapshot=cluster.snapshot(), events=())
+    reelect(cluster)
+    assert not cluster.commit(late)
+
+
+async def test_safe_2_a_proof_needs_the_verdict_it_was_found_for() -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    found = cluster.snapshot().verdicts[B]
+    late = record_proof(proof(B), verdict=found, events=())
+    cluster.put(verdict_key(B), verdict(B, 2))
+    assert not cluster.commit(late)
+    again = record_proof(proof(B), verdict=cluster.snapshot().verdicts[B], events=())
+    assert cluster.commit(again)
+
+
+async def test_safe_2_a_proof_is_recorded_once_and_never_replaced() -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    found = cluster.snapshot().verdicts[B]
+    assert cluster.commit(record_proof(proof(B), verdict=found, events=()))
+    assert not cluster.commit(record_proof(proof(B, kind=ProofKind.PERSON), verdict=found, events=()))
+    assert cluster.snapshot().proofs[incarnation(B)].value.kind is ProofKind.POWER
+
+
+# --- sessions and elections: SAFE-3, SAFE-4 -------------------------------------------------------------------------
+
+
+def registration(cluster: SmallDatabase, number: int = 2) -> Txn:
+    return register_session(
+        session(B, number),
+        lease=cluster.database.grant(LEASE_S),
+        snapshot=cluster.snapshot(),
+        restarted=(proof(B, 1, ProofKind.RESTARTED),),
+        events=(),
+    )
+
+
+async def test_safe_3_a_node_that_comes_back_proves_in_the_same_transaction_that_its_earlier_start_is_over() -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    assert cluster.commit(registration(cluster))
+    after = cluster.snapshot()
+    assert after.proofs[incarnation(B, 1)].revision == after.sessions[B].revision
+
+
+@pytest.mark.parametrize(
+    "opposing", [lose_b, lambda cluster: cluster.put(session_key(B), session(B, 3)), expire_b],
+    ids=["lost", "another-registered", "expired"],
+)  # fmt: skip
+async def test_safe_3_a_registration_fails_after_the_node_was(opposing: Opposing) -> None:
+    cluster = Cluster()
+    late = registration(cluster)
+    opposing(cluster)
+    assert not cluster.commit(late)
+    assert incarnation(B, 1) not in cluster.snapshot().proofs
+
+
+@pytest.mark.parametrize("opposing", [lose_b, restart_b, expire_b], ids=lambda f: str(f.__name__))
+async def test_safe_4_writing_the_own_session_shows_that_no_verdict_was_committed_before(opposing: Opposing) -> None:
+    cluster = Cluster()
+    touch = update_session(session(B, touched=1), cluster.b)
+    assert cluster.commit(touch)
+    opposing(cluster)
+    assert not cluster.commit(update_session(session(B, touched=2), cluster.b))
+
+
+async def test_safe_4_one_of_two_candidates_is_elected() -> None:
+    cluster = Cluster()
+    cluster.end_session(A)
+    first = campaign(Coordinator(node=B, incarnation=incarnation(B)), cluster.b, events=())
+    second = campaign(Coordinator(node=C, incarnation=incarnation(C)), cluster.c, events=())
+    assert [cluster.commit(first), cluster.commit(second)] == [True, False]
+    assert cluster.coordinator() == Coordinator(node=B, incarnation=incarnation(B))
+
+
+async def test_safe_4_a_lost_node_is_not_elected() -> None:
+    cluster = Cluster()
+    cluster.end_session(A)
+    late = campaign(Coordinator(node=B, incarnation=incarnation(B)), cluster.b, events=())
+    lose_b(cluster)
+    assert not cluster.commit(late)
+
+
+async def test_safe_4_coordination_ends_with_the_session_it_was_won_with() -> None:
+    cluster = Cluster()
+    cluster.end_session(A)
+    assert cluster.coordinator() is None
+
+
+# --- what a person changes ------------------------------------------------------------------------------------------
+
+
+async def test_two_additions_of_roles_cannot_cross() -> None:
+    cluster = Cluster()
+    found = cluster.snapshot().cluster
+    assert found is not None
+    counted = replace(found.value, role_set=1)
+    first = add_role(role_spec("db"), cluster=found, counted=counted, events=())
+    second = add_role(role_spec("mail"), cluster=found, counted=counted, events=())
+    assert [cluster.commit(first), cluster.commit(second)] == [True, False]
+
+
+async def test_a_role_is_not_added_twice() -> None:
+    cluster = Cluster()
+    found = cluster.snapshot().cluster
+    assert found is not None
+    assert not cluster.commit(add_role(role_spec("web"), cluster=found, counted=found.value, events=()))
+
+
+@pytest.mark.parametrize(
+    ("opposing", "succeeds"),
+    [
+        (lambda cluster: None, True),
+        (take_over, False),
+        (lambda cluster: cluster.put(spec_key(WEB), role_spec("web")), False),
+    ],
+    ids=["nothing", "assigned", "spec-changed"],
+)
+async def test_safe_5_a_role_is_not_removed_when_it_was_assigned_or_changed_meanwhile(
+    opposing: Opposing, succeeds: bool
+) -> None:
+    cluster = Cluster()
+    cluster.put(ownership_key(WEB), owned("web", None))
+    snapshot = cluster.snapshot()
+    late = remove_role(snapshot.specs[WEB], snapshot.ownerships[WEB], events=())
+    opposing(cluster)
+    assert cluster.commit(late) is succeeds
+    assert (WEB in cluster.snapshot().specs) is not succeeds
+
+
+async def test_a_change_by_a_person_rests_on_what_the_person_saw() -> None:
+    cluster = Cluster()
+    snapshot = cluster.snapshot()
+    found = snapshot.cluster
+    assert found is not None
+    changes = [
+        (set_role(role_spec("web", vcpus=2), before=snapshot.specs[WEB], events=()), spec_key(WEB), role_spec("web")),
+        (set_node(node_spec(B, is_paused=True), before=snapshot.nodes[B], events=()), node_key(B), node_spec(B)),
+        (set_cluster(replace(found.value, name="x"), before=found), CLUSTER, found.value),
+    ]
+    for late, key, record in changes:
+        cluster.put(key, record)
+        assert not cluster.commit(late), key
+
+
+async def test_a_node_is_added_once() -> None:
+    cluster = Cluster()
+    assert cluster.commit(set_node(node_spec("d"), before=None, events=()))
+    assert not cluster.commit(set_node(node_spec("d"), before=None, events=()))
+
+
+async def test_self_is_proven_by_the_creation_of_the_session_not_by_its_last_write() -> None:
+    cluster = Cluster()
+    assert cluster.commit(update_session(session(B, touched=5), cluster.b))
+    assert cluster.commit(Txn(compares=(cluster.b.holds_session,)))
+    stale = Self(node=B, created=cluster.b.created - 1, lease=LeaseId(1))
+    assert not cluster.commit(Txn(compares=(stale.holds_session,)))
