@@ -47,7 +47,7 @@ class Daemon:
             living = tasks.create_task(self._live())
             await stop.wait()
             if self._member is not None:
-                await self._member.announce_stop()
+                await self._member.life.announce_stop()
             living.cancel()
 
     async def _live(self) -> None:
@@ -89,9 +89,11 @@ class Daemon:
         """Found or join a cluster, once."""
         if self._entering.locked() or self._joined.done() or self._requests is not None:
             raise Conflict("this machine is in a cluster already", hint="holdfast status shows it")
+        wanted = CreateParams if method == "cluster.create" else JoinParams
+        checked = wanted.model_validate(params)
         async with self._entering, asyncio.TaskGroup() as tasks:
             steps: asyncio.Queue[str | None] = asyncio.Queue()
-            entering = tasks.create_task(self._found_or_join(method, params, steps))
+            entering = tasks.create_task(self._found_or_join(checked, steps))
             while (text := await steps.get()) is not None:
                 yield Progress(text=text)
             outcome = await entering
@@ -101,13 +103,13 @@ class Daemon:
         yield Result({"node": outcome.node, "cluster": outcome.cluster_name, "version": __version__})
 
     async def _found_or_join(
-        self, method: str, params: dict[str, Any], steps: asyncio.Queue[str | None]
+        self, params: CreateParams | JoinParams, steps: asyncio.Queue[str | None]
     ) -> NodeIdentity | HoldfastError:
         founder = Founder(self._config, self._clock)
         try:
-            if method == "cluster.create":
-                return await founder.create(CreateParams.model_validate(params), steps.put_nowait)
-            return await founder.join(JoinParams.model_validate(params), steps.put_nowait)
+            if isinstance(params, CreateParams):
+                return await founder.create(params, steps.put_nowait)
+            return await founder.join(params, steps.put_nowait)
         except HoldfastError as error:
             return error
         finally:

@@ -33,13 +33,18 @@ from holdfast.node.settings_words import flat_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What the answering node knows besides the snapshot. `standing` is empty while it has not judged anybody."""
+    """What the answering node knows besides the snapshot.
+
+    standing   empty while it has not judged anybody.
+    obstacle   why the answering node itself is not up; None when it is.
+    """
 
     me: NodeName
     standing: Mapping[NodeName, Assessment]
     heard_on: Mapping[NodeName, tuple[str, ...]]
     database_answers: bool
     now_ms: int
+    obstacle: str | None = None
 
 
 def cluster_status(snapshot: Snapshot, view: View) -> ClusterStatus:
@@ -206,6 +211,9 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
         if session is not None and session.value.version != __version__:
             text = f"{name} runs Holdfast {session.value.version}, {view.me} runs {__version__}"
             found.add(Condition(code="version-skew", subject=name, text=text))
+    if view.me not in snapshot.sessions:
+        text = f"{view.me} is not up: {view.obstacle or 'its session is being registered'}"
+        found.add(Condition(code="node-not-up", subject=view.me, text=text))
     if not view.database_answers:
         text = "no majority of voters answers: decisions are frozen, guests run on"
         found.add(Condition(code="no-quorum", subject=view.me, text=text))

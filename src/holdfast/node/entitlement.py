@@ -23,6 +23,8 @@ from holdfast.node.session import SessionKeeper
 log = logging.getLogger(__name__)
 
 EXTEND_INTERVAL_S: Final = 1.0
+FIRST_INTERVAL_S: Final = 0.1
+"""Until the first extension after a start: the deadline that an earlier holdfastd left is running out. Source: SAFE-6."""
 
 
 class Entitlement:
@@ -52,7 +54,7 @@ class Entitlement:
         """Extend until cancelled."""
         while True:
             await self._extend()
-            await asyncio.sleep(EXTEND_INTERVAL_S)
+            await asyncio.sleep(FIRST_INTERVAL_S if self.until == float("-inf") else EXTEND_INTERVAL_S)
 
     async def _extend(self) -> None:
         snapshot = self._mirror.snapshot

@@ -95,7 +95,16 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _described(error: HoldfastError) -> dict[str, object]:
-    return {"code": error.code, "message": error.message, "hint": error.hint, "retryable": error.retryable}
+    """An error as the client reads it; `kind` is the branch of the tree that it can count on."""
+    branches = (branch for branch in type(error).__mro__ if issubclass(branch, HoldfastError))
+    kind = next(branch.code for branch in branches if branch.__module__ == HoldfastError.__module__)
+    return {
+        "code": error.code,
+        "kind": kind,
+        "message": error.message,
+        "hint": error.hint,
+        "retryable": error.retryable,
+    }
 
 
 async def _send(writer: asyncio.StreamWriter, message: dict[str, object]) -> None:

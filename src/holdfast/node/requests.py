@@ -72,8 +72,9 @@ class Requests:
 
     def __init__(self, member: Member) -> None:
         self._member = member
+        self._life = member.life
         self._store = member.database.store
-        self._events = member.events
+        self._events = member.life.events
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
@@ -92,7 +93,7 @@ class Requests:
         return cluster_status(snapshot, await self._view(snapshot))
 
     async def _watch_status(self, _: dict[str, Any]) -> AsyncGenerator[object, None]:
-        changed = self._member.mirror.subscribe()
+        changed = self._life.mirror.subscribe()
         while True:
             yield await self._status({})
             try:
@@ -119,7 +120,7 @@ class Requests:
             if not queue.full():
                 queue.put_nowait((key, event))
 
-        stop = self._member.mirror.on_event(take)
+        stop = self._life.mirror.on_event(take)
         try:
             shown = set()
             for key, event in await self._last_events(EventParams.model_validate(params).limit):
@@ -184,7 +185,7 @@ class Requests:
                 node=node,
                 incarnation=verdict.value.incarnation,
                 kind=ProofKind.PERSON,
-                at_ms=self._member.clock.wall_ms(),
+                at_ms=self._life.clock.wall_ms(),
                 by=wanted.person,
                 reasons=(because(ReasonCode.CONFIRMED_BY_PERSON, node, person=wanted.person, detail=wanted.reason),),
             )
@@ -231,7 +232,7 @@ class Requests:
         name = await self._change_role(params.role, change)
         status = await self._role_document(name)
         until = asyncio.get_running_loop().time() + (WAIT_S if params.wait else 0)
-        changed = self._member.mirror.subscribe()
+        changed = self._life.mirror.subscribe()
         told = None
         while status.state is not goal and asyncio.get_running_loop().time() < until:
             if told != (status.state, status.owner):
@@ -294,7 +295,7 @@ class Requests:
         raise Conflict("it was changed by others all the time", hint="try again")
 
     async def _wait_revision(self, revision: int) -> None:
-        changed = self._member.mirror.subscribe()
+        changed = self._life.mirror.subscribe()
         try:
             async with asyncio.timeout(MIRROR_WAIT_S):
                 while (await self._snapshot()).revision < revision:
@@ -304,22 +305,23 @@ class Requests:
             return
 
     async def _snapshot(self) -> Snapshot:
-        snapshot = self._member.mirror.snapshot
+        snapshot = self._life.mirror.snapshot
         if snapshot is None or snapshot.cluster is None:
             raise Unavailable(
-                f"node {self._member.me} has not reached the cluster database since it started",
+                f"node {self._life.me} has not reached the cluster database since it started",
                 hint="check the other nodes: a majority of voters must run; then try again",
             )
         return snapshot
 
     async def _view(self, snapshot: Snapshot) -> View:
-        member = self._member
+        life = self._life
         return View(
-            me=member.me,
-            standing=dict(member.detector.standing),
-            heard_on=member.heard_on(snapshot),
+            me=life.me,
+            standing=dict(life.detector.standing),
+            heard_on=life.heard_on(snapshot),
             database_answers=await self._database_answers(),
-            now_ms=member.clock.wall_ms(),
+            now_ms=life.clock.wall_ms(),
+            obstacle=life.obstacle,
         )
 
     async def _database_answers(self) -> bool:

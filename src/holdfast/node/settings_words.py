@@ -29,7 +29,9 @@ def changed_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise InvalidInput(f"the settings are not valid: {faults}", hint="correct the value") from error
+        raise InvalidInput(
+            f"the settings are not valid: {faults}", hint='numbers as 8000, lists as ["/srv/a", "/srv/b"]'
+        ) from error
 
 
 def flat_settings(settings: Settings) -> dict[str, object]:

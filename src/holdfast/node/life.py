@@ -1,0 +1,325 @@
+"""The life of a node in its cluster: everything that decides and acts, on ports that are given.
+
+Rule of the file: what belongs to the machine (heartbeats, mirror, detector) runs all the time; what belongs to one
+incarnation (session, executor, coordination) runs from registration until its session ends. Nothing here knows what is
+behind a port. Source: DESIGN sections 3 and 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from holdfast import __version__
+from holdfast.fencing.port import Guard
+from holdfast.hypervisor.port import ConnectionEvent, ConnectionState, Hypervisor
+from holdfast.membership.heartbeat_codec import HeartbeatCodec
+from holdfast.membership.port import HeartbeatTransport
+from holdfast.membership.replay import Sequences
+from holdfast.model.errors import HoldfastError, Unavailable
+from holdfast.model.ids import ClusterId, Incarnation, NodeName
+from holdfast.model.nodes import Condition, NodeSpec, Session
+from holdfast.model.settings import Timings
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.clock import Clock
+from holdfast.node.coordinator import Coordination
+from holdfast.node.detector import Detector
+from holdfast.node.entitlement import Entitlement
+from holdfast.node.event_log import EventLog
+from holdfast.node.executor import Executor
+from holdfast.node.fence_check import FenceCheck
+from holdfast.node.fencer import Fencer
+from holdfast.node.hearing import Hearing
+from holdfast.node.heartbeats import Heartbeats
+from holdfast.node.mirror import Mirror
+from holdfast.node.power import DeviceOf, PowerWatch
+from holdfast.node.reporter import Reporter
+from holdfast.node.session import SessionEnd, SessionKeeper
+from holdfast.store.port import Store
+
+log = logging.getLogger(__name__)
+
+CLEAN_AGAIN_S: Final = 0.5
+STOP_ANNOUNCE_S: Final = 1.0
+
+
+class Incarnations(Protocol):
+    """Where the incarnation of this start of the machine is kept."""
+
+    def load_or_create(self) -> Incarnation:
+        """This start's incarnation, the same for every daemon until the machine starts again."""
+
+    def replace(self) -> Incarnation:
+        """Become another one: only when nothing of the present one runs any more. Source: SAFE-1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything outside that a node's life depends on; each has a real and a simulated side."""
+
+    store: Store
+    hypervisor: Hypervisor
+    guard: Guard
+    transport: HeartbeatTransport
+    codec: HeartbeatCodec
+    sequences: Sequences
+    incarnations: Incarnations
+    device_of: DeviceOf
+    clock: Clock
+
+
+class Life:
+    """One node, deciding and acting until cancelled.
+
+    peers             every node as last known, this one included: what counts before the database answers.
+    more_conditions   warnings of parts that are no port of this.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster_id: ClusterId,
+        me: NodeName,
+        peers: Mapping[NodeName, NodeSpec],
+        ports: Ports,
+        more_conditions: Callable[[], tuple[Condition, ...]] = lambda: (),
+    ) -> None:
+        self.me = me
+        self._peers = peers
+        self._ports = ports
+        self._more_conditions = more_conditions
+        self.clock, self.guard, self.hypervisor = ports.clock, ports.guard, ports.hypervisor
+        self.mirror = Mirror()
+        self.events = EventLog(me, ports.clock)
+        self.hearing = Hearing(me, tuple(peers[me].addresses))
+        self.heartbeats = Heartbeats(
+            cluster_id=cluster_id,
+            me=me,
+            incarnation=ports.incarnations.load_or_create(),
+            hearing=self.hearing,
+            codec=ports.codec,
+            transport=ports.transport,
+            sequences=ports.sequences,
+            mirror=self.mirror,
+            clock=ports.clock,
+            peers=peers,
+        )
+        self.detector = Detector(
+            me=me,
+            store=ports.store,
+            mirror=self.mirror,
+            clock=ports.clock,
+            events=self.events,
+            hearing=self.hearing,
+            power=PowerWatch(ports.device_of),
+        )
+        self.fencer = Fencer(
+            me=me,
+            store=ports.store,
+            mirror=self.mirror,
+            clock=ports.clock,
+            events=self.events,
+            hearing=self.hearing,
+            device_of=ports.device_of,
+        )
+        self.fence_check = FenceCheck(self.mirror, ports.device_of)
+        self.obstacle: str | None = None
+        """Why this node is not up; None once it has a session."""
+        self._keeper: SessionKeeper | None = None
+
+    async def run(self) -> None:
+        """Live until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.heartbeats.run())
+            tasks.create_task(self.mirror.run(self._ports.store))
+            tasks.create_task(self.detector.run())
+            tasks.create_task(self.events.run(self._ports.store))
+            tasks.create_task(self._warm_hypervisor())
+            tasks.create_task(self._live())
+
+    async def announce_stop(self) -> None:
+        """Before an orderly end: give this node's guests time until holdfastd is back. Source: SAFE-6."""
+        grace_ms = (self.mirror.snapshot or Snapshot()).settings.timings.restart_grace_ms
+        until = asyncio.get_running_loop().time() + grace_ms / 1000
+        self.heartbeats.stopping = True
+        try:
+            if self._keeper is not None and await self._keeper.announce_stop(grace_ms, STOP_ANNOUNCE_S):
+                await self.guard.extend(until)
+        except HoldfastError as error:
+            log.warning("the others could not be told of this stop: %s", error)
+
+    def heard_on(self, snapshot: Snapshot) -> dict[NodeName, tuple[str, ...]]:
+        """Per node that is up, the networks on which this node hears it now."""
+        now_ms = self.clock.monotonic_ms()
+        limit_ms = snapshot.settings.timings.suspect_after_ms
+        heard: dict[NodeName, tuple[str, ...]] = {}
+        for name, session in snapshot.sessions.items():
+            ages = self.hearing.silent_ms(name, session.value.incarnation, now_ms)
+            heard[name] = tuple(sorted(network for network, age_ms in ages.items() if age_ms < limit_ms))
+        return heard
+
+    def _conditions(self) -> tuple[Condition, ...]:
+        return (*self.heartbeats.conditions(), *self.fence_check.conditions, *self._more_conditions())
+
+    async def _live(self) -> None:
+        """One incarnation after the other."""
+        while True:
+            incarnation = self._ports.incarnations.load_or_create()
+            self.heartbeats.incarnation = incarnation
+            if await self._live_as(incarnation) is SessionEnd.LOST:
+                log.warning("this node was declared lost; it stops what it may still run and comes back as new")
+                await self._clean()
+                self._ports.incarnations.replace()
+
+    async def _live_as(self, incarnation: Incarnation) -> SessionEnd:
+        """Live as one incarnation until it ends. One that the database does not know begins clean. Source: SAFE-1."""
+        entitlement = self._make_entitlement(incarnation)
+        async with asyncio.TaskGroup() as tasks:
+            extending = tasks.create_task(entitlement.run())
+            snapshot = await self._wait_snapshot()
+            if not is_known(incarnation, self.me, snapshot):
+                await self._clean()
+            end: SessionEnd | None = SessionEnd.EXPIRED
+            while end is SessionEnd.EXPIRED:
+                keeper = await self._make_keeper(incarnation)
+                end = await keeper.register()
+                if end is None:
+                    end = await self._serve(incarnation, keeper, entitlement)
+                    log.warning("this node's session ended: %s", end)
+            extending.cancel()
+        return end or SessionEnd.LOST
+
+    async def _serve(self, incarnation: Incarnation, keeper: SessionKeeper, entitlement: Entitlement) -> SessionEnd:
+        """Execute and, if elected, coordinate while the session lasts."""
+        store, mirror, clock, events = self._ports.store, self.mirror, self.clock, self.events
+        assert keeper.me is not None
+        me = keeper.me
+        executor = Executor(
+            store=store,
+            mirror=mirror,
+            clock=clock,
+            events=events,
+            hypervisor=self.hypervisor,
+            guard=self.guard,
+            incarnation=incarnation,
+        )
+        coordination = Coordination(
+            store=store,
+            mirror=mirror,
+            clock=clock,
+            events=events,
+            fencer=self.fencer,
+            fence_check=self.fence_check,
+            incarnation=incarnation,
+        )
+        reporter = Reporter(
+            store=store,
+            mirror=mirror,
+            clock=clock,
+            events=events,
+            heard_on=self.heard_on,
+            conditions_seen=self._conditions,
+            detector=self.detector,
+            fencer=self.fencer,
+            executor=executor,
+            entitlement=entitlement,
+            hypervisor=self.hypervisor,
+            guard=self.guard,
+            incarnation=incarnation,
+        )
+        entitlement.session = self._keeper = keeper
+        self.obstacle = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter)]
+                end = await keeper.keep()
+                for task in working:
+                    task.cancel()
+        finally:
+            entitlement.session = self._keeper = None
+        return end
+
+    def _make_entitlement(self, incarnation: Incarnation) -> Entitlement:
+        return Entitlement(
+            me=self.me,
+            incarnation=incarnation,
+            voters=frozenset(name for name, peer in self._peers.items() if peer.is_voter),
+            hearing=self.hearing,
+            mirror=self.mirror,
+            guard=self.guard,
+        )
+
+    async def _make_keeper(self, incarnation: Incarnation) -> SessionKeeper:
+        snapshot = await self._wait_snapshot()
+        deadline_ms, watchdog_ms = await self._guard_promise(snapshot.settings.timings)
+        session = Session(
+            node=self.me,
+            incarnation=incarnation,
+            version=__version__,
+            started_at_ms=self.clock.wall_ms(),
+            guard_deadline_ms=deadline_ms,
+            watchdog_timeout_ms=watchdog_ms,
+        )
+        return SessionKeeper(self._ports.store, self.mirror, self.clock, self.events, session)
+
+    async def _guard_promise(self, timings: Timings) -> tuple[int, int | None]:
+        """What a watchdog proof may rest on: how far the deadline may lie ahead, and the watchdog behind it."""
+        try:
+            reading = await self.guard.state()
+        except Unavailable as error:
+            log.error("%s", error)
+            return timings.guard_deadline_ms, None
+        ahead_s = (reading.until or float("-inf")) - asyncio.get_running_loop().time()
+        deadline_ms = max(timings.guard_deadline_ms, int(max(0.0, ahead_s) * 1000) + 1)
+        watchdog = reading.watchdog
+        if watchdog is None or watchdog.error or reading.kill_bound_ms > timings.guard_kill_ms:
+            return deadline_ms, None
+        return deadline_ms, watchdog.timeout_s * 1000
+
+    async def _clean(self) -> None:
+        """End every guest of a role that runs here, and do not return before that is certain. Source: SAFE-1."""
+        while True:
+            snapshot = await self._wait_snapshot()
+            ours = {spec.value.uuid for spec in snapshot.specs.values()}
+            try:
+                ours |= (await self.guard.state()).guests
+                for guest in await self.hypervisor.guests():
+                    if guest.uuid in ours and guest.is_present:
+                        log.warning("ending guest %s: this incarnation does not own it", guest.name)
+                        await self.hypervisor.destroy(guest.uuid)
+                for uuid in ours:
+                    await self.hypervisor.destroy(uuid)
+                    await self.guard.unprotect(uuid)
+            except HoldfastError as error:
+                self.obstacle = f"it cannot come up before it is certain that nothing runs here: {error.message}"
+                log.warning("%s: %s", self.me, self.obstacle)
+                await asyncio.sleep(CLEAN_AGAIN_S)
+                continue
+            return
+
+    async def _wait_snapshot(self) -> Snapshot:
+        changed = self.mirror.subscribe()
+        while self.mirror.snapshot is None:
+            await changed.wait()
+            changed.clear()
+        return self.mirror.snapshot
+
+    async def _warm_hypervisor(self) -> None:
+        """Let libvirt probe QEMU as soon as it is there, so that no failover pays for it. Source: DESIGN section 8."""
+        async for event in self.hypervisor.events():
+            if not isinstance(event, ConnectionEvent) or event.state is not ConnectionState.CONNECTED:
+                continue
+            try:
+                await self.hypervisor.warm()
+            except HoldfastError as error:
+                log.warning("hypervisor not warmed: %s", error)
+
+
+def is_known(incarnation: Incarnation, me: NodeName, snapshot: Snapshot) -> bool:
+    """Whether the database has seen this incarnation alive, so that what runs here may be its own."""
+    session = snapshot.sessions.get(me)
+    owns = any(o.value.incarnation == incarnation for o in snapshot.ownerships.values())
+    return owns or (session is not None and session.value.incarnation == incarnation)
