@@ -77,6 +77,11 @@ async def test_cost_is_summed_per_program_of_this_pid_namespace() -> None:
     assert "unheard-of" not in costs
 
 
+async def test_the_guard_is_known_by_the_module_that_python_runs() -> None:
+    with a_process("/usr/bin/python3", SLEEP, "from holdfast.fencing.guard.main import main; main()"):
+        assert "holdfast-guard" in await idle_cost(os.getpid(), 0.05)
+
+
 def test_the_total_is_of_our_programs_and_not_of_libvirt() -> None:
     one = Cost(cpu_percent=1.0, pss_mib=10.0)
     assert total(dict.fromkeys(("holdfastd", "holdfast-guard", "etcd", "libvirtd"), one)) == Cost(

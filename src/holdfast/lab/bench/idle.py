@@ -76,9 +76,11 @@ def _namespace(pid: int) -> str:
 
 
 def _program(pid: int) -> str:
-    """Return the known program that a process runs, as itself or as a Python script; empty for all others."""
-    words = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:2]
-    return next((name for word in words if (name := Path(word).name) in (*COUNTED, *BESIDE)), "")
+    """Return the known program that a process runs, as itself or as Python code; empty for all others."""
+    words = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    if any("holdfast.fencing.guard" in word for word in words):
+        return "holdfast-guard"  # it starts Python anew, without the environment, and so without its own name
+    return next((name for word in words[:2] if (name := Path(word).name) in (*COUNTED, *BESIDE)), "")
 
 
 def _pss_kib(pid: int) -> int:
