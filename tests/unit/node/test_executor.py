@@ -11,6 +11,7 @@ from tests.unit.decide.made_up import owned, verdict
 from tests.unit.node.one_machine import UUID, WEB, XML, Machine, machine
 from tests.unit.node.virtual_time import virtual
 
+from holdfast.fencing.guard.logic import State
 from holdfast.hypervisor.port import Guest, GuestState
 from holdfast.model.ids import Epoch
 from holdfast.model.nodes import GuestObservation
@@ -308,3 +309,14 @@ async def test_a_paused_guest_is_still_online_and_not_started_again() -> None:
         before = replace(a.ownership())
         await asyncio.sleep(20)
         assert a.ownership() == before
+
+
+@pytest.mark.xfail(reason="only a start puts a guest on the list; docs/safety.md, known limits")
+@virtual
+async def test_safe_1_an_adopted_guest_is_on_the_list_of_a_guard_that_lost_its_record() -> None:
+    async with machine() as a:
+        await online(a)
+        a.guard._state = State()
+        await a.entitle()
+        await asyncio.sleep(10)
+        assert UUID in (await a.guard.state()).guests

@@ -1,0 +1,205 @@
+"""This node's session: registered, kept, touched, and how it ends. Source: SAFE-3, SAFE-4, docs/safety.md."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.made_up import incarnation, owned, proof, role_spec, session, verdict
+from tests.unit.node.one_machine import LoopClock
+from tests.unit.node.small_database import SmallDatabase
+from tests.unit.node.virtual_time import virtual
+
+from holdfast.model.errors import OutcomeUnknown, Unavailable
+from holdfast.model.ids import NodeName
+from holdfast.model.nodes import ProofKind, Session
+from holdfast.node.event_log import EventLog
+from holdfast.node.mirror import Mirror
+from holdfast.node.session import SessionEnd, SessionKeeper
+from holdfast.node.transactions import convict
+from holdfast.store.memory import MemoryStore
+
+A = NodeName("a")
+
+
+class Node:
+    """A mirror and a session keeper on a database of their own."""
+
+    def __init__(self, database: SmallDatabase, made: Session | None = None) -> None:
+        self.database = database
+        self.store = MemoryStore(database.database)
+        self.mirror = Mirror()
+        clock = LoopClock()
+        self.events = EventLog(A, clock)
+        self.keeper = SessionKeeper(self.store, self.mirror, clock, self.events, made or session(A))
+        self.following = asyncio.create_task(self.mirror.run(self.store))
+
+    def written(self) -> Session:
+        return self.database.snapshot().sessions[A].value
+
+
+async def registered() -> Node:
+    node = Node(SmallDatabase())
+    assert await node.keeper.register() is None
+    return node
+
+
+@virtual
+async def test_safe_3_an_incarnation_that_is_lost_does_not_register_again() -> None:
+    database = SmallDatabase()
+    database.lose(verdict(A, 1))
+    assert await Node(database).keeper.register() is SessionEnd.LOST
+    assert A not in database.snapshot().sessions
+
+
+@virtual
+async def test_safe_3_a_fresh_incarnation_proves_that_its_predecessors_are_over() -> None:
+    database = SmallDatabase()
+    database.lose(verdict(A, 1))
+    database.role(role_spec("web"), owned("web", A, number=1))
+    database.role(role_spec("db"), owned("db", A, number=2))
+    database.role(role_spec("mail"), owned("mail", "b", number=1))
+    assert await Node(database, session(A, 3)).keeper.register() is None
+    proofs = database.snapshot().proofs
+    assert {key: found.value.kind for key, found in proofs.items()} == {
+        incarnation(A, 1): ProofKind.RESTARTED,
+        incarnation(A, 2): ProofKind.RESTARTED,
+    }
+
+
+@virtual
+async def test_an_incarnation_that_registers_again_proves_nothing_about_itself() -> None:
+    database = SmallDatabase()
+    database.role(role_spec("web"), owned("web", A, number=1))
+    assert await Node(database, session(A, 1)).keeper.register() is None
+    assert database.snapshot().proofs == {}
+
+
+@virtual
+async def test_a_proof_that_is_there_is_not_written_again() -> None:
+    database = SmallDatabase()
+    database.lose(verdict(A, 1))
+    database.put("holdfast/proofs/a-1", proof(A, 1, ProofKind.POWER))
+    assert await Node(database, session(A, 2)).keeper.register() is None
+    assert database.snapshot().proofs[incarnation(A, 1)].value.kind is ProofKind.POWER
+
+
+@virtual
+async def test_registration_goes_on_until_the_database_answers_and_survives_a_lost_reply() -> None:
+    node = Node(SmallDatabase())
+    node.store.faults.lost_requests, node.store.faults.lost_replies = 2, 1
+    assert await node.keeper.register() is None
+    assert node.written().incarnation == incarnation(A)
+
+
+@virtual
+async def test_the_session_outlives_its_lease_time_while_it_is_kept() -> None:
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(100)
+    assert not keeping.done()
+    assert A in node.database.snapshot().sessions
+    keeping.cancel()
+
+
+@virtual
+async def test_a_session_whose_lease_ran_out_has_expired() -> None:
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(1)
+    node.database.end_session(A)
+    assert await keeping is SessionEnd.EXPIRED
+    assert not await node.keeper.touch(1.0)
+
+
+@virtual
+async def test_a_session_ended_by_a_verdict_is_lost() -> None:
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(1)
+    node.database.lose(verdict(A))
+    assert await keeping is SessionEnd.LOST
+
+
+@virtual
+async def test_safe_4_touching_succeeds_only_while_no_verdict_is_committed() -> None:
+    node = await registered()
+    assert await node.keeper.touch(1.0)
+    node.database.lose(verdict(A))
+    assert not await node.keeper.touch(1.0)
+
+
+@virtual
+async def test_safe_4_a_verdict_that_was_judged_before_a_touch_fails() -> None:
+    node = await registered()
+    late = convict(verdict(A), None, snapshot=node.database.snapshot(), events=())
+    assert await node.keeper.touch(1.0)
+    assert not node.database.commit(late)
+
+
+@virtual
+async def test_safe_4_an_unknown_answer_is_no_yes() -> None:
+    node = await registered()
+    for fault in ("lost_requests", "lost_replies"):
+        setattr(node.store.faults, fault, 1)
+        with pytest.raises(OutcomeUnknown):
+            await node.keeper.touch(1.0)
+    node.store.faults.is_cut = True
+    with pytest.raises(Unavailable):
+        await node.keeper.touch(1.0)
+
+
+@virtual
+async def test_safe_2_an_announced_stop_promises_the_farther_deadline_in_the_session() -> None:
+    node = await registered()
+    assert await node.keeper.announce_stop(30_000, 1.0)
+    assert (node.written().guard_deadline_ms, node.written().stopping) == (30_000, True)
+
+
+@pytest.mark.xfail(reason="a late write of the session takes a newer one back; docs/safety.md, known limits")
+@virtual
+async def test_safe_2_a_touch_under_way_does_not_take_the_announced_deadline_back() -> None:
+    """The touch is slow and is committed after the announcement; the guard's deadline lies 30 s ahead then."""
+    node = await registered()
+    node.store.faults.delay_s = 0.2
+    touching = asyncio.create_task(node.keeper.touch(1.0))
+    await asyncio.sleep(0.1)
+    node.store.faults.delay_s = 0.0
+    announced = await node.keeper.announce_stop(30_000, 1.0)
+    await asyncio.gather(touching, return_exceptions=True)
+    if announced:
+        assert node.written().guard_deadline_ms == 30_000
+
+
+@virtual
+async def test_safe_2_the_promise_is_lowered_only_after_the_farther_deadline_has_passed() -> None:
+    node = Node(SmallDatabase(), session(A, guard_deadline_ms=30_000))
+    assert await node.keeper.register() is None
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(29)
+    assert node.written().guard_deadline_ms == 30_000
+    await asyncio.sleep(10)
+    assert node.written().guard_deadline_ms == 4000
+    keeping.cancel()
+
+
+@pytest.mark.xfail(reason="the promise is lowered at once; docs/safety.md, known limits")
+@virtual
+async def test_safe_2_a_shorter_setting_is_promised_only_once_the_longer_deadline_has_passed() -> None:
+    """`guard_deadline_ms` is lowered from 20 to 4 s: the guard may hold a deadline up to 20 s ahead at that moment."""
+    database = SmallDatabase()
+    found = database.snapshot().cluster
+    assert found is not None
+    timings = replace(found.value.settings.timings, guard_deadline_ms=20_000, patience_ms=30_000)
+    database.put("holdfast/cluster", replace(found.value, settings=replace(found.value.settings, timings=timings)))
+    node = Node(database, session(A, guard_deadline_ms=20_000))
+    assert await node.keeper.register() is None
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(60)
+    database.put("holdfast/cluster", found.value)
+    await asyncio.sleep(19)
+    assert node.written().guard_deadline_ms == 20_000
+    await asyncio.sleep(8)
+    assert node.written().guard_deadline_ms == 4000
+    keeping.cancel()
