@@ -25,6 +25,7 @@ from holdfast import __version__
 from holdfast.membership.certificate_files import CertificateFiles, joining_context, unproven_context
 from holdfast.membership.certificates import (
     KeyAndCertificate,
+    KeyAndRequest,
     create_authority,
     create_request,
     require_fingerprint,
@@ -46,8 +47,9 @@ from holdfast.node.enrolment import Admission, JoinRequest
 from holdfast.node.settings_words import changed_settings
 from holdfast.store.errors import MemberChangeRefused
 from holdfast.store.etcd.member_config import InitialState
+from holdfast.store.etcd.preconditions import check
 from holdfast.store.etcd.supervisor import EtcdSupervisor
-from holdfast.store.port import MemberId, ModRevision, Put, Store, Txn
+from holdfast.store.port import Delete, MemberId, ModRevision, Put, Store, Txn
 from holdfast.store.records import CLUSTER, decode, encode, node_key
 
 log = logging.getLogger(__name__)
@@ -121,49 +123,48 @@ class Founder:
         return identity
 
     async def join(self, params: JoinParams, tell: Tell) -> NodeIdentity:
-        """Join the cluster that issued the token. After an error this machine is as before."""
+        """Join the cluster that issued the token. After an error this machine and the cluster are as before.
+
+        What can be known to fail here is tried before the cluster is asked, so that it costs no token.
+        """
         token = decode_token(params.token)
         _require_own_addresses(params.addresses)
         await self._clear_leftovers()
-        node = NodeName(params.node)
-        request = create_request(node)
-        tell(f"asking {', '.join(map(str, token.endpoints[:2]))} to be let in")
-        admission = await _ask_to_join(
-            token,
-            JoinRequest(
-                token=params.token,
-                node=node,
-                addresses=params.addresses,
-                ports=params.ports,
-                version=__version__,
-                wall_clock_ms=self.clock.wall_ms(),
-                request_pem=request.request_pem.decode(),
-            ),
-        )
-        identity = NodeIdentity(
-            cluster_id=ClusterId(admission.cluster_id),
-            cluster_name=admission.cluster_name,
-            node=node,
-            node_id=str(uuid4()),
-            addresses={NetworkName(name): ip for name, ip in params.addresses.items()},
-            ports=params.ports,
-            is_voter=admission.member_id is not None,
-            peers=admission.peers,
-        )
-        self._write_admission(admission, request.key_pem)
-        supervisor = EtcdSupervisor(
-            database_member(self.config, identity, InitialState.EXISTING, admission.initial_cluster)
-        )
+        room = database_member(self.config, _stranger(params), InitialState.EXISTING, ())
+        supervisor = EtcdSupervisor(room)
         try:
-            _checked_directories(admission.shared_directories)
-            await self._take_seat(identity, admission, supervisor, tell)
-            write_identity(identity, self.config.identity)
+            check(room)
+            request = create_request(NodeName(params.node))
+            tell(f"asking {', '.join(map(str, token.endpoints[:2]))} to be let in")
+            admission = await _ask_to_join(token, self._join_request(params, request))
+            identity = _admitted(params, admission)
+            supervisor = EtcdSupervisor(
+                database_member(self.config, identity, InitialState.EXISTING, admission.initial_cluster)
+            )
+            try:
+                self._write_admission(admission, request.key_pem)
+                _checked_directories(admission.shared_directories)
+                await self._take_seat(identity, admission, supervisor, tell)
+                write_identity(identity, self.config.identity)
+            except BaseException:
+                await self._withdraw(identity, admission)
+                raise
         except BaseException:
-            await self._withdraw(identity, admission)
             await self._undo(supervisor)
             raise
         supervisor.release()
         return identity
+
+    def _join_request(self, params: JoinParams, request: KeyAndRequest) -> JoinRequest:
+        return JoinRequest(
+            token=params.token,
+            node=params.node,
+            addresses=params.addresses,
+            ports=params.ports,
+            version=__version__,
+            wall_clock_ms=self.clock.wall_ms(),
+            request_pem=request.request_pem.decode(),
+        )
 
     def _write_own_authority(self, identity: NodeIdentity) -> None:
         now = datetime.now(UTC)
@@ -223,7 +224,12 @@ class Founder:
     async def _withdraw(self, identity: NodeIdentity, admission: Admission) -> None:
         """Take back what the cluster prepared for this node, as far as it can be reached."""
         database = open_database(self.config, identity)
+        key = node_key(identity.node)
         try:
+            stored = await database.store.get(key)
+            if stored is not None:
+                unchanged = ModRevision(key, equals=stored.mod_revision)
+                await database.store.txn(Txn(compares=(unchanged,), then=(Delete(key),)), timeout_s=5.0)
             if admission.member_id is not None:
                 await database.admin.remove(MemberId(admission.member_id), timeout_s=5.0)
         except HoldfastError as error:
@@ -233,15 +239,8 @@ class Founder:
 
     async def _clear_leftovers(self) -> None:
         """Remove what an attempt left that did not get as far as an identity."""
-        placeholder = NodeIdentity(
-            cluster_id=ClusterId(str(uuid4())),
-            cluster_name="none",
-            node=NodeName("none"),
-            node_id=str(uuid4()),
-            addresses={NetworkName("none"): "127.0.0.1"},
-            is_voter=True,
-        )
-        await self._undo(EtcdSupervisor(database_member(self.config, placeholder, InitialState.NEW, ())))
+        nobody = JoinParams(token="", node="none", addresses={"none": "127.0.0.1"})
+        await self._undo(EtcdSupervisor(database_member(self.config, _stranger(nobody), InitialState.NEW, ())))
 
     async def _undo(self, supervisor: EtcdSupervisor) -> None:
         await supervisor.stop()
@@ -260,6 +259,31 @@ async def _record_vote(store: Store, node: NodeName) -> bool:
     spec = replace(decode(NodeSpec, key, stored.value), is_voter=True)
     compare = ModRevision(key, equals=stored.mod_revision)
     return (await store.txn(Txn(compares=(compare,), then=(Put(key, encode(spec)),)))).succeeded
+
+
+def _stranger(params: JoinParams) -> NodeIdentity:
+    """A machine before any cluster has let it in."""
+    return NodeIdentity(
+        cluster_id=ClusterId(str(uuid4())),
+        cluster_name="none",
+        node=NodeName(params.node),
+        node_id=str(uuid4()),
+        addresses={NetworkName(name): ip for name, ip in params.addresses.items()},
+        ports=params.ports,
+        is_voter=True,
+    )
+
+
+def _admitted(params: JoinParams, admission: Admission) -> NodeIdentity:
+    """The same machine once it was let in."""
+    return _stranger(params).model_copy(
+        update={
+            "cluster_id": ClusterId(admission.cluster_id),
+            "cluster_name": admission.cluster_name,
+            "is_voter": admission.member_id is not None,
+            "peers": admission.peers,
+        }
+    )
 
 
 def node_spec(identity: NodeIdentity, *, is_voter: bool, joined_at_ms: int) -> NodeSpec:
