@@ -63,6 +63,8 @@ MIRROR_WAIT_S: Final = 3.0
 QUORUM_PROBE_S: Final = 1.0
 WAIT_S: Final = 180.0
 STREAM_LENGTH: Final = 1000
+READS: Final = frozenset(("status", "status.watch", "explain", "events", "events.follow", "vm.xml", "node.fence-test"))
+"""What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
 
 T = TypeVar("T")
 
@@ -78,6 +80,11 @@ class Requests:
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
+        if method not in READS and not await self._database_answers():
+            raise Unavailable(
+                f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
+                hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
+            )
         if method in self._streams:
             async for item in self._streams[method](self, params):
                 yield item
