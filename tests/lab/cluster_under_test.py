@@ -1,0 +1,309 @@
+"""A cluster in a lab as the end-to-end tests use it: ask, wait, break it, prove what happened, put it right again.
+
+Rule of the file: what is waited for is polled from one node's answers and bounded in time; what is proven comes from
+the guests' own disks and from the processes themselves, never from what the cluster says of itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import TypeVar
+
+from tests.lab.instances import Instance, Instances
+
+from holdfast.client import requests
+from holdfast.client.local import LocalClient
+from holdfast.client.requests import Request
+from holdfast.lab import records
+from holdfast.lab.fence_device import FenceFault
+from holdfast.lab.guests import Guest
+from holdfast.lab.lab import Finished, Lab
+from holdfast.lab.machine import Power
+from holdfast.lab.provision import client_of, wait_nodes_up
+from holdfast.model.errors import HoldfastError
+from holdfast.model.events import EventCode
+from holdfast.model.status import ClusterStatus, EventLine, NodeStatus, RoleExplanation, RoleState, RoleStatus
+
+POLL_S = 0.05
+BOOT_S = 120.0
+MEND_S = 90.0
+EVENTS_READ = 400
+ETCDCTL = (
+    "env", "ETCDCTL_API=3", "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/var/lib/holdfast/pki/ca.crt",
+    "--cert=/var/lib/holdfast/pki/node.crt", "--key=/var/lib/holdfast/pki/node.key",
+)  # fmt: skip
+
+A = TypeVar("A")
+_indices = count(1)
+
+
+class ClusterUnderTest:
+    """One test's hands and eyes on a cluster that outlives it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.nodes = lab.spec.node_names
+        self.instances = Instances(lab)
+        self.began_at = time.monotonic()
+        self.guests: list[Guest] = []
+
+    # Asking
+
+    async def client(self, node: str) -> LocalClient:
+        """A client of a node's daemon."""
+        return await client_of(self.lab, node)
+
+    async def ask(self, node: str, request: Request[A]) -> A:
+        """Ask a node's daemon once."""
+        return await (await self.client(node)).call(request)
+
+    async def status(self, asked: str) -> ClusterStatus:
+        """The cluster as a node shows it."""
+        return await self.ask(asked, requests.status())
+
+    async def role(self, guest: Guest, asked: str) -> RoleStatus:
+        """A guest's role as a node shows it."""
+        return role_in(await self.status(asked), guest)
+
+    async def explain(self, guest: Guest, asked: str) -> RoleExplanation:
+        """Why a guest's role is where it is."""
+        return await self.ask(asked, requests.explain(guest.name))
+
+    async def events(self, asked: str) -> list[EventLine]:
+        """What happened since the test began, oldest first. All nodes of a lab share the machine's monotonic clock."""
+        lines = await self.ask(asked, requests.events(limit=EVENTS_READ))
+        return [line for line in lines if line.event.monotonic_ms >= self.began_at * 1000]
+
+    async def cli(self, node: str, *arguments: str, stdin: str = "", timeout_s: float = 60.0) -> Finished:
+        """Run the command line inside a node, whatever it ends with."""
+        return await self.lab.execute(node, "holdfast", *arguments, stdin=stdin, timeout_s=timeout_s, check=False)
+
+    # Waiting
+
+    async def wait(
+        self, what: str, is_so: Callable[[ClusterStatus], bool], *, asked: str, timeout_s: float = 30.0
+    ) -> ClusterStatus:
+        """Wait until a node's status fulfils a condition, and return that status."""
+        seen: ClusterStatus | HoldfastError | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        seen = await self.status(asked)
+                        if is_so(seen):
+                            return seen
+                    except HoldfastError as error:
+                        seen = error
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"not within {timeout_s:g} s: {what}\n{await self._last_words(asked, seen)}") from None
+
+    async def wait_online(self, guest: Guest, *, asked: str, on: str | None = None, timeout_s: float = 30.0) -> str:
+        """Wait until a guest's role is online (on one node, if named); returns its owner."""
+
+        def is_online(status: ClusterStatus) -> bool:
+            role = role_in(status, guest)
+            return role.state is RoleState.ONLINE and (on is None or role.owner == on)
+
+        status = await self.wait(f"{guest.name} online", is_online, asked=asked, timeout_s=timeout_s)
+        owner = role_in(status, guest).owner
+        assert owner is not None
+        return owner
+
+    async def wait_blocked(self, guest: Guest, *, asked: str, because: str, timeout_s: float = 30.0) -> RoleStatus:
+        """Wait until a guest's role is blocked and its reasons contain these words."""
+
+        def is_blocked(status: ClusterStatus) -> bool:
+            role = role_in(status, guest)
+            return role.state is RoleState.BLOCKED and because in " ".join(role.reasons)
+
+        what = f"{guest.name} blocked because of {because!r}"
+        return role_in(await self.wait(what, is_blocked, asked=asked, timeout_s=timeout_s), guest)
+
+    async def wait_instance(
+        self, guest: Guest, *, other_than: Sequence[Instance] = (), timeout_s: float = 30.0
+    ) -> Instance:
+        """Wait until a QEMU process of a guest lives that is none of these."""
+        known = {(one.pid, one.started_at) for one in other_than}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    for one in self.instances.living(guest.name):
+                        if (one.pid, one.started_at) not in known:
+                            return one
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"no new QEMU of {guest.name} within {timeout_s:g} s") from None
+
+    async def wait_event(self, code: EventCode, *, asked: str, subject: str = "", timeout_s: float = 20.0) -> EventLine:
+        """Wait until an event of this test is recorded whose subject contains these words."""
+
+        async def found() -> EventLine | None:
+            lines = await self.events(asked)
+            return next((one for one in lines if one.event.code is code and subject in one.event.subject), None)
+
+        return await eventually(f"event {code} {subject}", found, timeout_s=timeout_s)
+
+    async def _last_words(self, asked: str, seen: object) -> str:
+        lines = [str(seen) if not isinstance(seen, ClusterStatus) else _in_short(seen)]
+        try:
+            lines += [line.text for line in (await self.events(asked))[-25:]]
+        except HoldfastError as error:
+            lines.append(f"no events: {error}")
+        return "\n  ".join(lines)
+
+    # Guests
+
+    def new_guest(self) -> Guest:
+        """A guest with an empty disk that is no role yet."""
+        index = next(_indices)
+        guest = self.lab.guest(f"guest{index}", index)
+        guest.make_disk()
+        guest.serial_log.unlink(missing_ok=True)
+        self.guests.append(guest)
+        return guest
+
+    async def start_guest(self, on: str, *, is_booted: bool = True) -> Guest:
+        """Make a new guest a role that prefers a node, and wait until it runs there (and answers, if `is_booted`).
+
+        It has no lock on its disk: nothing but the cluster prevents a second instance.
+        """
+        guest = self.new_guest()
+        xml = self.lab.guest_xml(guest, has_disk_lock=False)
+        await self.ask(on, requests.add_vm(xml, preferred_owners=(on,), shutdown_timeout_ms=0))
+        await self.wait_online(guest, asked=on, on=on)
+        if is_booted:
+            await guest.wait_answer(timeout_s=BOOT_S)
+        return guest
+
+    async def wait_boots(self, guest: Guest, count: int) -> None:
+        """Wait until so many instances of a guest have told its disk that they run."""
+
+        async def told() -> bool | None:
+            boots = records.parse(guest.disk)
+            return True if len(boots) >= count and boots[-1].beats > 1 else None
+
+        await eventually(f"boot {count} of {guest.name}", told, timeout_s=BOOT_S)
+
+    def assert_ran_once_at_a_time(self, guest: Guest, *, boots: int | None = None) -> None:
+        """Fail when two instances of a guest ever ran at once; optionally also unless it booted so often."""
+        found = records.parse(guest.disk)
+        assert not records.overlaps(found), f"{guest.name} ran twice at once: {records.overlaps(found)}"
+        overlapping = self.instances.overlapping(guest.name)
+        assert not overlapping, f"{guest.name} had two QEMU processes at once: {overlapping}"
+        if boots is not None:
+            assert len(found) == boots, f"{guest.name} booted {len(found)} times, wanted {boots}: {found}"
+
+    async def boot_ids(self, guests: Sequence[Guest]) -> list[str]:
+        """The boot id that each guest answers with."""
+        return [(await guest.wait_answer(timeout_s=BOOT_S)).boot_id for guest in guests]
+
+    # Who leads
+
+    async def coordinator(self) -> str:
+        """The node that coordinates."""
+        status = await self.wait("a coordinator", lambda seen: seen.coordinator is not None, asked=self.nodes[0])
+        assert status.coordinator is not None
+        return status.coordinator
+
+    async def database_leader(self) -> str:
+        """The node whose member leads the cluster database."""
+        return (await self._members())[0]
+
+    async def move_database_leader(self, to: str) -> None:
+        """Have the database be led by a node's member."""
+        leader, ids = await self._members()
+        if leader != to:
+            await self.lab.execute(leader, *ETCDCTL, "move-leader", f"{ids[to]:x}")
+
+    async def _members(self) -> tuple[str, dict[str, int]]:
+        told = await self.lab.execute(self.nodes[0], *ETCDCTL, "member", "list", "-w", "json")
+        ids = {member["name"]: int(member["ID"]) for member in json.loads(told.output)["members"]}
+        told = await self.lab.execute(self.nodes[0], *ETCDCTL, "endpoint", "status", "-w", "json")
+        leader = int(json.loads(told.output)[0]["Status"]["leader"])
+        return next(name for name, number in ids.items() if number == leader), ids
+
+    def others(self, *nodes: str) -> list[str]:
+        """The nodes besides these."""
+        return [node for node in self.nodes if node not in nodes]
+
+    # Before and after
+
+    @asynccontextmanager
+    async def in_order(self) -> AsyncGenerator[ClusterUnderTest, None]:
+        """Put everything right, let the test do its worst, and then prove that no guest ever ran twice at once."""
+        await self.mend()
+        self.began_at = time.monotonic()
+        async with self.instances.watching():
+            yield self
+            for guest in self.guests:
+                self.assert_ran_once_at_a_time(guest)
+
+    async def mend(self) -> None:
+        """Power, cables, fence devices and services on; no roles; every node up. Raises: LabBroken when that fails."""
+        async with asyncio.timeout(MEND_S):
+            await self._mend_machines()
+            asked = self.nodes[0]
+            await wait_nodes_up(self.lab, asked)
+            for role in (await self.status(asked)).roles:
+                await self.ask(asked, requests.remove_vm(role.name, force=True))
+                self.lab.guest(role.name, 1).disk.unlink(missing_ok=True)
+            await self.wait("everything in order", is_in_order, asked=asked, timeout_s=60)
+
+    async def _mend_machines(self) -> None:
+        for node in (await self.lab.status()).nodes:
+            if node.fence_fault not in (None, FenceFault.NONE):
+                await self.lab.fence_fault(node.name, FenceFault.NONE)
+            if node.cut:
+                await self.lab.heal(node.name)
+            if node.power is Power.FROZEN:
+                await self.lab.thaw(node.name)
+            if node.power is Power.OFF:
+                await self.lab.power_on(node.name)
+            for service in node.services or ():
+                if service.state == "stopped":
+                    await self.lab.service_start(node.name, service.name)
+
+
+def is_in_order(status: ClusterStatus) -> bool:
+    """Whether a cluster warns of nothing. A warning about a fence device outlasts its cause by up to a minute."""
+    return status.database_answers and {condition.code for condition in status.conditions} <= {"fence-device-silent"}
+
+
+async def eventually(what: str, find: Callable[[], Awaitable[A | None]], *, timeout_s: float) -> A:
+    """Return what `find` finds, as soon as it finds it."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                if (found := await find()) is not None:
+                    return found
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise AssertionError(f"not within {timeout_s:g} s: {what}") from None
+
+
+def role_in(status: ClusterStatus, guest: Guest) -> RoleStatus:
+    """The role of a guest."""
+    return next(role for role in status.roles if role.name == guest.name)
+
+
+def node_in(status: ClusterStatus, name: str) -> NodeStatus:
+    """The node of this name."""
+    return next(node for node in status.nodes if node.name == name)
+
+
+def codes(lines: Sequence[EventLine], subject: str) -> list[EventCode]:
+    """What happened to one subject, in order."""
+    return [line.event.code for line in lines if line.event.subject == subject]
+
+
+def _in_short(status: ClusterStatus) -> str:
+    nodes = ", ".join(f"{node.name} {node.state} {'; '.join(node.reasons)}" for node in status.nodes)
+    roles = ", ".join(f"{role.name} {role.state} on {role.owner} {'; '.join(role.reasons)}" for role in status.roles)
+    warnings = ", ".join(condition.text for condition in status.conditions)
+    return f"coordinator {status.coordinator}; {nodes}; {roles or 'no roles'}; {warnings or 'no conditions'}"

@@ -1,0 +1,127 @@
+"""The labs of the end-to-end tests: brought up when first needed, one at a time, taken down at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+import pytest
+from tests.lab.cluster_under_test import ClusterUnderTest
+
+from holdfast.lab.construction import LabOptions
+from holdfast.lab.errors import LabBroken
+from holdfast.lab.lab import Lab
+from holdfast.lab.provision import forming, services
+
+WATCHDOG_TIMEOUT_S = 3.0
+PREFIX = os.environ.get("HOLDFAST_TEST_LAB", "e2e")
+"""Names the labs; another one lets a second run of these tests go on beside the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a lab of these tests consists of; with fence devices always."""
+
+    name: str
+    nodes: int
+    has_watchdog: bool = True
+    is_formed: bool = True
+    """Whether all nodes are in one cluster, or none in any."""
+
+
+THREE = Shape(name="three", nodes=3)
+FIVE = Shape(name="five", nodes=5)
+UNGUARDED = Shape(name="unguarded", nodes=3, has_watchdog=False)
+
+
+ALONE = Shape(name="alone", nodes=2, is_formed=False)
+SHAPES = {"three": THREE, "unguarded": UNGUARDED, "five": FIVE, "door": ALONE}
+
+
+class Labs:
+    """At most one lab is up: two cores do not carry more."""
+
+    def __init__(self) -> None:
+        self._up: tuple[Shape, Lab, AsyncExitStack] | None = None
+
+    async def get(self, shape: Shape) -> Lab:
+        """Return the lab of this shape, its cluster formed if it is to be."""
+        if self._up is not None and self._up[0] == shape:
+            return self._up[1]
+        await self.close()
+        async with AsyncExitStack() as stack:
+            lab = Lab(f"{PREFIX}-{shape.name}")
+            stack.enter_context(_alone(lab))
+            await lab.down()
+            stack.push_async_callback(lab.down)
+            options = LabOptions(
+                nodes=shape.nodes,
+                services=services(has_watchdog=shape.has_watchdog, watchdog_timeout_s=WATCHDOG_TIMEOUT_S),
+                has_watchdog=shape.has_watchdog,
+                watchdog_timeout_s=WATCHDOG_TIMEOUT_S,
+            )
+            await lab.up(options, provision=forming({"quarantine_losses": 1000}) if shape.is_formed else None)
+            self._up = shape, lab, stack.pop_all()
+        return lab
+
+    async def close(self) -> None:
+        """Take the lab down that is up."""
+        if self._up is not None:
+            up, self._up = self._up, None
+            await up[2].aclose()
+
+
+@contextmanager
+def _alone(lab: Lab) -> Iterator[None]:
+    """Hold the lab's name against another run of these tests, which would take this lab down."""
+    lab.layout.base.mkdir(parents=True, exist_ok=True)
+    with (lab.layout.base / f"{lab.layout.name}.tests").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another run of these tests uses the lab {lab.layout.name}"
+            raise LabBroken(message, hint="wait for it, or name other labs: HOLDFAST_TEST_LAB=mine") from error
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of one lab after those of another, so that each lab is brought up once."""
+    order = list(SHAPES)
+    items.sort(key=lambda item: max((order.index(name) for name in _fixtures(item) if name in SHAPES), default=-1))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return list(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def labs() -> Iterator[Labs]:
+    """The labs of this run."""
+    keeper = Labs()
+    yield keeper
+    asyncio.run(keeper.close())
+
+
+@pytest.fixture
+async def three(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
+    """A healthy cluster of three nodes with fence devices and watchdogs."""
+    async with ClusterUnderTest(await labs.get(THREE)).in_order() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def unguarded(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
+    """A healthy cluster of three nodes with fence devices and no watchdogs."""
+    async with ClusterUnderTest(await labs.get(UNGUARDED)).in_order() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def five(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
+    """A healthy cluster of five nodes with fence devices and watchdogs."""
+    async with ClusterUnderTest(await labs.get(FIVE)).in_order() as cluster:
+        yield cluster

@@ -1,0 +1,86 @@
+"""holdfastd or the guard ends, by accident or in order: no guest notices, and the next one carries on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from tests.lab.cluster_under_test import ClusterUnderTest, node_in, role_in
+
+from holdfast.lab.guests import Guest
+from holdfast.model.errors import HoldfastError
+from holdfast.model.events import EventCode
+from holdfast.model.settings import Timings
+from holdfast.model.status import NodeState, RoleState
+
+pytestmark = pytest.mark.timeout(300)
+
+HARM = {EventCode.NODE_LOST, EventCode.NODE_FENCED, EventCode.ROLE_STARTING, EventCode.ROLE_STOPPING}
+
+
+async def right_again_after(cluster: ClusterUnderTest, guest: Guest, node: str, since: float) -> float:
+    """Return how long after `since` a restarted daemon shows its node up and its guest online."""
+    while True:
+        try:
+            status = await cluster.status(node)
+            role = role_in(status, guest)
+            everybody = all(one.state is NodeState.UP for one in status.nodes)
+            if everybody and role.state is RoleState.ONLINE and node_in(status, node).memory_bytes is not None:
+                return time.monotonic() - since
+        except HoldfastError:
+            pass
+        await asyncio.sleep(0.02)
+
+
+async def assert_nothing_happened(cluster: ClusterUnderTest, guest: Guest, boots: list[str], began_ms: float) -> None:
+    """The guest is the same instance, and no node was lost since."""
+    await asyncio.sleep(Timings().patience_ms / 1000)
+    assert await cluster.boot_ids([guest]) == boots
+    assert len(cluster.instances.of(guest.name)) == 1
+    cluster.assert_ran_once_at_a_time(guest, boots=1)
+    happened = [line for line in await cluster.events(cluster.nodes[0]) if line.event.monotonic_ms > began_ms]
+    assert not [line.text for line in happened if line.event.code in HARM]
+
+
+@pytest.mark.parametrize("who", ["coordinator", "plain"])
+async def test_holdfastd_is_killed(three: ClusterUnderTest, who: str) -> None:
+    coordinator = await three.coordinator()
+    node = coordinator if who == "coordinator" else three.others(coordinator)[0]
+    guest = await three.start_guest(on=node)
+    boots = await three.boot_ids([guest])
+    incarnation = node_in(await three.status(node), node).incarnation
+
+    began = time.monotonic()
+    await three.lab.service_kill(node, "holdfastd")
+    print(f"status is right again after {await right_again_after(three, guest, node, began):.2f} s")
+
+    await assert_nothing_happened(three, guest, boots, began * 1000)
+    assert node_in(await three.status(node), node).incarnation == incarnation
+
+
+async def test_holdfastd_is_restarted_in_order(three: ClusterUnderTest) -> None:
+    guest = await three.start_guest(on="node2")
+    boots = await three.boot_ids([guest])
+
+    began = time.monotonic()
+    await three.lab.service_stop("node2", "holdfastd")
+    await asyncio.sleep(Timings().patience_ms / 1000 + 2)
+    assert await three.boot_ids([guest]) == boots
+    assert not [line.text for line in await three.events("node1") if line.event.code is EventCode.NODE_LOST]
+    started_at = time.monotonic()
+    await three.lab.service_start("node2", "holdfastd")
+    print(f"status is right again after {await right_again_after(three, guest, 'node2', started_at):.2f} s")
+
+    await assert_nothing_happened(three, guest, boots, began * 1000)
+
+
+async def test_the_guard_is_killed(three: ClusterUnderTest) -> None:
+    guest = await three.start_guest(on="node3")
+    boots = await three.boot_ids([guest])
+
+    began = time.monotonic()
+    await three.lab.service_kill("node3", "holdfast-guard")
+
+    await assert_nothing_happened(three, guest, boots, began * 1000)
+    assert (await three.lab.status()).node("node3").watchdog_is_armed
