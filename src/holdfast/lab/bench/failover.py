@@ -134,7 +134,8 @@ async def _run(trials: Trials, scene: Scene, kind: Kind, report: Report, progres
 def _print(report: Report, idle_programs: dict[str, Cost]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     host = report.host
-    console.print(f"{host['cpu']}, {host['cores']} cores, guests under {host['accel'].upper()}, {host['versions']}")
+    console.print(f"{host['cpu']}, {host['cores']} cores, guests under {host['accel'].upper()}")
+    console.print(", ".join(f"{name} {version}" for name, version in host["versions"].items()))
     console.print(_stage_table(report))
     console.print(target_table(report, TARGETS))
     for name, cost in idle_programs.items():
