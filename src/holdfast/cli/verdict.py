@@ -74,9 +74,12 @@ def _no_quorum(status: ClusterStatus) -> Trouble:
     needed = status.voters // 2 + 1
     silent = [node.name for node in status.nodes if node.is_voter and node.state is not NodeState.UP]
     return Trouble(
-        what=f"{status.voters_up} of {status.voters} voters answer; {needed} are needed to decide anything",
+        what=(
+            f"the cluster database does not answer; it needs {needed} of {status.voters} voters, "
+            f"{status.voters_up} are heard"
+        ),
         why=("what is shown was true at that revision; guests keep running where they are",),
-        next_step=f"bring voters back: {', '.join(silent) or 'see systemctl status holdfastd on each'}",
+        next_step=f"bring voters back: {', '.join(silent) or 'see their etcd.log in /var/log/holdfast'}",
         is_grave=True,
     )
 

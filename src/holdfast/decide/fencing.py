@@ -82,6 +82,8 @@ def next_fence_step(
         reasons.append(because(ReasonCode.NO_FENCE_DEVICE, node))
     elif power is not None:
         reasons.append(because(ReasonCode.FENCE_FAILED, node, detail=power.detail))
+    elif storm is None:
+        reasons.append(because(ReasonCode.FENCE_ORDERED, node))
     if storm is not None:
         return FenceStep(act=FenceAct.WAIT, reasons=(*reasons, storm), remaining_ms=remaining_ms)
     act = FenceAct.ORDER_OFF if spec.fence is not None else FenceAct.WAIT

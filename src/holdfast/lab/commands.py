@@ -27,7 +27,7 @@ from holdfast.lab.machine import Power
 from holdfast.lab.spec import LIBVIRTD
 from holdfast.lab.status import LabStatus, NodeStatus
 
-_NETWORKS = click.Choice([*Network, "all"])
+_NETWORKS = click.Choice([*map(str, Network), "all"])
 
 
 def _say(line: str) -> None:
@@ -155,7 +155,7 @@ async def heal(lab: Lab, node: str, network: str) -> None:
 
 @group.command("fence-fault", epilog=_examples("fence-fault node2 hang", "fence-fault node2 none"))
 @click.argument("node")
-@click.argument("fault", type=click.Choice(list(FenceFault)))
+@click.argument("fault", type=click.Choice([str(fault) for fault in FenceFault]))
 @_on_lab
 async def fence_fault(lab: Lab, node: str, fault: str) -> None:
     """Make NODE's fence device fail, hang or know nothing; `none` repairs it."""

@@ -62,7 +62,6 @@ class RejectReason(StrEnum):
     WRONG_KEY = "wrong-key"
     WRONG_NETWORK = "wrong-network"
     MALFORMED = "malformed"
-    REPLAYED = "replayed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,15 @@ class Proof:
     reasons: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceOrder:
+    """The last order to switch a lost node off: who gave it, and when."""
+
+    incarnation: Incarnation
+    by: NodeName
+    at_ms: int
+
+
 class GuestObservation(StrEnum):
     """What a node's hypervisor shows of a guest."""
 

@@ -26,6 +26,7 @@ class ReasonCode(StrEnum):
     NODE_FENCED = "node-fenced"
     NO_PROOF = "no-proof"
     NO_FENCE_DEVICE = "no-fence-device"
+    FENCE_ORDERED = "fence-ordered"
     FENCE_FAILED = "fence-failed"
     STORM_GUARD = "storm-guard"
     WAITING_FOR_WATCHDOG = "waiting-for-watchdog"
@@ -70,6 +71,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_FENCED: "{subject} is proven unable to touch storage ({proof})",
     ReasonCode.NO_PROOF: "there is no proof yet that {subject} can do no harm",
     ReasonCode.NO_FENCE_DEVICE: "{subject} has no fence device; if surely off: holdfast node confirm-down {subject}",
+    ReasonCode.FENCE_ORDERED: (
+        "the fence device of {subject} is asked to switch it off and has not answered yet; "
+        "if surely off: holdfast node confirm-down {subject}"
+    ),
     ReasonCode.FENCE_FAILED: (
         "fencing {subject} did not succeed: {detail}; if it is surely off, run: holdfast node confirm-down {subject}"
     ),

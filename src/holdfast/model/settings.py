@@ -6,8 +6,20 @@ Source: DESIGN sections 4 and 5; `docs/safety.md` has the time budget drawn out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from holdfast.model.errors import InvalidInput
+
+LEAST: Final = {
+    "heartbeat_interval_ms": 50,
+    "guard_deadline_ms": 1000,
+    "guard_kill_ms": 500,
+    "proof_margin_ms": 500,
+    "restart_grace_ms": 0,
+    "claim_after_ms": 1000,
+    "session_ttl_s": 5,
+}
+"""Below these the arithmetic of the proofs would rest on nothing; 500 ms is what the guard takes for itself to kill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,11 @@ class Timings:
     session_ttl_s: int = 10
 
     def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise InvalidInput(
+                    f"{name} is {getattr(self, name)}, less than {least}", hint=f"set it to {least} or more"
+                )
         if self.suspect_after_ms < 3 * self.heartbeat_interval_ms:
             raise InvalidInput(
                 f"suspect_after_ms {self.suspect_after_ms} is below 3 heartbeats of {self.heartbeat_interval_ms} ms",

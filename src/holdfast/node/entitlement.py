@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 EXTEND_INTERVAL_S: Final = 1.0
 FIRST_INTERVAL_S: Final = 0.1
-"""Until the first extension after a start: the deadline that an earlier holdfastd left is running out. Source: SAFE-6."""
+"""Until the first extension after a start: the deadline that the last holdfastd left runs out. Source: SAFE-6."""
 
 
 class Entitlement:
@@ -63,6 +63,9 @@ class Entitlement:
             if snapshot.is_lost(self._me, self._incarnation):
                 return
         timings = snapshot.settings.timings if snapshot is not None else Timings()
+        deadline_ms = timings.guard_deadline_ms
+        if self.session is not None:
+            deadline_ms = min(deadline_ms, self.session.session.guard_deadline_ms)
         now = asyncio.get_running_loop().time()
         by_peers = entitled_until(
             me=self._me,
@@ -71,18 +74,18 @@ class Entitlement:
                 node: at_ms / 1000 for node, at_ms in self._hearing.acknowledged_at_ms(self._incarnation).items()
             },
             now=now,
-            deadline_s=timings.guard_deadline_ms / 1000,
+            deadline_s=deadline_ms / 1000,
         )
-        if by_peers < now + timings.guard_deadline_ms / 2000:
-            by_peers = max(by_peers, await self._by_session(timings, now))
+        if by_peers < now + deadline_ms / 2000:
+            by_peers = max(by_peers, await self._by_session(deadline_ms, now))
         if by_peers > self.until:
             await self._move(by_peers)
 
-    async def _by_session(self, timings: Timings, now: float) -> float:
+    async def _by_session(self, deadline_ms: int, now: float) -> float:
         """When the peers are silent: a write to the own session shows that no verdict was committed before it."""
         try:
-            if self.session is not None and await self.session.touch(timings.guard_deadline_ms / 4000):
-                return now + timings.guard_deadline_ms / 1000
+            if self.session is not None and await self.session.touch(deadline_ms / 4000):
+                return now + deadline_ms / 1000
         except HoldfastError as error:
             log.warning("few peers answer, and neither does the cluster database: %s", error)
         return float("-inf")

@@ -77,7 +77,7 @@ class Executor:
         changed = self._mirror.subscribe()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_hypervisor())
-            tasks.create_task(self._look_regularly())
+            tasks.create_task(self._look_regularly(me))
             tasks.create_task(_forward(changed, self._look))
             while True:
                 await self._look.wait()
@@ -247,11 +247,25 @@ class Executor:
             await self._observe()
             self._look.set()
 
-    async def _look_regularly(self) -> None:
+    async def _look_regularly(self, me: Self) -> None:
         while True:
-            await asyncio.sleep(LOOKS_ALIVE_INTERVAL_S)
             await self._observe()
             self._look.set()
+            try:
+                await self._list_with_guard(me)
+            except Unavailable as error:
+                log.warning("%s", error)
+            await asyncio.sleep(LOOKS_ALIVE_INTERVAL_S)
+
+    async def _list_with_guard(self, me: Self) -> None:
+        """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1."""
+        specs = self._mirror.snapshot.specs if self._mirror.snapshot is not None else {}
+        here = self.guests or {}
+        listed = (await self._guard.state()).guests
+        for role, spec in specs.items():
+            uuid = spec.value.uuid
+            if uuid in here and uuid not in listed and self._is_mine(self._ownership(role), me.node):
+                await self._guard.protect(uuid)
 
 
 def observation_of(guest: Guest | None) -> GuestObservation:

@@ -16,21 +16,22 @@ from holdfast.decide.fencing import FenceAct, FenceStep, Refusal, lost_without_p
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName
-from holdfast.model.nodes import Proof, ProofKind, Verdict
-from holdfast.model.reasons import Reason
+from holdfast.model.nodes import FenceOrder, Proof, ProofKind, Verdict
+from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.hearing import Hearing
 from holdfast.node.mirror import Mirror
-from holdfast.node.power import DeviceOf, order_off
-from holdfast.node.transactions import record_proof
+from holdfast.node.power import DeviceOf, switch_off
+from holdfast.node.transactions import order_off, record_proof
 from holdfast.store.port import Store
 
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
 ORDER_AGAIN_S: Final = 5.0
+ASK_AGAIN_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -123,21 +124,33 @@ class Fencer:
         running = case.order is not None and not case.order.done()
         if running or now < case.order_again_at:
             return
-        if case.order is None:
-            self._events.record(self._events.event(EventCode.FENCE_ORDERED, node, *self.progress[node]))
         case.order = tasks.create_task(self._switch_off(node, case, snapshot))
 
     async def _switch_off(self, node: NodeName, case: _Case, snapshot: Snapshot) -> None:
         spec = snapshot.nodes[node].value.fence
-        if spec is None:
+        time = asyncio.get_running_loop().time
+        case.order_again_at = time() + ASK_AGAIN_S
+        if spec is None or not await self._may_order(node, snapshot):
             return
         before = case.power
-        case.power = await order_off(self._device_of, spec)
-        case.order_again_at = asyncio.get_running_loop().time() + ORDER_AGAIN_S
-        if not case.power.is_off:
-            log.warning("fencing %s failed: %s", node, case.power.detail)
-            if before is None or before.detail != case.power.detail:
-                self._events.record(self._events.event(EventCode.FENCE_FAILED, node, *self.progress[node]))
+        if before is None:
+            self._events.record(self._events.event(EventCode.FENCE_ORDERED, node, *self.progress[node]))
+        case.power = await switch_off(self._device_of, spec)
+        case.order_again_at = time() + ORDER_AGAIN_S
+        still_open = snapshot.verdicts[node].value.incarnation in self._cases
+        if not case.power.is_off and still_open and (before is None or before.detail != case.power.detail):
+            reason = because(ReasonCode.FENCE_FAILED, node, detail=case.power.detail)
+            self._events.record(self._events.event(EventCode.FENCE_FAILED, node, reason))
+
+    async def _may_order(self, node: NodeName, snapshot: Snapshot) -> bool:
+        """Whether the database, asked by a write, has this node coordinate and the other one lost. Source: SAFE-4."""
+        verdict = snapshot.verdicts[node]
+        order = FenceOrder(incarnation=verdict.value.incarnation, by=self._me, at_ms=self._clock.wall_ms())
+        try:
+            return (await self._store.txn(order_off(node, order, snapshot=snapshot, verdict=verdict))).succeeded
+        except Unavailable as error:
+            log.warning("%s is not ordered off while the database is silent: %s", node, error)
+            return False
 
     async def _prove(self, step: FenceStep, verdict: Verdict, snapshot: Snapshot) -> None:
         kind = ProofKind.POWER if step.act is FenceAct.PROVE_BY_POWER else ProofKind.WATCHDOG

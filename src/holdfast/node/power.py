@@ -63,7 +63,7 @@ async def ask_power(device_of: DeviceOf, spec: FenceSpec) -> PowerEvidence:
     return evidence_of(reading)
 
 
-async def order_off(device_of: DeviceOf, spec: FenceSpec) -> PowerEvidence:
+async def switch_off(device_of: DeviceOf, spec: FenceSpec) -> PowerEvidence:
     """Order a node off; evidence only if the device reported off afterwards."""
     try:
         outcome = await device_of(spec).off()

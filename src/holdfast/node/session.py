@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
@@ -24,7 +25,7 @@ from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
 from holdfast.store.port import Store
-from holdfast.store.records import session_key
+from holdfast.store.records import decode, session_key
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,9 @@ class SessionKeeper:
         self._clock = clock
         self._events = events
         self._session = session
-        self._registered_ms = 0
+        self._writing = asyncio.Lock()
+        self._revision: int | None = None
+        self._lower_from_ms: int | None = None
         self.me: Self | None = None
 
     @property
@@ -97,7 +100,7 @@ class SessionKeeper:
         written = await self._store.get(session_key(self._session.node))
         if written is None or written.lease != lease:
             return False
-        self._registered_ms = self._clock.monotonic_ms()
+        self._revision = written.mod_revision
         self.me = Self(node=self._session.node, created=written.create_revision, lease=lease)
         return True
 
@@ -112,22 +115,44 @@ class SessionKeeper:
 
     async def touch(self, timeout_s: float) -> bool:
         """Write to the session: True proves that no verdict was committed before. Raises: Unavailable."""
-        return await self._update(replace(self._session, touched=self._session.touched + 1), timeout_s)
+        return await self._update(lambda session: replace(session, touched=session.touched + 1), timeout_s)
 
     async def announce_stop(self, grace_ms: int, timeout_s: float) -> bool:
         """Tell the others that holdfastd stops in an orderly way and will be back within `grace_ms`.
 
         Only after True may the guard's deadline be moved so far ahead. Raises: Unavailable.
         """
-        return await self._update(replace(self._session, stopping=True, guard_deadline_ms=grace_ms), timeout_s)
+        return await self._update(
+            lambda session: replace(session, stopping=True, guard_deadline_ms=max(grace_ms, session.guard_deadline_ms)),
+            timeout_s,
+        )
 
-    async def _update(self, session: Session, timeout_s: float | None) -> bool:
-        if self.me is None:
-            return False
-        result = await self._store.txn(update_session(session, self.me), timeout_s=timeout_s)
-        if result.succeeded:
-            self._session = session
-        return result.succeeded
+    async def _update(self, change: Callable[[Session], Session], timeout_s: float | None) -> bool:
+        """Write the session, one write after the other, each on exactly the one before it.
+
+        A write whose answer was lost can still arrive; it fails then, because another was made meanwhile.
+        """
+        async with self._writing:
+            for _ in range(2):
+                revision = self._revision or await self._read_revision(timeout_s)
+                if self.me is None or revision is None:
+                    return False
+                session = change(self._session)
+                self._revision = None
+                result = await self._store.txn(update_session(session, self.me, revision=revision), timeout_s=timeout_s)
+                if result.succeeded:
+                    self._session, self._revision = session, result.revision
+                    return True
+        return False
+
+    async def _read_revision(self, timeout_s: float | None) -> int | None:
+        """What the session is now, after a write with an unknown outcome; None when it has ended."""
+        key = session_key(self._session.node)
+        found = await self._store.get(key, timeout_s=timeout_s)
+        if found is None or self.me is None or found.create_revision != self.me.created:
+            return None
+        self._session = decode(Session, key, found.value)
+        return found.mod_revision
 
     async def _renew(self) -> None:
         """Renew the lease three times within its life. Its end shows in the mirror, so errors are only logged."""
@@ -137,15 +162,21 @@ class SessionKeeper:
             await asyncio.sleep(timings.session_ttl_s / 3)
             try:
                 await self._store.keep_alive(self.me.lease)
-                if self._registered_ms + self._session.guard_deadline_ms < self._clock.monotonic_ms():
-                    await self._relax(timings.guard_deadline_ms)
+                await self._adjust_promise(timings.guard_deadline_ms)
             except (Unavailable, LeaseNotFound) as error:
                 log.warning("lease of this node's session not renewed: %s", error)
 
-    async def _relax(self, guard_deadline_ms: int) -> None:
-        """Once the far deadline of an orderly restart has passed, promise the ordinary one again."""
-        if self._session.guard_deadline_ms != guard_deadline_ms and not self._session.stopping:
-            await self._update(replace(self._session, guard_deadline_ms=guard_deadline_ms), None)
+    async def _adjust_promise(self, wanted_ms: int) -> None:
+        """Promise what the settings say: more at once, less only when no farther deadline can lie ahead any more."""
+        now_ms, promised_ms = self._clock.monotonic_ms(), self._session.guard_deadline_ms
+        if wanted_ms >= promised_ms or self._session.stopping:
+            self._lower_from_ms = None
+        elif self._lower_from_ms is None:
+            self._lower_from_ms = now_ms + promised_ms
+        raised = wanted_ms > promised_ms
+        lowered = self._lower_from_ms is not None and now_ms >= self._lower_from_ms
+        if raised or lowered:
+            await self._update(lambda session: replace(session, guard_deadline_ms=wanted_ms), None)
 
     async def _wait_end(self) -> SessionEnd:
         changed = self._mirror.subscribe()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from holdfast.decide.coordination import Change
 from holdfast.model.events import Event
 from holdfast.model.ids import NodeName
-from holdfast.model.nodes import NodeSpec, Proof, Session, Verdict
+from holdfast.model.nodes import FenceOrder, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.model.snapshot import ClusterRecord, Coordinator, Snapshot, Versioned
 from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRevision, Operation, Put, Txn
@@ -21,6 +21,7 @@ from holdfast.store.records import (
     encode,
     event_key,
     node_key,
+    order_key,
     ownership_key,
     proof_key,
     report_key,
@@ -80,10 +81,16 @@ def register_session(
     )
 
 
-def update_session(session: Session, me: Self, *, events: tuple[Operation, ...] = ()) -> Txn:
-    """Change this node's own session; as a write it also shows that no verdict is committed. Source: SAFE-4."""
-    put = Put(session_key(session.node), encode(session), lease=me.lease)
-    return Txn(compares=(me.holds_session,), then=(put, *events))
+def update_session(session: Session, me: Self, *, revision: int) -> Txn:
+    """Change this node's own session as it was at `revision`; as a write it shows that no verdict is committed.
+
+    Source: SAFE-4.
+    """
+    key = session_key(session.node)
+    return Txn(
+        compares=(me.holds_session, ModRevision(key, equals=revision)),
+        then=(Put(key, encode(session), lease=me.lease),),
+    )
 
 
 def convict(verdict: Verdict, proof: Proof | None, *, snapshot: Snapshot, events: tuple[Operation, ...]) -> Txn:
@@ -118,6 +125,18 @@ def record_proof(proof: Proof, *, verdict: Versioned[Verdict], events: tuple[Ope
             ModRevision(proof_key(proof.incarnation), equals=0),
         ),
         then=(Put(proof_key(proof.incarnation), encode(proof)), *events),
+    )
+
+
+def order_off(node: NodeName, order: FenceOrder, *, snapshot: Snapshot, verdict: Versioned[Verdict]) -> Txn:
+    """Record that a node is about to be ordered off: only a coordinator that a majority hears may. Source: SAFE-4."""
+    return Txn(
+        compares=(
+            ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),
+            ModRevision(verdict_key(node), equals=verdict.revision),
+            ModRevision(proof_key(verdict.value.incarnation), equals=0),
+        ),
+        then=(Put(order_key(node), encode(order)),),
     )
 
 

@@ -28,6 +28,7 @@ SPECS: Final = f"{ROOT}specs/"
 OWNERSHIPS: Final = f"{ROOT}ownerships/"
 EVENTS: Final = f"{ROOT}events/"
 TOKENS: Final = f"{ROOT}tokens/"
+ORDERS: Final = f"{ROOT}orders/"
 
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
     CLUSTER: ClusterRecord,
@@ -71,6 +72,11 @@ def verdict_key(name: NodeName) -> str:
 def proof_key(incarnation: Incarnation) -> str:
     """Key of the proof that an incarnation can do no harm."""
     return PROOFS + incarnation
+
+
+def order_key(name: NodeName) -> str:
+    """Key of the last order to switch a node off."""
+    return ORDERS + name
 
 
 def report_key(name: NodeName) -> str:

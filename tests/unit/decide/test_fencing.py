@@ -56,13 +56,17 @@ def codes(found: FenceStep) -> list[ReasonCode]:
     [
         ({"power": OFF}, FenceAct.PROVE_BY_POWER, [ReasonCode.POWER_OFF]),
         ({"power": OFF, "storm": STORM}, FenceAct.PROVE_BY_POWER, [ReasonCode.POWER_OFF]),
-        ({}, FenceAct.ORDER_OFF, []),
+        ({}, FenceAct.ORDER_OFF, [ReasonCode.FENCE_ORDERED]),
         ({"power": UNKNOWN}, FenceAct.ORDER_OFF, [ReasonCode.FENCE_FAILED]),
         ({"power": ON}, FenceAct.ORDER_OFF, [ReasonCode.FENCE_FAILED]),
         ({"storm": STORM}, FenceAct.WAIT, [ReasonCode.STORM_GUARD]),
         ({"fence": None}, FenceAct.WAIT, [ReasonCode.NO_FENCE_DEVICE]),
         ({"fence": None, "refused_ms": 10**9}, FenceAct.WAIT, [ReasonCode.NO_FENCE_DEVICE]),
-        ({"watchdog_ms": 10_000}, FenceAct.ORDER_OFF, [ReasonCode.WAITING_FOR_WATCHDOG]),
+        (
+            {"watchdog_ms": 10_000},
+            FenceAct.ORDER_OFF,
+            [ReasonCode.WAITING_FOR_WATCHDOG, ReasonCode.FENCE_ORDERED],
+        ),
         (
             {"watchdog_ms": 10_000, "fence": None},
             FenceAct.WAIT,
@@ -71,7 +75,7 @@ def codes(found: FenceStep) -> list[ReasonCode]:
         (
             {"watchdog_ms": 10_000, "refused_ms": PROVEN_AFTER_MS - 1},
             FenceAct.ORDER_OFF,
-            [ReasonCode.WAITING_FOR_WATCHDOG],
+            [ReasonCode.WAITING_FOR_WATCHDOG, ReasonCode.FENCE_ORDERED],
         ),
         ({"watchdog_ms": 10_000, "refused_ms": PROVEN_AFTER_MS}, FenceAct.PROVE_BY_WATCHDOG, None),
         ({"watchdog_ms": 10_000, "refused_ms": PROVEN_AFTER_MS, "storm": STORM}, FenceAct.PROVE_BY_WATCHDOG, None),

@@ -35,7 +35,6 @@ def test_safe_2_the_watchdog_proof_waits_for_deadline_kill_watchdog_and_margin()
     assert timings.watchdog_proof_after_ms(deadline_ms=30_000, watchdog_timeout_ms=5000) == 36_500
 
 
-@pytest.mark.xfail(reason="only the relations of the times are checked; docs/safety.md, known gaps")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -311,7 +311,6 @@ async def test_a_paused_guest_is_still_online_and_not_started_again() -> None:
         assert a.ownership() == before
 
 
-@pytest.mark.xfail(reason="only a start puts a guest on the list; docs/safety.md, known gaps")
 @virtual
 async def test_safe_1_an_adopted_guest_is_on_the_list_of_a_guard_that_lost_its_record() -> None:
     async with machine() as a:

@@ -182,7 +182,6 @@ async def test_a_proof_whose_answer_was_lost_is_found_committed() -> None:
         assert found.proof_kind() is ProofKind.POWER
 
 
-@pytest.mark.xfail(reason="an order is given on the mirror's word alone; docs/safety.md, known gaps")
 @virtual
 async def test_safe_4_a_coordinator_in_a_minority_switches_nobody_off() -> None:
     """It was cut off from the database: the majority may have elected another, and b may be back and healthy."""

@@ -157,7 +157,6 @@ async def test_safe_2_an_announced_stop_promises_the_farther_deadline_in_the_ses
     assert (node.written().guard_deadline_ms, node.written().stopping) == (30_000, True)
 
 
-@pytest.mark.xfail(reason="a late write of the session takes a newer one back; docs/safety.md, known gaps")
 @virtual
 async def test_safe_2_a_touch_under_way_does_not_take_the_announced_deadline_back() -> None:
     """The touch is slow and is committed after the announcement; the guard's deadline lies 30 s ahead then."""
@@ -184,7 +183,6 @@ async def test_safe_2_the_promise_is_lowered_only_after_the_farther_deadline_has
     keeping.cancel()
 
 
-@pytest.mark.xfail(reason="the promise is lowered at once; docs/safety.md, known gaps")
 @virtual
 async def test_safe_2_a_shorter_setting_is_promised_only_once_the_longer_deadline_has_passed() -> None:
     """`guard_deadline_ms` is lowered from 20 to 4 s: the guard may hold a deadline up to 20 s ahead at that moment."""

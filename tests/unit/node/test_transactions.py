@@ -27,6 +27,7 @@ from holdfast.node.transactions import (
     record_proof,
     register_session,
     remove_role,
+    revision_of,
     set_cluster,
     set_node,
     set_role,
@@ -67,6 +68,11 @@ class Cluster(SmallDatabase):
         after = owned("web", C, Phase.ASSIGNED, epoch=Epoch(2), last_owner=B)
         made = Change(role=WEB, before=before, after=after, session=snapshot.sessions[C], proof=incarnation(B))
         return change_owner(made, snapshot=snapshot, events=())
+
+
+def seen(cluster: SmallDatabase) -> int:
+    """The revision of b's session, as b would compare it."""
+    return revision_of(cluster.snapshot().sessions.get(B))
 
 
 def lose_b(cluster: SmallDatabase) -> None:
@@ -232,7 +238,7 @@ async def test_safe_4_a_verdict_ends_session_report_and_coordination_at_one_revi
 @pytest.mark.parametrize(
     "opposing",
     [
-        lambda cluster: cluster.commit(update_session(session(B, touched=1), cluster.b)),
+        lambda cluster: cluster.commit(update_session(session(B, touched=1), cluster.b, revision=seen(cluster))),
         restart_b,
         expire_b,
         lose_b,
@@ -312,10 +318,10 @@ async def test_safe_3_a_registration_fails_after_the_node_was(opposing: Opposing
 @pytest.mark.parametrize("opposing", [lose_b, restart_b, expire_b], ids=lambda f: str(f.__name__))
 async def test_safe_4_writing_the_own_session_shows_that_no_verdict_was_committed_before(opposing: Opposing) -> None:
     cluster = Cluster()
-    touch = update_session(session(B, touched=1), cluster.b)
+    touch = update_session(session(B, touched=1), cluster.b, revision=seen(cluster))
     assert cluster.commit(touch)
     opposing(cluster)
-    assert not cluster.commit(update_session(session(B, touched=2), cluster.b))
+    assert not cluster.commit(update_session(session(B, touched=2), cluster.b, revision=seen(cluster)))
 
 
 async def test_safe_4_one_of_two_candidates_is_elected() -> None:
@@ -405,7 +411,7 @@ async def test_a_node_is_added_once() -> None:
 
 async def test_self_is_proven_by_the_creation_of_the_session_not_by_its_last_write() -> None:
     cluster = Cluster()
-    assert cluster.commit(update_session(session(B, touched=5), cluster.b))
+    assert cluster.commit(update_session(session(B, touched=5), cluster.b, revision=seen(cluster)))
     assert cluster.commit(Txn(compares=(cluster.b.holds_session,)))
     stale = Self(node=B, created=cluster.b.created - 1, lease=LeaseId(1))
     assert not cluster.commit(Txn(compares=(stale.holds_session,)))
