@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from holdfast.decide.detection import Assessment, PeerView, Standing, assess
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName
-from holdfast.model.nodes import Proof, ProofKind, Verdict
+from holdfast.model.nodes import NodeSpec, Proof, ProofKind, Verdict
 from holdfast.model.roles import Phase
 from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
@@ -35,6 +35,8 @@ VERDICT_TIMEOUT_S: Final = 0.2
 STAGGER_S: Final = 0.1
 
 Peer = tuple[NodeName, Incarnation]
+OnSilent = Callable[[NodeSpec], None]
+"""Told once when a peer falls silent, so that nothing waits for an answer of it."""
 
 
 class Detector:
@@ -50,6 +52,7 @@ class Detector:
         events: EventLog,
         hearing: Hearing,
         power: PowerWatch,
+        on_silent: OnSilent,
     ) -> None:
         self._me = me
         self._store = store
@@ -58,6 +61,7 @@ class Detector:
         self._events = events
         self._hearing = hearing
         self._power = power
+        self._on_silent = on_silent
         self._suspected: set[Peer] = set()
         self._proposing: dict[Peer, asyncio.Task[None]] = {}
         self.standing: dict[NodeName, Assessment] = {}
@@ -110,6 +114,8 @@ class Detector:
         suspicious = judged.standing in (Standing.SUSPECT, Standing.LOST)
         if suspicious and peer not in self._suspected:
             self._suspected.add(peer)
+            if peer[0] in snapshot.nodes:
+                self._on_silent(snapshot.nodes[peer[0]].value)
             rank = self._rank(snapshot)
             if rank == 0:
                 self._events.record(self._events.event(EventCode.NODE_SUSPECT, peer[0], *judged.reasons))

@@ -26,7 +26,7 @@ from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.coordinator import Coordination
-from holdfast.node.detector import Detector
+from holdfast.node.detector import Detector, OnSilent
 from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor
@@ -69,6 +69,7 @@ class Ports:
     incarnations: Incarnations
     device_of: DeviceOf
     clock: Clock
+    on_silent: OnSilent = lambda _: None
 
 
 class Life:
@@ -115,6 +116,7 @@ class Life:
             events=self.events,
             hearing=self.hearing,
             power=PowerWatch(ports.device_of),
+            on_silent=ports.on_silent,
         )
         self.fencer = Fencer(
             me=me,

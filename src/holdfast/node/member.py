@@ -67,6 +67,7 @@ class Member:
                 incarnations=IncarnationFile(read_boot_id(), config.run_directory / "incarnation"),
                 device_of=device_of,
                 clock=clock,
+                on_silent=lambda node: self.database.connections.silent(node.addresses.values()),
             ),
             more_conditions=self._conditions,
         )

@@ -199,3 +199,22 @@ async def test_many_transactions_share_one_connection(three: EtcdCluster, space:
         many = [store.txn(Txn(then=(Put(f"{space}{number}", b""),))) for number in range(100)]
         assert await duration(asyncio.gather(*many)) < 50 * one + 1.0
         assert len((await store.list(space)).items) == 101
+
+
+async def test_a_watch_moves_back_to_the_own_member_when_that_is_up_again(three: EtcdCluster, space: str) -> None:
+    """Else a node that came up before its own member hangs on another's, and learns of that node's death late."""
+    own = (three.leader() + 1) % 3
+    three.kill(own)
+    connections = three.connections(own, timing=Timing(watch_rest_s=0.5))
+    async with opened(connections) as store:
+        revision = (await store.txn(Txn(then=(Put(f"{space}key", b"first"),)))).revision
+        async with aclosing(store.watch(space, from_revision=revision)) as changes:
+            assert (await anext(changes)).revision == revision
+            three.revive(own)
+            preferred = connections.endpoints.named(three.addresses[own])
+            assert preferred is not None
+            async with asyncio.timeout(20):
+                while not preferred.watches:
+                    revision = (await store.txn(Txn(then=(Put(f"{space}key", b"next"),)))).revision
+                    assert (await anext(changes)).revision == revision
+                    await asyncio.sleep(0.1)

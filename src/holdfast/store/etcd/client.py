@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 
 from holdfast.store import port
 from holdfast.store.errors import LeaseNotFound
@@ -27,6 +27,10 @@ class EtcdConnections:
     def use_members(self, addresses: tuple[str, ...]) -> None:
         """Talk to these members from now on (``host:port``, the own node's first); watches move over by themselves."""
         self.endpoints.replace(addresses)
+
+    def silent(self, hosts: Collection[str]) -> None:
+        """Wait no longer for the members on these addresses: what hangs on them moves to others at once."""
+        self.endpoints.silent(hosts)
 
     async def close(self) -> None:
         """Break all connections."""

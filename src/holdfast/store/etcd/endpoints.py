@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from holdfast.store.etcd.calls import STATUS
@@ -24,6 +24,7 @@ class Endpoint(Connection):
 
     def __init__(self, address: str, context: ssl.SSLContext) -> None:
         super().__init__(address, context)
+        self.host = address.rpartition(":")[0].strip("[]")
         self.is_suspect = False
         self.watches = 0
 
@@ -58,6 +59,13 @@ class Endpoints:
         """Ask others first, until a probe clears this one."""
         endpoint.is_suspect = True
         self._wake()
+
+    def silent(self, hosts: Collection[str]) -> None:
+        """Break the connections to members on these hosts and ask others first: somebody noticed their silence."""
+        for endpoint in self._endpoints:
+            if endpoint.host in hosts:
+                endpoint.drop()
+                self.suspect(endpoint)
 
     @contextmanager
     def watched(self, endpoint: Endpoint) -> Iterator[None]:

@@ -15,6 +15,7 @@ class Timing:
       just died is lost, and etcd would say so only after 7 s.
     - ``retry_pause_s``: between rounds over all members while each of them refuses (no leader).
     - ``reconnect_pause_s``: longest pause of a watch between attempts.
+    - ``watch_rest_s``: so long a watch asks others first after a member failed it.
     - ``probe_timeout_s``: how long a member may take to say that it is alive.
     - ``suspect_probe_s``, ``watch_probe_s``: how often a suspect member, and one that a watch depends on, is asked.
     """
@@ -24,6 +25,7 @@ class Timing:
     write_attempt_s: float = 1.0
     retry_pause_s: float = 0.03
     reconnect_pause_s: float = 0.5
+    watch_rest_s: float = 5.0
     probe_timeout_s: float = 1.0
     suspect_probe_s: float = 1.0
     watch_probe_s: float = 2.0

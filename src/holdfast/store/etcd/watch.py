@@ -13,7 +13,7 @@ from holdfast.store.errors import Compacted
 from holdfast.store.etcd import translate
 from holdfast.store.etcd.calls import WATCH
 from holdfast.store.etcd.connection import Rejected, StreamReader, Unanswered
-from holdfast.store.etcd.endpoints import Endpoints
+from holdfast.store.etcd.endpoints import Endpoint, Endpoints
 from holdfast.store.etcd.timing import Timing
 from holdfast.store.proto import etcd_pb2 as pb
 
@@ -24,24 +24,38 @@ async def watch(
     """Yield every change of ``from_revision`` and later once, across as many streams as it takes. Raises: Compacted."""
     next_revision = from_revision
     failures = 0
+    resting: dict[str, float] = {}
     while True:
-        choice = endpoints.preferred()
-        endpoint = choice[failures % len(choice)]
+        endpoint = _best(endpoints, resting, failures)
         try:
             with endpoints.watched(endpoint):
                 async with endpoint.stream(WATCH, _request(prefix, next_revision)) as reader:
                     await _wait_created(reader, timing.read_attempt_s)
                     failures = 0
-                    while True:
+                    while endpoint is _best(endpoints, resting, failures):
                         for batch in translate.watch_batches(_usable(await reader.read()), next_revision):
                             yield batch
                             next_revision = batch.revision + 1
+            continue
         except Unanswered:
             endpoints.suspect(endpoint)
         except (Rejected, _WatchEnded):
             pass
         failures += 1
+        resting[endpoint.address] = asyncio.get_running_loop().time() + timing.watch_rest_s
         await asyncio.sleep(min(timing.retry_pause_s * 2 ** min(failures, 8), timing.reconnect_pause_s))
+
+
+def _best(endpoints: Endpoints, resting: dict[str, float], failures: int) -> Endpoint:
+    """The first member worth asking that did not fail this watch lately; in turn, when all of them did.
+
+    A watch moves back to a better member with the next thing that it reads: one that stayed with another node's member
+    since the own one was not up yet would hang as soon as that node dies.
+    """
+    choice = endpoints.preferred()
+    now = asyncio.get_running_loop().time()
+    rested = [endpoint for endpoint in choice if resting.get(endpoint.address, now) <= now]
+    return rested[0] if rested else choice[failures % len(choice)]
 
 
 class _WatchEnded(Exception):
