@@ -29,7 +29,7 @@ from holdfast.store.port import Store
 
 log = logging.getLogger(__name__)
 
-CALM_TICK_S: Final = 0.2
+CALM_TICK_S: Final = 0.3
 ALERT_TICK_S: Final = 0.025
 VERDICT_TIMEOUT_S: Final = 0.2
 STAGGER_S: Final = 0.1
