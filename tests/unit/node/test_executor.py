@@ -200,6 +200,19 @@ async def test_safe_2_a_role_is_released_only_after_its_guest_is_certainly_gone(
 
 
 @virtual
+async def test_safe_2_a_role_is_not_released_while_a_start_is_still_under_way() -> None:
+    """An earlier daemon ordered it; the guest is absent, and would be there half a second after the release."""
+    async with machine() as a:
+        a.hypervisor._start_ms = 500
+        starting = asyncio.create_task(a.hypervisor.start(XML))
+        await asyncio.sleep(0.01)
+        await ready(a, Phase.STOPPING, wanted=Wanted.OFFLINE)
+        await a.wait_phase(Phase.VACANT)
+        assert starting.done()
+        assert not await a.runs()
+
+
+@virtual
 async def test_a_stop_presses_the_power_button_first() -> None:
     async with machine() as a:
         await online(a)

@@ -315,6 +315,14 @@ async def test_safe_3_a_registration_fails_after_the_node_was(opposing: Opposing
     assert incarnation(B, 1) not in cluster.snapshot().proofs
 
 
+async def test_safe_3_a_registration_fails_after_a_verdict_on_a_node_that_had_no_session() -> None:
+    cluster = Cluster()
+    expire_b(cluster)
+    late = registration(cluster, 1)
+    cluster.put(verdict_key(B), verdict(B, 1))
+    assert not cluster.commit(late)
+
+
 @pytest.mark.parametrize("opposing", [lose_b, restart_b, expire_b], ids=lambda f: str(f.__name__))
 async def test_safe_4_writing_the_own_session_shows_that_no_verdict_was_committed_before(opposing: Opposing) -> None:
     cluster = Cluster()
