@@ -120,8 +120,14 @@ class SessionKeeper:
     async def announce_stop(self, grace_ms: int, timeout_s: float) -> bool:
         """Tell the others that holdfastd stops in an orderly way and will be back within `grace_ms`.
 
-        Only after True may the guard's deadline be moved so far ahead. Raises: Unavailable.
+        The session moves to a lease that outlives this, or its end would look like this node's. Only after True may the
+        guard's deadline be moved so far ahead. Raises: Unavailable.
         """
+        ttl_s = (self._mirror.snapshot or Snapshot()).settings.timings.session_ttl_s
+        lease = await self._store.grant(ttl_s + -(-grace_ms // 1000), timeout_s=timeout_s)
+        if self.me is None:
+            return False
+        self.me = replace(self.me, lease=lease)
         return await self._update(
             lambda session: replace(session, stopping=True, guard_deadline_ms=max(grace_ms, session.guard_deadline_ms)),
             timeout_s,

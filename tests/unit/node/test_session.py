@@ -158,6 +158,15 @@ async def test_safe_2_an_announced_stop_promises_the_farther_deadline_in_the_ses
 
 
 @virtual
+async def test_safe_6_an_announced_session_outlives_the_absence_that_it_announces() -> None:
+    """Nobody renews its lease meanwhile, and a session that ran out would be taken for the node's end."""
+    node = await registered()
+    assert await node.keeper.announce_stop(30_000, 1.0)
+    await asyncio.sleep(35)
+    assert node.written().stopping
+
+
+@virtual
 async def test_safe_2_a_touch_under_way_does_not_take_the_announced_deadline_back() -> None:
     """The touch is slow and is committed after the announcement; the guard's deadline lies 30 s ahead then."""
     node = await registered()
