@@ -14,7 +14,7 @@ from tests.unit.node.small_database import LEASE_S, SmallDatabase
 
 from holdfast.decide.coordination import Change, plan
 from holdfast.model.ids import Epoch, NodeName, RoleName
-from holdfast.model.nodes import Capacity, NodeReport, ProofKind
+from holdfast.model.nodes import Capacity, FenceOrder, NodeReport, ProofKind
 from holdfast.model.roles import Phase, Wanted
 from holdfast.model.snapshot import Coordinator, Snapshot
 from holdfast.node.transactions import (
@@ -24,6 +24,7 @@ from holdfast.node.transactions import (
     campaign,
     change_owner,
     convict,
+    order_off,
     record_proof,
     register_session,
     remove_role,
@@ -280,6 +281,29 @@ async def test_safe_2_a_proof_is_recorded_once_and_never_replaced() -> None:
     assert cluster.commit(record_proof(proof(B), verdict=found, events=()))
     assert not cluster.commit(record_proof(proof(B, kind=ProofKind.PERSON), verdict=found, events=()))
     assert cluster.snapshot().proofs[incarnation(B)].value.kind is ProofKind.POWER
+
+
+@pytest.mark.parametrize(
+    ("opposing", "succeeds"),
+    [
+        (lambda cluster: None, True),
+        (reelect, False),
+        (lambda cluster: cluster.end_session(A), False),
+        (lambda cluster: cluster.put(proof_key(incarnation(B)), proof(B)), False),
+        (lambda cluster: cluster.put(verdict_key(B), verdict(B, 2)), False),
+    ],
+    ids=["nothing", "other-coordinator", "coordinator-expired", "proven-or-back", "lost-again"],
+)
+async def test_safe_4_a_node_is_ordered_off_only_by_the_coordinator_and_while_it_is_lost(
+    opposing: Opposing, succeeds: bool
+) -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    snapshot = cluster.snapshot()
+    order = FenceOrder(incarnation=incarnation(B), by=A, at_ms=NOW_MS)
+    late = order_off(B, order, snapshot=snapshot, verdict=snapshot.verdicts[B])
+    opposing(cluster)
+    assert cluster.commit(late) is succeeds
 
 
 # --- sessions and elections: SAFE-3, SAFE-4 -------------------------------------------------------------------------
