@@ -174,6 +174,19 @@ def test_petting_stops_at_the_kill_bound_if_a_guest_cannot_be_killed() -> None:
     assert times[-1] < 10.0 + ARMED.kill_bound_s
 
 
+@pytest.mark.parametrize("late_s", [0.6, 5.0])
+def test_a_guard_that_wakes_too_late_to_pet_does_not_wake_for_it_again(late_s: float) -> None:
+    frozen, _ = run(ARMED._replace(watchdog_timeout_s=3.0), (9.9, Notice.WAKE))
+    now = 10.0 + late_s
+    frozen = frozen._replace(next_pet_at=10.2)
+    state, actions = run(frozen, (now, Notice.WAKE), (now, seen(QEMU_A)))
+    assert Order.PET not in actions
+    due = wake_at(state)
+    assert due is not None
+    assert due > now
+    assert Order.PET in run(state, (due, Notice.WAKE), (due, seen()), (due, Notice.WAKE))[1]
+
+
 def test_petting_goes_on_after_the_deadline_if_all_guests_are_dead() -> None:
     times = pets(ARMED._replace(watchdog_timeout_s=3.0), until=60.0, alive=frozenset())
     assert max(later - earlier for earlier, later in pairwise(times)) < 3.0

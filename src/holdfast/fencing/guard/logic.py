@@ -182,9 +182,12 @@ def _pass_time(state: State, now: float) -> Step:
         actions += (Order.SCAN,)
     within_bound = now < state.killing_since + state.kill_bound_s
     may_pet = state.phase is not Phase.KILLING or within_bound
-    if state.watchdog_timeout_s is not None and may_pet and now >= state.next_pet_at:
-        state = state._replace(next_pet_at=now + state.watchdog_timeout_s / PETS_PER_TIMEOUT)
-        actions += (Order.PET,)
+    if state.watchdog_timeout_s is not None and now >= state.next_pet_at:
+        if may_pet:
+            state = state._replace(next_pet_at=now + state.watchdog_timeout_s / PETS_PER_TIMEOUT)
+            actions += (Order.PET,)
+        else:  # missed, for example by being frozen: it is too late to wake for it
+            state = state._replace(next_pet_at=state.killing_since + state.kill_bound_s)
     return state, actions
 
 
