@@ -232,6 +232,28 @@ class ClusterUnderTest:
         """The nodes besides these."""
         return [node for node in self.nodes if node not in nodes]
 
+    # Changing
+
+    @asynccontextmanager
+    async def without_fence_device(self, node: str) -> AsyncGenerator[None, None]:
+        """Take a node's fence device away for a while: only its watchdog can prove then that it is off."""
+        await self.ask(self.nodes[0], requests.set_node(node, {"fence": None}))
+        try:
+            yield
+        finally:
+            device = {"agent": "fence_holdfast_lab", "options": {"plug": node}}
+            await self.ask(self.nodes[0], requests.set_node(node, {"fence": device}))
+
+    @asynccontextmanager
+    async def setting(self, name: str, value: object) -> AsyncGenerator[None, None]:
+        """Change a setting of the cluster for a while."""
+        before = (await self.status(self.nodes[0])).settings[name]
+        await self.ask(self.nodes[0], requests.set_cluster(name, value))
+        try:
+            yield
+        finally:
+            await self.ask(self.nodes[0], requests.set_cluster(name, before))
+
     # Before and after
 
     @asynccontextmanager

@@ -16,6 +16,8 @@ from holdfast.model.status import NodeState, RoleState
 
 pytestmark = pytest.mark.timeout(300)
 
+LONGER_THAN_SILENCE_COUNTS_S = Timings().patience_ms / 1000 + Timings().session_ttl_s
+GRACE_MS = 8000
 HARM = {EventCode.NODE_LOST, EventCode.NODE_FENCED, EventCode.ROLE_STARTING, EventCode.ROLE_STOPPING}
 
 
@@ -65,7 +67,7 @@ async def test_holdfastd_is_restarted_in_order(three: ClusterUnderTest) -> None:
 
     began = time.monotonic()
     await three.lab.service_stop("node2", "holdfastd")
-    await asyncio.sleep(Timings().patience_ms / 1000 + 2)
+    await asyncio.sleep(LONGER_THAN_SILENCE_COUNTS_S)
     assert await three.boot_ids([guest]) == boots
     assert not [line.text for line in await three.events("node1") if line.event.code is EventCode.NODE_LOST]
     started_at = time.monotonic()
@@ -73,6 +75,25 @@ async def test_holdfastd_is_restarted_in_order(three: ClusterUnderTest) -> None:
     print(f"status is right again after {await right_again_after(three, guest, 'node2', started_at):.2f} s")
 
     await assert_nothing_happened(three, guest, boots, began * 1000)
+
+
+async def test_holdfastd_is_stopped_and_does_not_come_back(three: ClusterUnderTest) -> None:
+    """What the stop announced ends: the guard stops the guests, and with no fence device its deadline is the proof."""
+    guest = await three.start_guest(on="node3")
+    [old] = three.instances.of(guest.name)
+
+    async with three.without_fence_device("node3"), three.setting("timings.restart_grace_ms", GRACE_MS):
+        stopped_at = time.monotonic()
+        await three.lab.service_stop("node3", "holdfastd")
+        new = await three.wait_instance(guest, other_than=[old], timeout_s=60)
+    await three.wait_boots(guest, 2)
+
+    [old, _] = three.instances.of(guest.name)
+    print(f"stop to the old QEMU's end: {old.seen_until - stopped_at:.2f} s")
+    print(f"stop to the new QEMU: {new.started_at - stopped_at:.2f} s")
+    assert old.seen_until - stopped_at >= GRACE_MS / 1000 - 1
+    assert new.started_at > old.seen_until
+    three.assert_ran_once_at_a_time(guest, boots=2)
 
 
 async def test_the_guard_is_killed(three: ClusterUnderTest) -> None:

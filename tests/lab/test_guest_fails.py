@@ -1,4 +1,4 @@
-"""The guest is at fault, not its node: restarted in place, then elsewhere, then blocked until a person mends it."""
+"""The guest or its hypervisor is at fault, not the node: restarted in place, elsewhere, or blocked until mended."""
 
 from __future__ import annotations
 
@@ -61,3 +61,28 @@ async def test_a_guest_that_starts_nowhere(three: ClusterUnderTest) -> None:
     assert mended.exit_code == 0, mended.errors
     await guest.wait_answer()
     three.assert_ran_once_at_a_time(guest)
+
+
+async def test_the_hypervisor_hangs_on_the_node_that_was_chosen(three: ClusterUnderTest) -> None:
+    """The role goes to another node; when the first hypervisor goes on, its node's order is an old one."""
+    guest = three.new_guest()
+    await three.lab.service_kill("node3", "libvirtd", signal.SIGSTOP)
+    try:
+        add = requests.add_vm(
+            three.lab.guest_xml(guest, has_disk_lock=False), preferred_owners=("node3",), shutdown_timeout_ms=0
+        )
+        await three.ask("node1", add)
+        instance = await three.wait_instance(guest, timeout_s=60)
+        assert instance.node != "node3"
+        assert not codes(await three.events("node1"), "node3")
+    finally:
+        await three.lab.service_kill("node3", "libvirtd", signal.SIGCONT)
+
+    await three.wait_boots(guest, 1)
+    await three.wait_online(guest, asked="node1", on=instance.node)
+    assert [str(line.event.target) for line in await three.events("node1") if line.event.target] == [
+        "node3",
+        instance.node,
+    ]
+    assert len(three.instances.of(guest.name)) == 1
+    three.assert_ran_once_at_a_time(guest, boots=1)

@@ -8,7 +8,6 @@ import pytest
 from tests.lab.cluster_under_test import ClusterUnderTest, codes, is_in_order, node_in
 from tests.lab.instances import Instance
 
-from holdfast.client import requests
 from holdfast.lab.layout import Network
 from holdfast.lab.machine import Power
 from holdfast.model.events import EventCode
@@ -80,34 +79,29 @@ async def test_all_networks_of_a_node_without_a_fence_device(three: ClusterUnder
     """Only the watchdog's deadline proves that the isolated node has stopped its guests. It did so long before."""
     guest = await three.start_guest(on="node3")
     [old] = three.instances.of(guest.name)
-    fence = requests.set_node("node3", {"fence": None})
-    await three.ask("node1", fence)
-    try:
+    incarnation = node_in(await three.status("node1"), "node3").incarnation
+
+    async with three.without_fence_device("node3"):
         cut_at = await three.lab.cut("node3")
         blocked = await three.wait_blocked(guest, asked="node1", because="watchdog of node3 must have fired")
         new = await three.wait_instance(guest, other_than=[old])
-        await three.wait_boots(guest, 2)
-        [old, _] = three.instances.of(guest.name)
-        show_times(cut_at, old, new)
+    await three.wait_boots(guest, 2)
 
-        assert any("node3 has no fence device" in reason for reason in blocked.reasons)
-        assert old.seen_until - cut_at <= GUARD_KILLS_WITHIN_S + SCHEDULING_S
-        proof_after_ms = TIMINGS.patience_ms + TIMINGS.watchdog_proof_after_ms(
-            deadline_ms=TIMINGS.guard_deadline_ms, watchdog_timeout_ms=3000
-        )
-        assert new.started_at - cut_at >= proof_after_ms / 1000
-        three.assert_ran_once_at_a_time(guest, boots=2)
-        assert (await three.lab.status()).node("node3").power is Power.ON
-        explanation = await three.explain(guest, "node1")
-        assert any("(watchdog)" in reason for reason in explanation.here)
+    [old, _] = three.instances.of(guest.name)
+    show_times(cut_at, old, new)
+    assert any("node3 has no fence device" in reason for reason in blocked.reasons)
+    assert old.seen_until - cut_at <= GUARD_KILLS_WITHIN_S + SCHEDULING_S
+    proof_after_ms = TIMINGS.patience_ms + TIMINGS.watchdog_proof_after_ms(
+        deadline_ms=TIMINGS.guard_deadline_ms, watchdog_timeout_ms=3000
+    )
+    assert new.started_at - cut_at >= proof_after_ms / 1000
+    three.assert_ran_once_at_a_time(guest, boots=2)
+    assert (await three.lab.status()).node("node3").power is Power.ON
+    assert any("(watchdog)" in reason for reason in (await three.explain(guest, "node1")).here)
 
-        before = node_in(await three.status("node1"), "node3").incarnation
-        await three.lab.heal("node3")
-        status = await three.wait(
-            "node3 up again by itself", lambda seen: node_in(seen, "node3").state is NodeState.UP, asked="node1"
-        )
-        assert node_in(status, "node3").incarnation != before
-    finally:
-        await three.lab.heal("node3")
-        device = {"agent": "fence_holdfast_lab", "options": {"plug": "node3"}}
-        await three.ask("node1", requests.set_node("node3", {"fence": device}))
+    await three.lab.heal("node3")
+    status = await three.wait(
+        "node3 up again by itself", lambda seen: node_in(seen, "node3").state is NodeState.UP, asked="node1"
+    )
+    assert node_in(status, "node3").incarnation != incarnation
+    assert len(three.instances.living(guest.name)) == 1

@@ -37,10 +37,21 @@ async def pull_plug_of(cluster: ClusterUnderTest, victim: str) -> None:
     ]  # fmt: skip
 
 
-async def test_a_plain_node(three: ClusterUnderTest) -> None:
+async def test_a_plain_node_which_then_comes_back(three: ClusterUnderTest) -> None:
     coordinator = await three.coordinator()
     await three.move_database_leader(coordinator)
-    await pull_plug_of(three, three.others(coordinator)[-1])
+    victim = three.others(coordinator)[-1]
+    before = node_in(await three.status(coordinator), victim).incarnation
+    await pull_plug_of(three, victim)
+    roles = (await three.status(coordinator)).roles
+
+    await three.lab.power_on(victim)
+    status = await three.wait(
+        "the node up again", lambda seen: node_in(seen, victim).state is NodeState.UP, asked=coordinator
+    )
+    assert node_in(status, victim).incarnation != before
+    assert [(role.owner, role.epoch) for role in status.roles] == [(role.owner, role.epoch) for role in roles]
+    assert len(three.instances.living(roles[0].name)) == 1
 
 
 async def test_the_leader_of_the_database(three: ClusterUnderTest) -> None:
