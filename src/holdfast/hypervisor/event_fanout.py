@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from holdfast.hypervisor.port import ConnectionEvent, ConnectionState, HypervisorEvent
 
@@ -20,19 +20,20 @@ class EventFanout:
 
     def __init__(self) -> None:
         self._connection = ConnectionEvent(state=ConnectionState.LOST, detail="not connected yet")
-        self._subscriptions: WeakSet[_Subscription] = WeakSet()
+        self._subscriptions: WeakKeyDictionary[_Subscription, None] = WeakKeyDictionary()
+        """A dictionary for its order: consumers get an event in the order in which they came."""
 
     def publish(self, event: HypervisorEvent) -> None:
         """Queue the event for every consumer. Call in the event loop's thread."""
         if isinstance(event, ConnectionEvent):
             self._connection = event
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.put(event, self._connection)
 
     def subscribe(self) -> AsyncIterator[HypervisorEvent]:
         """Return events from this call on, beginning with the state of the connection."""
         subscription = _Subscription(self._connection)
-        self._subscriptions.add(subscription)
+        self._subscriptions[subscription] = None
         return subscription
 
 

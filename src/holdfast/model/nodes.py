@@ -48,6 +48,7 @@ class Session:
 
     guard_deadline_ms     how far ahead its guard's deadline may lie; what a watchdog proof has to wait for.
     watchdog_timeout_ms   of the hardware watchdog that its guard holds; None: a process only, which is no proof.
+    voters                by whose acknowledgements it counts itself as entitled.
     stopping              holdfastd is stopping in an orderly way; its silence counts only after `restart_grace_ms`.
     """
 
@@ -57,6 +58,7 @@ class Session:
     started_at_ms: int
     guard_deadline_ms: int
     watchdog_timeout_ms: int | None
+    voters: tuple[NodeName, ...] = ()
     stopping: bool = False
     touched: int = 0
 
@@ -72,6 +74,8 @@ class Verdict:
     guard_deadline_ms: int
     watchdog_timeout_ms: int | None
     reasons: tuple[Reason, ...]
+    voters: tuple[NodeName, ...] = ()
+    """By whose acknowledgements the lost node counted itself as entitled; a majority of them has to refuse it too."""
     losses: tuple[int, ...] = ()
     """Wall-clock times of this and recent losses of the node; what quarantine counts."""
 

@@ -22,6 +22,9 @@ LEAST: Final = {
 """Below these the arithmetic of the proofs would rest on nothing; 500 ms is what the guard takes for itself to kill."""
 
 
+SESSION_MARGIN_MS: Final = 2000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
     """Times of detection and self-protection. Raises InvalidInput when they contradict each other.
@@ -57,6 +60,12 @@ class Timings:
             raise InvalidInput(
                 f"suspect_after_ms {self.suspect_after_ms} is below 3 heartbeats of {self.heartbeat_interval_ms} ms",
                 hint=f"set it to {3 * self.heartbeat_interval_ms} or more, or shorten heartbeat_interval_ms",
+            )
+        if self.patience_ms + SESSION_MARGIN_MS > self.session_ttl_s * 1000:
+            raise InvalidInput(
+                f"patience_ms {self.patience_ms} leaves less than {SESSION_MARGIN_MS} ms of a session of "
+                f"{self.session_ttl_s} s, which would end before the verdict and take its promises along",
+                hint=f"set session_ttl_s to {-(-(self.patience_ms + SESSION_MARGIN_MS) // 1000)} or more",
             )
         stopped_after_ms = self.guard_deadline_ms + self.guard_kill_ms
         if stopped_after_ms > self.patience_ms:

@@ -162,7 +162,7 @@ class Coordination:
         snapshot = self._mirror.snapshot or Snapshot()
         needed = {ownership.value.incarnation for ownership in snapshot.ownerships.values()}
         needed |= {verdict.value.incarnation for verdict in snapshot.verdicts.values()}
-        for incarnation in snapshot.proofs.keys() - needed:
+        for incarnation in sorted(snapshot.proofs.keys() - needed):
             await self._store.txn(Txn(then=(Delete(proof_key(incarnation)),)))
 
 

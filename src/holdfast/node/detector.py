@@ -186,6 +186,7 @@ def verdict_on(judged: Assessment, snapshot: Snapshot, *, by: NodeName, now_ms: 
         guard_deadline_ms=session.value.guard_deadline_ms if session is not None else timings.guard_deadline_ms,
         watchdog_timeout_ms=session.value.watchdog_timeout_ms if session is not None else None,
         reasons=judged.reasons,
+        voters=session.value.voters if session is not None else (),
         losses=_recent((*(before.value.losses if before is not None else ()), now_ms), snapshot, now_ms),
     )
 

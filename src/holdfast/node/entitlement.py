@@ -15,7 +15,9 @@ from holdfast.fencing.errors import GuardUnavailable
 from holdfast.fencing.port import Guard
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import Incarnation, NodeName
+from holdfast.model.nodes import Session
 from holdfast.model.settings import Timings
+from holdfast.model.snapshot import Snapshot
 from holdfast.node.hearing import Hearing
 from holdfast.node.mirror import Mirror
 from holdfast.node.session import SessionKeeper
@@ -62,24 +64,34 @@ class Entitlement:
             self._voters = snapshot.voters()
             if snapshot.is_lost(self._me, self._incarnation):
                 return
-        timings = snapshot.settings.timings if snapshot is not None else Timings()
-        deadline_ms = timings.guard_deadline_ms
-        if self.session is not None:
-            deadline_ms = min(deadline_ms, self.session.session.guard_deadline_ms)
+        promise = self._promise(snapshot)
+        deadline_ms = (snapshot.settings.timings if snapshot is not None else Timings()).guard_deadline_ms
+        if promise is not None:
+            deadline_ms = min(deadline_ms, promise.guard_deadline_ms)
         now = asyncio.get_running_loop().time()
-        by_peers = entitled_until(
-            me=self._me,
-            voters=self._voters,
-            acknowledged_at={
-                node: at_ms / 1000 for node, at_ms in self._hearing.acknowledged_at_ms(self._incarnation).items()
-            },
-            now=now,
-            deadline_s=deadline_ms / 1000,
+        acknowledged = self._hearing.acknowledged_at_ms(self._incarnation)
+        promised = frozenset(promise.voters) if promise is not None and promise.voters else self._voters
+        by_peers = min(
+            entitled_until(
+                me=self._me,
+                voters=voters,
+                acknowledged_at={node: at_ms / 1000 for node, at_ms in acknowledged.items()},
+                now=now,
+                deadline_s=deadline_ms / 1000,
+            )
+            for voters in (self._voters, promised)
         )
         if by_peers < now + deadline_ms / 2000:
             by_peers = max(by_peers, await self._by_session(deadline_ms, now))
         if by_peers > self.until:
             await self._move(by_peers)
+
+    def _promise(self, snapshot: Snapshot | None) -> Session | None:
+        """What this incarnation promised in its session: a watchdog proof rests on it, so nothing may go beyond it."""
+        if self.session is not None:
+            return self.session.session
+        written = snapshot.session_of(self._me, self._incarnation) if snapshot is not None else None
+        return written.value if written is not None else None
 
     async def _by_session(self, deadline_ms: int, now: float) -> float:
         """When the peers are silent: a write to the own session shows that no verdict was committed before it."""

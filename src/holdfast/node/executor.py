@@ -42,10 +42,7 @@ EVENT_OF_PHASE: Final = {
 
 
 class Executor:
-    """Brings every role of this node's incarnation to where the database wants it.
-
-    `not_ready` says why this node cannot start guests now; None when it can.
-    """
+    """Brings every role of this node's incarnation to where the database wants it."""
 
     def __init__(
         self,
@@ -69,8 +66,14 @@ class Executor:
         self._working: dict[RoleName, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
         self._observing = asyncio.Lock()
+        self._silent: str | None = None
+        self._not_entitled: str | None = None
         self.guests: Mapping[str, Guest] | None = None
-        self.not_ready: str | None = None
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why this node cannot start guests now; None when it can."""
+        return self._silent or self._not_entitled
 
     async def run(self, me: Self) -> None:
         """Work until cancelled, with the session `me`."""
@@ -123,7 +126,6 @@ class Executor:
                 await self._observe()
             except HoldfastError as error:
                 log.warning("role %s: %s", role, error)
-                self.not_ready = error.message if isinstance(error, Unavailable) else self.not_ready
                 await asyncio.sleep(RETRY_S)
                 self._look.set()
                 return
@@ -154,7 +156,7 @@ class Executor:
     async def _is_entitled(self, spec: RoleSpec) -> bool:
         """Put the guest on the guard's list; only an acknowledged entry lets it start. Source: SAFE-1."""
         entitled = await self._guard.protect(spec.uuid)
-        self.not_ready = None if entitled else "this node is not entitled to own roles now (too few peers hear it)"
+        self._not_entitled = None if entitled else "it is not entitled to own roles now: too few voters hear it"
         return entitled
 
     async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
@@ -232,10 +234,10 @@ class Executor:
         async with self._observing:
             try:
                 self.guests = {guest.uuid: guest for guest in await self._hypervisor.guests()}
-                self.not_ready = None
+                self._silent = None
             except Unavailable as error:
                 self.guests = None
-                self.not_ready = error.message
+                self._silent = error.message
 
     def _observed(self, uuid: str) -> GuestObservation:
         if self.guests is None:
@@ -261,7 +263,10 @@ class Executor:
         """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1."""
         specs = self._mirror.snapshot.specs if self._mirror.snapshot is not None else {}
         here = self.guests or {}
-        listed = (await self._guard.state()).guests
+        reading = await self._guard.state()
+        listed = reading.guests
+        if reading.is_entitled:
+            self._not_entitled = None
         for role, spec in specs.items():
             uuid = spec.value.uuid
             if uuid in here and uuid not in listed and self._is_mine(self._ownership(role), me.node):

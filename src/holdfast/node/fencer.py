@@ -99,7 +99,7 @@ class Fencer:
             spec=snapshot.nodes[node].value,
             verdict=verdict,
             power=case.power,
-            refusal=self._refusal(case, verdict.incarnation, snapshot),
+            refusal=self._refusal(case, verdict, snapshot),
             storm=storm_guard(snapshot, node),
             timings=snapshot.settings.timings,
         )
@@ -109,15 +109,19 @@ class Fencer:
         elif step.act is not FenceAct.WAIT:
             await self._prove(step, verdict, snapshot)
 
-    def _refusal(self, case: _Case, incarnation: Incarnation, snapshot: Snapshot) -> Refusal:
-        """How many voters said that they refuse it; this node does since its mirror has the verdict."""
-        voters = snapshot.voters()
-        refusing = len(voters & (self._hearing.refusing(incarnation) | {self._me}))
+    def _refusal(self, case: _Case, verdict: Verdict, snapshot: Snapshot) -> Refusal:
+        """How many voters said that they refuse it; this node does since its mirror has the verdict.
+
+        A majority of those who vote now, and of those whom the lost node knew as voters, has to.
+        """
+        refusing = self._hearing.refusing(verdict.incarnation) | {self._me}
+        known_to_it = frozenset(verdict.voters) or snapshot.voters()
+        majorities = [len(voters & refusing) * 2 > len(voters) for voters in (snapshot.voters(), known_to_it)]
         now_ms = self._clock.monotonic_ms()
-        if refusing * 2 > len(voters) and case.refused_since_ms is None:
+        if all(majorities) and case.refused_since_ms is None:
             case.refused_since_ms = now_ms
         since_ms = None if case.refused_since_ms is None else now_ms - case.refused_since_ms
-        return Refusal(refusing_voters=refusing, majority_since_ms=since_ms)
+        return Refusal(refusing_voters=len(snapshot.voters() & refusing), majority_since_ms=since_ms)
 
     def _order(self, node: NodeName, case: _Case, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         now = asyncio.get_running_loop().time()

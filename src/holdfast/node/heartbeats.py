@@ -69,6 +69,8 @@ class Heartbeats:
         self._namesake: tuple[str, int] | None = None
         self._sure_since_ms: int | None = None
         self.stopping = False
+        self.registered_at: int | None = None
+        """Revision of the database at which this daemon registered its session; None: it has not yet."""
 
     async def run(self) -> None:
         """Send at every interval until cancelled."""
@@ -106,11 +108,16 @@ class Heartbeats:
             sequence=self._sequences.next(),
             sent_at_ms=now_ms,
             wall_clock_ms=self._clock.wall_ms(),
-            heard=self._hearing.heard(now_ms, refused) if snapshot else (),
+            heard=self._hearing.heard(now_ms, refused) if self._may_acknowledge(snapshot) else (),
             refused=refused,
             quorate=self._is_sure(snapshot, now_ms),
             stopping=self.stopping,
         )
+
+    def _may_acknowledge(self, snapshot: Snapshot | None) -> bool:
+        """Whether the mirror shows at least what was committed when this daemon registered: every refusal before it."""
+        registered = self.registered_at
+        return snapshot is not None and registered is not None and snapshot.revision >= registered
 
     def _is_sure(self, snapshot: Snapshot | None, now_ms: int) -> bool:
         """Whether this node has a session and has listened long enough for its silence about others to count."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from holdfast import __version__
-from holdfast.fencing.port import Guard
+from holdfast.fencing.port import Guard, GuardReading
 from holdfast.hypervisor.port import ConnectionEvent, ConnectionState, Hypervisor
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
 from holdfast.membership.port import HeartbeatTransport
@@ -171,6 +171,7 @@ class Life:
         while True:
             incarnation = self._ports.incarnations.load_or_create()
             self.heartbeats.incarnation = incarnation
+            self.heartbeats.registered_at = None
             if await self._live_as(incarnation) is SessionEnd.LOST:
                 log.warning("this node was declared lost; it stops what it may still run and comes back as new")
                 await self._clean()
@@ -234,6 +235,7 @@ class Life:
         )
         entitlement.session = self._keeper = keeper
         self.obstacle = None
+        self.heartbeats.registered_at = keeper.registered_at
         try:
             async with asyncio.TaskGroup() as tasks:
                 working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter)]
@@ -264,8 +266,11 @@ class Life:
             started_at_ms=self.clock.wall_ms(),
             guard_deadline_ms=deadline_ms,
             watchdog_timeout_ms=watchdog_ms,
+            voters=tuple(sorted(snapshot.voters())),
         )
-        return SessionKeeper(self._ports.store, self.mirror, self.clock, self.events, session)
+        return SessionKeeper(
+            self._ports.store, self.mirror, self.clock, self.events, session, watchdog_ms=self._watchdog_ms
+        )
 
     async def _guard_promise(self, timings: Timings) -> tuple[int, int | None]:
         """What a watchdog proof may rest on: how far the deadline may lie ahead, and the watchdog behind it."""
@@ -276,10 +281,12 @@ class Life:
             return timings.guard_deadline_ms, None
         ahead_s = (reading.until or float("-inf")) - asyncio.get_running_loop().time()
         deadline_ms = max(timings.guard_deadline_ms, int(max(0.0, ahead_s) * 1000) + 1)
-        watchdog = reading.watchdog
-        if watchdog is None or watchdog.error or reading.kill_bound_ms > timings.guard_kill_ms:
-            return deadline_ms, None
-        return deadline_ms, watchdog.timeout_s * 1000
+        return deadline_ms, usable_watchdog_ms(reading, timings)
+
+    async def _watchdog_ms(self) -> int | None:
+        """The time-out of the watchdog that the guard holds now. Raises: GuardUnavailable."""
+        timings = (self.mirror.snapshot or Snapshot()).settings.timings
+        return usable_watchdog_ms(await self.guard.state(), timings)
 
     async def _clean(self) -> None:
         """End every guest of a role that runs here, and do not return before that is certain. Source: SAFE-1."""
@@ -292,7 +299,7 @@ class Life:
                     if guest.uuid in ours and guest.is_present:
                         log.warning("ending guest %s: this incarnation does not own it", guest.name)
                         await self.hypervisor.destroy(guest.uuid)
-                for uuid in ours:
+                for uuid in sorted(ours):
                     await self.hypervisor.destroy(uuid)
                     await self.guard.unprotect(uuid)
             except HoldfastError as error:
@@ -318,6 +325,14 @@ class Life:
                 await self.hypervisor.warm()
             except HoldfastError as error:
                 log.warning("hypervisor not warmed: %s", error)
+
+
+def usable_watchdog_ms(reading: GuardReading, timings: Timings) -> int | None:
+    """The time-out of a watchdog that works and whose guard kills in time, in ms; None: it proves nothing."""
+    watchdog = reading.watchdog
+    if watchdog is None or watchdog.error or reading.kill_bound_ms > timings.guard_kill_ms:
+        return None
+    return watchdog.timeout_s * 1000
 
 
 def is_known(incarnation: Incarnation, me: NodeName, snapshot: Snapshot) -> bool:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from holdfast.model.events import Event
 from holdfast.model.ids import Revision
@@ -57,13 +57,14 @@ class Mirror:
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
-        self._signals: WeakSet[asyncio.Event] = WeakSet()
+        self._signals: WeakKeyDictionary[asyncio.Event, None] = WeakKeyDictionary()
+        """A dictionary for its order: subscribers are woken in the order in which they came."""
         self._event_sinks: list[Callable[[str, Event], None]] = []
 
     def subscribe(self) -> asyncio.Event:
         """Return an event that is set at every change; the subscriber clears it."""
         signal = asyncio.Event()
-        self._signals.add(signal)
+        self._signals[signal] = None
         if self.snapshot is not None:
             signal.set()
         return signal
@@ -76,6 +77,8 @@ class Mirror:
     async def run(self, store: Store) -> None:
         """Follow `store` until cancelled."""
         async for item in follow(store, ROOT):
+            if self.snapshot is not None and item.revision < self.snapshot.revision:
+                continue  # older than what is known: the member that answers lags behind
             if isinstance(item, Listing):
                 self._publish(apply(Snapshot(), item.items, item.revision))
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
@@ -22,7 +22,7 @@ from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self, register_session, update_session
+from holdfast.node.transactions import Self, record_restarts, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
 from holdfast.store.port import Store
 from holdfast.store.records import decode, session_key
@@ -30,6 +30,8 @@ from holdfast.store.records import decode, session_key
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.2
+
+WatchdogOf = Callable[[], Awaitable[int | None]]
 
 
 class SessionEnd(StrEnum):
@@ -44,7 +46,17 @@ class SessionEnd(StrEnum):
 class SessionKeeper:
     """Registers the session of one incarnation, keeps it, and tells how it ended."""
 
-    def __init__(self, store: Store, mirror: Mirror, clock: Clock, events: EventLog, session: Session) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        session: Session,
+        *,
+        watchdog_ms: WatchdogOf | None = None,
+    ) -> None:
+        """`watchdog_ms` asks for the time-out of a watchdog that works now; None: what the session says stays."""
         self._store = store
         self._mirror = mirror
         self._clock = clock
@@ -53,6 +65,8 @@ class SessionKeeper:
         self._writing = asyncio.Lock()
         self._revision: int | None = None
         self._lower_from_ms: int | None = None
+        self._watchdog_ms = watchdog_ms
+        self.registered_at = 0
         self.me: Self | None = None
 
     @property
@@ -100,7 +114,7 @@ class SessionKeeper:
         written = await self._store.get(session_key(self._session.node))
         if written is None or written.lease != lease:
             return False
-        self._revision = written.mod_revision
+        self._revision = self.registered_at = written.mod_revision
         self.me = Self(node=self._session.node, created=written.create_revision, lease=lease)
         return True
 
@@ -163,12 +177,13 @@ class SessionKeeper:
     async def _renew(self) -> None:
         """Renew the lease three times within its life. Its end shows in the mirror, so errors are only logged."""
         while self.me is not None:
+            await asyncio.sleep((self._mirror.snapshot or Snapshot()).settings.timings.session_ttl_s / 3)
             snapshot = self._mirror.snapshot or Snapshot()
-            timings = snapshot.settings.timings
-            await asyncio.sleep(timings.session_ttl_s / 3)
             try:
                 await self._store.keep_alive(self.me.lease)
-                await self._adjust_promise(timings.guard_deadline_ms)
+                await self._adjust_promise(snapshot.settings.timings.guard_deadline_ms)
+                await self._correct(snapshot)
+                await self._free_late_claims(snapshot)
             except (Unavailable, LeaseNotFound) as error:
                 log.warning("lease of this node's session not renewed: %s", error)
 
@@ -183,6 +198,21 @@ class SessionKeeper:
         lowered = self._lower_from_ms is not None and now_ms >= self._lower_from_ms
         if raised or lowered:
             await self._update(lambda session: replace(session, guard_deadline_ms=wanted_ms), None)
+
+    async def _correct(self, snapshot: Snapshot) -> None:
+        """Say what has changed of what a watchdog proof rests on: who votes, and whether there is a watchdog."""
+        voters = tuple(sorted(snapshot.voters()))
+        watchdog_ms = self._session.watchdog_timeout_ms
+        if self._watchdog_ms is not None:
+            watchdog_ms = await self._watchdog_ms()
+        if (voters, watchdog_ms) != (self._session.voters, self._session.watchdog_timeout_ms):
+            await self._update(lambda session: replace(session, voters=voters, watchdog_timeout_ms=watchdog_ms), None)
+
+    async def _free_late_claims(self, snapshot: Snapshot) -> None:
+        """Prove of earlier incarnations whose claim was committed while this one registered that they are gone."""
+        proofs = _restarted(snapshot, self._session, self._clock.wall_ms())
+        if proofs and self.me is not None:
+            await self._store.txn(record_restarts(proofs, self.me))
 
     async def _wait_end(self) -> SessionEnd:
         changed = self._mirror.subscribe()

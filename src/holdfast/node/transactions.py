@@ -81,6 +81,14 @@ def register_session(
     )
 
 
+def record_restarts(proofs: tuple[Proof, ...], me: Self) -> Txn:
+    """Prove of earlier incarnations of this node, which is clean, that they run nothing. Source: SAFE-2."""
+    return Txn(
+        compares=(me.holds_session, *(ModRevision(proof_key(proof.incarnation), equals=0) for proof in proofs)),
+        then=tuple(Put(proof_key(proof.incarnation), encode(proof)) for proof in proofs),
+    )
+
+
 def update_session(session: Session, me: Self, *, revision: int) -> Txn:
     """Change this node's own session as it was at `revision`; as a write it shows that no verdict is committed.
 

@@ -142,6 +142,15 @@ async def test_safe_2_the_watchdog_counts_from_when_a_majority_of_voters_refused
 
 
 @virtual
+async def test_safe_2_a_majority_of_the_voters_that_the_lost_node_knew_has_to_refuse_too() -> None:
+    """It never heard that c votes by now: by the voters that it knew, its own acknowledgement keeps it entitled."""
+    async with desk(fence=None, watchdog_timeout_ms=10_000, voters=(A, B)) as found:
+        found.refuse()
+        await asyncio.sleep(10 * PROVEN_AFTER_S)
+        assert found.proof_kind() is None
+
+
+@virtual
 async def test_safe_2_a_new_coordinator_counts_anew() -> None:
     async with desk(fence=None, watchdog_timeout_ms=10_000) as found:
         found.refuse()

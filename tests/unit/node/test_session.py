@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.made_up import incarnation, owned, proof, role_spec, session, verdict
+from tests.unit.decide.made_up import incarnation, node_spec, owned, proof, role_spec, session, verdict
 from tests.unit.node.one_machine import LoopClock
 from tests.unit.node.small_database import SmallDatabase
 from tests.unit.node.virtual_time import virtual
@@ -14,9 +14,10 @@ from tests.unit.node.virtual_time import virtual
 from holdfast.model.errors import OutcomeUnknown, Unavailable
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import ProofKind, Session
+from holdfast.model.roles import Phase
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
-from holdfast.node.session import SessionEnd, SessionKeeper
+from holdfast.node.session import SessionEnd, SessionKeeper, WatchdogOf
 from holdfast.node.transactions import convict
 from holdfast.store.memory import MemoryStore
 
@@ -26,13 +27,17 @@ A = NodeName("a")
 class Node:
     """A mirror and a session keeper on a database of their own."""
 
-    def __init__(self, database: SmallDatabase, made: Session | None = None) -> None:
+    def __init__(
+        self, database: SmallDatabase, made: Session | None = None, watchdog_ms: WatchdogOf | None = None
+    ) -> None:
         self.database = database
         self.store = MemoryStore(database.database)
         self.mirror = Mirror()
         clock = LoopClock()
         self.events = EventLog(A, clock)
-        self.keeper = SessionKeeper(self.store, self.mirror, clock, self.events, made or session(A))
+        self.keeper = SessionKeeper(
+            self.store, self.mirror, clock, self.events, made or session(A), watchdog_ms=watchdog_ms
+        )
         self.following = asyncio.create_task(self.mirror.run(self.store))
 
     def written(self) -> Session:
@@ -198,7 +203,7 @@ async def test_safe_2_a_shorter_setting_is_promised_only_once_the_longer_deadlin
     database = SmallDatabase()
     found = database.snapshot().cluster
     assert found is not None
-    timings = replace(found.value.settings.timings, guard_deadline_ms=20_000, patience_ms=30_000)
+    timings = replace(found.value.settings.timings, guard_deadline_ms=20_000, patience_ms=30_000, session_ttl_s=40)
     database.put("holdfast/cluster", replace(found.value, settings=replace(found.value.settings, timings=timings)))
     node = Node(database, session(A, guard_deadline_ms=20_000))
     assert await node.keeper.register() is None
@@ -209,4 +214,40 @@ async def test_safe_2_a_shorter_setting_is_promised_only_once_the_longer_deadlin
     assert node.written().guard_deadline_ms == 20_000
     await asyncio.sleep(8)
     assert node.written().guard_deadline_ms == 4000
+    keeping.cancel()
+
+
+@virtual
+async def test_safe_2_a_session_says_by_whom_it_counts_itself_entitled_and_withdraws_a_watchdog_that_failed() -> None:
+    database = SmallDatabase()
+    for name in "abc":
+        database.node(node_spec(name))
+    usable = [10_000]
+
+    async def watchdog_ms() -> int | None:
+        return usable[0] if usable else None
+
+    node = Node(database, session(A, watchdog_timeout_ms=10_000), watchdog_ms=watchdog_ms)
+    assert await node.keeper.register() is None
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(5)
+    assert (node.written().voters, node.written().watchdog_timeout_ms) == (("a", "b", "c"), 10_000)
+    usable.clear()
+    await asyncio.sleep(5)
+    assert node.written().watchdog_timeout_ms is None
+    keeping.cancel()
+
+
+@virtual
+async def test_safe_5_a_claim_of_the_former_incarnation_that_came_late_is_proven_void() -> None:
+    """It was committed while this incarnation registered; nobody else could ever prove anything of it."""
+    database = SmallDatabase()
+    node = Node(database, session(A, 2))
+    assert await node.keeper.register() is None
+    keeping = asyncio.create_task(node.keeper.keep())
+    database.role(role_spec("web"), owned("web", A, Phase.STARTING, 1))
+    await asyncio.sleep(5)
+    found = database.snapshot().proofs.get(incarnation(A, 1))
+    assert found is not None
+    assert found.value.kind is ProofKind.RESTARTED
     keeping.cancel()
