@@ -90,13 +90,16 @@ class Coordination:
     async def _campaign(self, snapshot: Snapshot, me: Self) -> bool:
         candidate = Coordinator(node=me.node, incarnation=self._incarnation)
         current = snapshot.coordinator
-        if current is not None and current.value != candidate:
+        own = snapshot.sessions.get(me.node)
+        if (current is not None and current.value != candidate) or (own is not None and own.value.stopping):
             return True
         event = self._events.event(EventCode.COORDINATOR_ELECTED, me.node)
         txn = campaign(candidate, me, events=self._events.operations(event))
         if current is not None:
-            own = ModRevision(COORDINATOR, equals=current.revision)
-            txn = Txn(compares=(own, me.holds_session), then=(Put(COORDINATOR, encode(candidate), lease=me.lease),))
+            unchanged = ModRevision(COORDINATOR, equals=current.revision)
+            txn = Txn(
+                compares=(unchanged, me.holds_session), then=(Put(COORDINATOR, encode(candidate), lease=me.lease),)
+            )
         try:
             if (await self._store.txn(txn, timeout_s=DECISION_TIMEOUT_S)).succeeded:
                 self._elected_with = me.lease

@@ -38,6 +38,7 @@ from holdfast.node.mirror import Mirror
 from holdfast.node.power import DeviceOf, PowerWatch
 from holdfast.node.reporter import Reporter
 from holdfast.node.session import SessionEnd, SessionKeeper
+from holdfast.node.transactions import resign
 from holdfast.store.port import Store
 
 log = logging.getLogger(__name__)
@@ -143,15 +144,24 @@ class Life:
             tasks.create_task(self._live())
 
     async def announce_stop(self) -> None:
-        """Before an orderly end: give this node's guests time until holdfastd is back. Source: SAFE-6."""
+        """Before an orderly end: give this node's guests time until holdfastd is back, and coordination to another.
+
+        Source: SAFE-6.
+        """
         grace_ms = (self.mirror.snapshot or Snapshot()).settings.timings.restart_grace_ms
         until = asyncio.get_running_loop().time() + grace_ms / 1000
         self.heartbeats.stopping = True
         try:
             if self._keeper is not None and await self._keeper.announce_stop(grace_ms, STOP_ANNOUNCE_S):
                 await self.guard.extend(until)
+                await self._resign()
         except HoldfastError as error:
             log.warning("the others could not be told of this stop: %s", error)
+
+    async def _resign(self) -> None:
+        coordinator = (self.mirror.snapshot or Snapshot()).coordinator
+        if coordinator is not None and coordinator.value.node == self.me:
+            await self._ports.store.txn(resign(coordinator), timeout_s=STOP_ANNOUNCE_S)
 
     def heard_on(self, snapshot: Snapshot) -> dict[NodeName, tuple[str, ...]]:
         """Per node that is up, the networks on which this node hears it now."""

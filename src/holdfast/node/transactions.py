@@ -156,6 +156,11 @@ def campaign(candidate: Coordinator, me: Self, *, events: tuple[Operation, ...])
     )
 
 
+def resign(coordinator: Versioned[Coordinator]) -> Txn:
+    """Give coordination up, so that another node is elected at once."""
+    return Txn(compares=(ModRevision(COORDINATOR, equals=coordinator.revision),), then=(Delete(COORDINATOR),))
+
+
 def change_owner(change: Change, *, snapshot: Snapshot, events: tuple[Operation, ...]) -> Txn:
     """Commit a coordinator's decision: fails when anything that it rests on has changed.
 

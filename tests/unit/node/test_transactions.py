@@ -28,6 +28,7 @@ from holdfast.node.transactions import (
     record_proof,
     register_session,
     remove_role,
+    resign,
     revision_of,
     set_cluster,
     set_node,
@@ -439,6 +440,18 @@ async def test_a_node_is_added_once() -> None:
     cluster = Cluster()
     assert cluster.commit(set_node(node_spec("d"), before=None, events=()))
     assert not cluster.commit(set_node(node_spec("d"), before=None, events=()))
+
+
+async def test_safe_4_resigning_ends_only_the_own_coordination() -> None:
+    cluster = Cluster()
+    seen_coordinator = cluster.snapshot().coordinator
+    assert seen_coordinator is not None
+    reelect(cluster)
+    assert not cluster.commit(resign(seen_coordinator))
+    now = cluster.snapshot().coordinator
+    assert now is not None
+    assert cluster.commit(resign(now))
+    assert cluster.snapshot().coordinator is None
 
 
 async def test_self_is_proven_by_the_creation_of_the_session_not_by_its_last_write() -> None:
