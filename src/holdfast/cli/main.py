@@ -23,6 +23,7 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
     "cluster": ("The cluster: create it, set it.", "holdfast.cli.cluster_commands:cluster"),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),
     "lab": ("A whole cluster on this one machine, to try things.", "holdfast.lab.commands:group"),
+    "sim": ("Simulate bad days: the real decisions, everything else made up.", "holdfast.cli.sim_command:sim"),
     "completion": ("Print a script for completion in a shell.", "holdfast.cli.completion_command:completion"),
 }
 

@@ -1,0 +1,10 @@
+"""The only source of chance: seeded, and apart per purpose, so that a fault left out changes no other draw."""
+
+from __future__ import annotations
+
+from random import Random
+
+
+def chance(seed: int, purpose: str) -> Random:
+    """Return the draws of one purpose. A text as seed is hashed by SHA-512, the same under every hash seed."""
+    return Random(f"{seed}/{purpose}")  # noqa: S311  it has to be repeatable, not secret

@@ -1,0 +1,92 @@
+"""A fault as a value, and which kinds there are.
+
+Rule of the file: a fault names what it hits by numbers, so that a schedule is a list of plain values that can be
+printed, shortened and replayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class FaultKind(StrEnum):
+    """See `FAULTS` for what each does."""
+
+    POWER_CUT = "power-cut"
+    FREEZE = "freeze"
+    DAEMON_CRASH = "daemon-crash"
+    DAEMON_FREEZE = "daemon-freeze"
+    DAEMON_UPGRADE = "daemon-upgrade"
+    GUARD_CRASH = "guard-crash"
+    PARTITION = "partition"
+    CUT_ONE_WAY = "cut-one-way"
+    CABLE_OUT = "cable-out"
+    BAD_WEATHER = "bad-weather"
+    DATABASE_DOWN = "database-down"
+    DATABASE_CUT = "database-cut"
+    DATABASE_SLOW = "database-slow"
+    WATCH_SLOW = "watch-slow"
+    REPLIES_LOST = "replies-lost"
+    REQUESTS_LOST = "requests-lost"
+    WRITES_LATE = "writes-late"
+    COMPACTION = "compaction"
+    LEADER_CHANGE = "leader-change"
+    LIBVIRT_HANGS = "libvirt-hangs"
+    LIBVIRT_RESTART = "libvirt-restart"
+    START_REFUSED = "start-refused"
+    GUEST_CRASH = "guest-crash"
+    GUEST_STUCK = "guest-stuck"
+    FENCE_FAILS = "fence-fails"
+    FENCE_HANGS = "fence-hangs"
+    FENCE_UNCLEAR = "fence-unclear"
+    CLOCK_JUMP = "clock-jump"
+    ROLE_RESTARTED = "role-restarted"
+
+
+HARMLESS: Final = frozenset(
+    {
+        FaultKind.DATABASE_DOWN,
+        FaultKind.DATABASE_CUT,
+        FaultKind.DATABASE_SLOW,
+        FaultKind.WATCH_SLOW,
+        FaultKind.REPLIES_LOST,
+        FaultKind.REQUESTS_LOST,
+        FaultKind.WRITES_LATE,
+        FaultKind.COMPACTION,
+        FaultKind.LEADER_CHANGE,
+        FaultKind.CLOCK_JUMP,
+    }
+)
+"""Faults of the database, in any number and length, that may stop no guest. Source: SAFE-6."""
+
+
+TAKING_A_NODE: Final = (
+    FaultKind.POWER_CUT,
+    FaultKind.FREEZE,
+    FaultKind.DAEMON_CRASH,
+    FaultKind.PARTITION,
+    FaultKind.CABLE_OUT,
+)
+"""Faults that take a node from the others when they last: without one of them little else matters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault of a schedule.
+
+    at_s, lasts_s   virtual seconds.
+    target, other   numbers that pick a node, a role or a network; they are taken modulo what there is.
+    amount          how strong, from 0 to 1.
+    """
+
+    kind: FaultKind
+    at_s: float
+    lasts_s: float
+    target: int
+    other: int
+    amount: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} for {self.lasts_s:.2f} s (target {self.target}, other {self.other}, {self.amount:.2f})"

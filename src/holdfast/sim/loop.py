@@ -1,0 +1,234 @@
+"""An asyncio event loop of virtual time: it never waits, time jumps to the next timer.
+
+Rule of the file: what happens depends on the order of calls and on nothing else: no clock, no thread, no hash seed, no
+memory address. A `Process` is everything scheduled on its behalf: it can be frozen, thawed, or killed between any
+two steps, with nothing cleaned up, as SIGKILL does.
+
+A loop of its own rather than a selector that does not wait: the processes need every call at the moment it would run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.events import _set_running_loop
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+STEPS_PER_INSTANT: Final = 100_000
+Spawnable = Generator[Any, None, T] | Coroutine[Any, Any, T]
+
+
+class NothingScheduled(Exception):
+    """Everything waits for something that will never happen."""
+
+
+class TimeStandsStill(Exception):
+    """Calls cause calls without end at one instant: on a real machine, a process that spins."""
+
+
+class Process:
+    """A process of a simulated machine: what was scheduled from inside of it, and what that scheduled in turn.
+
+    A call of a frozen or killed process that falls due is held: it runs at the thaw, or never.
+    """
+
+    def __init__(self, name: str, loop: VirtualLoop) -> None:
+        self.name = name
+        self.runs = True
+        self.tasks: dict[int, asyncio.Task[Any]] = {}
+        self.held: list[_Call] = []
+        self._loop = loop
+        self._context = Context()
+        self._context.run(_PROCESS.set, self)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task inside of the process."""
+        return self._loop.create_task(work, context=self._context)
+
+    def call(self, act: Callable[..., None], *arguments: object) -> None:
+        """Have it called inside of the process soon: how anything from outside arrives."""
+        self._loop.call_soon(act, *arguments, context=self._context)
+
+    def freeze(self) -> None:
+        """Execute nothing from now on."""
+        self.runs = False
+
+    def thaw(self) -> None:
+        """Go on with everything that fell due meanwhile, in its order."""
+        self.runs = True
+        self._loop.resume(self)
+
+
+_PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+def outside(act: Callable[..., T], *arguments: object) -> T:
+    """Call it outside of every process: what it schedules outlives the process that caused it."""
+    return Context().run(act, *arguments)
+
+
+class _Call(asyncio.TimerHandle):
+    """A call with the process it belongs to."""
+
+    __slots__ = ("process",)
+
+    def __init__(
+        self, when: float, act: Callable[..., object], arguments: tuple[Any, ...], loop: VirtualLoop, context: Context
+    ) -> None:
+        super().__init__(when, act, arguments, loop, context)
+        self.process = context.get(_PROCESS)
+
+    def execute(self) -> None:
+        self._run()
+
+
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set follows from when it was made. asyncio cancels the tasks of a group in that order."""
+
+    def __init__(self, work: Any, *, number: int, **attributes: Any) -> None:
+        self._number = number
+        super().__init__(work, **attributes)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """See the module. `steps` counts the calls made so far; `errors` are the exceptions that nobody took."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.errors: list[str] = []
+        self._now = 0.0
+        self._instant_began = 0
+        self._count = 0
+        self._ready: deque[_Call] = deque()
+        self._timers: list[tuple[float, int, _Call]] = []
+        self._orphans: dict[int, asyncio.Task[Any]] = {}
+
+    def time(self) -> float:
+        """Virtual seconds since the world began."""
+        return self._now
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> _Call:  # type: ignore[override]  # typeshed ties the arguments' types to the callback's
+        """See asyncio."""
+        call = _Call(self._now, callback, args, self, copy_context() if context is None else context)
+        self._ready.append(call)
+        return call
+
+    def call_later(  # type: ignore[override]  # as above
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> _Call:
+        """See asyncio."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]  # as above
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> _Call:
+        """See asyncio. Calls of one instant run in the order in which they were scheduled."""
+        call = _Call(when, callback, args, self, copy_context() if context is None else context)
+        self._count += 1
+        heappush(self._timers, (when, self._count, call))
+        return call
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """See asyncio."""
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Spawnable[T], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """See asyncio. The task is kept with its process until it is done, so that no collector ends it early."""
+        self._count += 1
+        number = self._count
+        task = _Task(coro, number=number, loop=self, name=name or f"task-{number}", context=context)
+        process = (copy_context() if context is None else context).get(_PROCESS)
+        kept = self._orphans if process is None else process.tasks
+        kept[number] = task
+        task.add_done_callback(lambda _: kept.pop(number, None), context=Context())
+        return task
+
+    def resume(self, process: Process) -> None:
+        """Schedule what was held for a process."""
+        held, process.held = process.held, []
+        self._ready.extend(held)
+
+    def run_until(self, when: float) -> None:
+        """Run everything that falls due up to `when`, which is the time afterwards."""
+        _set_running_loop(self)
+        try:
+            while self._advance(when):
+                pass
+        finally:
+            _set_running_loop(None)
+        self._now = max(self._now, when)
+
+    def run_until_complete(self, future: Spawnable[T] | asyncio.Future[T]) -> T:  # type: ignore[override]  # no other awaitables
+        """Run until it is done. Raises: NothingScheduled."""
+        _set_running_loop(self)
+        try:
+            task = future if isinstance(future, asyncio.Future) else self.create_task(future)
+            while not task.done():
+                if not self._advance(float("inf")):
+                    raise NothingScheduled(f"at {self._now:.3f} s nothing is scheduled and {task!r} is not done")
+        finally:
+            _set_running_loop(None)
+        return task.result()
+
+    def bury(self, *processes: Process) -> None:
+        """End every task that is left, parents before children, so that the world can be forgotten without a trace."""
+        groups = [self._orphans, *(process.tasks for process in processes)]
+        for process in processes:
+            process.thaw()
+        while any(groups):
+            for tasks in groups:
+                if tasks:
+                    next(iter(tasks.values())).cancel()
+            self.run_until(self._now + 1.0)
+
+    def get_debug(self) -> bool:
+        """Never in debug mode."""
+        return False
+
+    def is_running(self) -> bool:
+        """It runs whenever anybody can ask."""
+        return True
+
+    def is_closed(self) -> bool:
+        """It has nothing to close."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Remember what went wrong in a callback; tasks answer for themselves."""
+        if "handle" in context:
+            self.errors.append(f"{context['message']}: {context.get('exception')!r}")
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are passed over when their time comes."""
+
+    def _advance(self, limit: float) -> bool:
+        """Make one call; returns False when none is due up to `limit`."""
+        if not self._ready:
+            while self._timers and self._timers[0][2].cancelled():
+                heappop(self._timers)
+            if not self._timers or self._timers[0][0] > limit:
+                return False
+            when, _, call = heappop(self._timers)
+            if when > self._now:
+                self._now, self._instant_began = when, self.steps
+        else:
+            call = self._ready.popleft()
+        if call.cancelled():
+            return True
+        if call.process is not None and not call.process.runs:
+            call.process.held.append(call)
+            return True
+        self.steps += 1
+        if self.steps - self._instant_began > STEPS_PER_INSTANT:
+            raise TimeStandsStill(f"{STEPS_PER_INSTANT} calls at {self._now:.3f} s, the last one {call!r}")
+        call.execute()
+        return True

@@ -1,0 +1,264 @@
+"""A machine of the simulated world: its power, its processes, and what survives of it when one of them ends.
+
+Rule of the file: it does what it is told, at once. When and why is decided by faults and fence devices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from holdfast.fencing.port import FenceDevice
+from holdfast.fencing.simulated import SimulatedFenceDevice
+from holdfast.membership.endpoint import Endpoint
+from holdfast.membership.heartbeat import Heartbeat
+from holdfast.membership.replay import Sequences
+from holdfast.model.ids import ClusterId, Incarnation, NetworkName, NodeName
+from holdfast.model.nodes import FenceSpec, NodeSpec
+from holdfast.node.life import Life, Ports
+from holdfast.sim.breakage import Breakage
+from holdfast.sim.database import NodeStore
+from holdfast.sim.loop import Process, VirtualLoop, outside
+from holdfast.sim.truth import Truth
+from holdfast.sim.twins import (
+    Air,
+    DriftingClock,
+    FenceAgent,
+    IncarnationOfBoot,
+    MachineGuard,
+    MachineWatchdog,
+    PlainCodec,
+    SocketTransport,
+)
+
+CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
+BOOT_S: Final = 2.0
+RESTART_S: Final = 0.2
+
+
+@dataclass(kw_only=True)
+class Surroundings:
+    """What all machines share. `changed` is called whenever a machine begins or ceases to execute."""
+
+    loop: VirtualLoop
+    truth: Truth
+    air: Air
+    peers: Mapping[NodeName, NodeSpec]
+    random: Random
+    breakage: Breakage
+    are_guests_deaf: bool
+    changed: Callable[[], None] = lambda: None
+    machines: dict[NodeName, Machine] = field(default_factory=dict)
+    wire: dict[bytes, Heartbeat] = field(default_factory=dict)
+
+    def device_of(self, spec: FenceSpec) -> FenceDevice:
+        """The device that a node's record describes."""
+        return FenceAgent(self.machines[NodeName(spec.options["plug"])].device)
+
+
+class Machine:
+    """One node. `is_on`, `is_frozen` and `guest_faults` are for whoever makes faults; the rest is for the world."""
+
+    def __init__(self, spec: NodeSpec, store: NodeStore, around: Surroundings, *, watchdog_s: float | None) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.store = store
+        self.clock = DriftingClock()
+        self.device = SimulatedFenceDevice(cut=self._lose_power, restore=self._boot)
+        self.processes: list[Process] = []
+        self.daemon: Process | None = None
+        self.is_frozen = False
+        self.is_guard_wanted = True
+        self.is_libvirt_hung = False
+        self._around = around
+        self._watchdog_s = watchdog_s
+        self._boots = 0
+        self._life: Life | None = None
+        self._boot()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power."""
+        return self.device.is_on
+
+    @property
+    def executes(self) -> bool:
+        """Whether its kernel runs processes."""
+        return self.is_on and not self.is_frozen
+
+    def power_off(self, why: str) -> None:
+        """Pull the plug."""
+        if self.is_on:
+            self._around.truth.note("world", f"{self.name}: {why}")
+            self.device.is_on = False
+            self._lose_power()
+
+    def power_on(self) -> None:
+        """Put the plug back."""
+        if not self.is_on:
+            self.device.is_on = True
+            self._boot()
+
+    def freeze(self) -> None:
+        """Nothing executes any more; the watchdog counts on."""
+        if self.executes:
+            self.is_frozen = True
+            self._around.truth.note("world", f"{self.name}: frozen")
+            self._hold()
+            if self.daemon is not None:
+                self.daemon.freeze()
+            self._around.changed()
+
+    def thaw(self) -> None:
+        """Everything goes on where it was; libvirtd happens to be first."""
+        if self.is_frozen:
+            self.is_frozen = False
+            self._around.truth.note("world", f"{self.name}: thawed")
+            self.settle()
+            if self.daemon is not None:
+                self.daemon.thaw()
+            self._around.changed()
+
+    def settle(self) -> None:
+        """Let libvirtd and the guard run, or not, as their flags say."""
+        if not self.executes:
+            return
+        if not self.is_libvirt_hung:
+            self.hypervisor.thaw()
+        else:
+            self.hypervisor.freeze()
+        if self.is_guard_wanted:
+            outside(self.guard.thaw)
+        else:
+            self.guard.crash()
+
+    def heal(self) -> None:
+        """Power on, everything running."""
+        self.thaw()
+        self.power_on()
+        self.is_guard_wanted, self.is_libvirt_hung = True, False
+        self.settle()
+        self.start_daemon()
+
+    def kill_daemon(self) -> None:
+        """SIGKILL to holdfastd. Its sockets close; nothing else notices."""
+        if self.daemon is not None:
+            self.daemon.freeze()
+            self.daemon = None
+            for network, endpoint in self._endpoints().items():
+                self._around.air.leave(network, endpoint)
+
+    def stop_daemon(self) -> None:
+        """Have holdfastd end in an orderly way, as for an upgrade."""
+        if self.daemon is not None and self.daemon.runs and self._life is not None:
+            self.daemon.spawn(self._stop(self._life, self.daemon))
+
+    def start_daemon(self) -> None:
+        """Start holdfastd if it does not run and could."""
+        if self.daemon is not None or not self.executes:
+            return
+        self.daemon = process = Process(f"holdfastd on {self.name}", self._around.loop)
+        self.processes.append(process)
+        self._life = life = Life(
+            cluster_id=CLUSTER_ID, me=self.name, peers=self._around.peers, ports=self._ports(process)
+        )
+        living = process.spawn(life.run())
+        living.add_done_callback(lambda done: self._daemon_ended(process, done), context=Context())
+
+    def _ports(self, process: Process) -> Ports:
+        loop = self._around.loop
+        return Ports(
+            store=self.store,
+            hypervisor=self.hypervisor,
+            guard=self.guard,
+            transport=SocketTransport(self._around.air, self._endpoints(), process),
+            codec=PlainCodec(cluster_id=CLUSTER_ID, networks=self.spec.addresses, wire=self._around.wire),
+            sequences=Sequences(lambda: int(loop.time() * 1000)),
+            incarnations=self._incarnations,
+            device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
+            clock=self.clock,
+        )
+
+    def _endpoints(self) -> dict[NetworkName, Endpoint]:
+        port = self.spec.heartbeat_port
+        return {name: Endpoint(address=address, port=port) for name, address in self.spec.addresses.items()}
+
+    async def _stop(self, life: Life, process: Process) -> None:
+        await life.announce_stop()
+        if self.daemon is process:
+            outside(self.kill_daemon)
+
+    def _daemon_ended(self, process: Process, done: asyncio.Task[None]) -> None:
+        """It lives until killed; init restarts one that ended by itself, and that is a bug."""
+        if self.daemon is not process:
+            return
+        error = None if done.cancelled() else done.exception()
+        self._around.truth.accident(f"holdfastd on {self.name} ended by itself: {_innermost(error)!r}")
+        self.kill_daemon()
+        self._around.loop.call_later(RESTART_S, self.start_daemon)
+
+    def _boot(self) -> None:
+        self._boots += 1
+        boot, around = self._boots, self._around
+        around.truth.note("world", f"{self.name}: power on")
+        self.is_frozen = self.is_libvirt_hung = False
+        self.is_guard_wanted = True
+        self._incarnations = IncarnationOfBoot(
+            lambda: Incarnation(str(UUID(int=around.random.getrandbits(128), version=4)))
+        )
+        self.hypervisor = around.breakage.hypervisor(self.name, around.truth)
+        self.hypervisor.heeds_power_button = not around.are_guests_deaf
+        self._watchdog = (
+            None
+            if self._watchdog_s is None
+            else MachineWatchdog(timeout_s=self._watchdog_s, reset=around.breakage.reset(lambda: self._reset(boot)))
+        )
+        self.guard = MachineGuard(
+            alive=self.hypervisor.victims, kill=around.breakage.kill(self.hypervisor.kill), watchdog=self._watchdog
+        )
+        for network, address in self.spec.addresses.items():
+            around.air.plug(network, address)
+        around.loop.call_later(BOOT_S, self._start_processes, boot, context=Context())
+        around.changed()
+
+    def _start_processes(self, boot: int) -> None:
+        if boot != self._boots or not self.is_on:
+            return
+        if self.is_frozen:
+            self._around.loop.call_later(BOOT_S, self._start_processes, boot)
+        else:
+            outside(self.guard.start)
+            self.settle()
+            self.start_daemon()
+
+    def _reset(self, boot: int) -> None:
+        """The watchdog fires: the machine starts anew."""
+        if boot == self._boots and self.is_on:
+            self.power_off("reset by its watchdog")
+            self._around.loop.call_later(BOOT_S, self.power_on, context=Context())
+
+    def _lose_power(self) -> None:
+        self._around.truth.note("world", f"{self.name}: power off")
+        self.kill_daemon()
+        self.hypervisor.lose_power()
+        self.guard.crash()
+        if self._watchdog is not None:
+            self._watchdog.disarm()
+        for network, address in self.spec.addresses.items():
+            self._around.air.unplug(network, address)
+        self._around.changed()
+
+    def _hold(self) -> None:
+        self.hypervisor.freeze()
+        self.guard.crash()
+
+
+def _innermost(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

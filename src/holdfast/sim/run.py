@@ -1,0 +1,199 @@
+"""One seed, one run: faults, then healing, then the checkers.
+
+Rule of the file: the same arguments give the same run, step by step. Safety is judged over all of it; progress after
+everything is healed. Source: DESIGN section 11.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from holdfast.sim.breakage import BREAKAGES, BreakageKind
+from holdfast.sim.checkers import (
+    harmless_stays_harmless,
+    is_steady,
+    needing_a_person,
+    not_yet_well,
+    nothing_ends_by_itself,
+    runs_once,
+)
+from holdfast.sim.fault import Fault
+from holdfast.sim.faults import FAULTS
+from holdfast.sim.loop import TimeStandsStill
+from holdfast.sim.schedule import Profile, Schedule, draw
+from holdfast.sim.truth import Entry
+from holdfast.sim.world import World
+
+WELL_WITHIN_S: Final = 150.0
+"""Fence devices are looked at every 60 s, so a condition about one may stand so long; the rest takes seconds."""
+ECHO_S: Final = 20.0
+"""What was asked before the healing may still be answered, or fail, so long: a start of a guest takes up to 15 s."""
+PERSON_AFTER_S: Final = 20.0
+STEADY_S: Final = 15.0
+LOOK_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to run. `kept`: the faults of the schedule that take place, by their number; None means all."""
+
+    seed: int
+    nodes: int = 3
+    profile: Profile = Profile.ROUGH
+    minutes: float = 1.0
+    kept: tuple[int, ...] | None = None
+    broken: BreakageKind | None = None
+
+    def replay(self) -> str:
+        """The command that runs exactly this again."""
+        words = f"holdfast sim run --seed {self.seed} --nodes {self.nodes} --profile {self.profile}"
+        words += f" --minutes {self.minutes:g}"
+        if self.kept is not None:
+            words += f" --only {','.join(map(str, self.kept)) or 'none'}"
+        return words if self.broken is None else f"{words} --break {self.broken}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How it went. `digest` differs when anything that happened differs."""
+
+    order: Order
+    failures: tuple[str, ...]
+    faults: tuple[tuple[int, Fault], ...]
+    entries: tuple[Entry, ...]
+    virtual_s: float
+    steps: int
+    digest: str
+
+
+def run(order: Order) -> Outcome:
+    """Run one seed to its end."""
+    schedule = draw(order.seed, nodes=order.nodes, profile=order.profile, minutes=order.minutes)
+    faults = tuple(
+        (number, fault) for number, fault in enumerate(schedule.faults) if order.kept is None or number in order.kept
+    )
+    breakage = BREAKAGES[order.broken]
+    with breakage.applied(), _quiet():
+        world = World(schedule.make, seed=order.seed, breakage=breakage)
+        is_spinning = False
+        try:
+            failures = tuple(_live_through(world, schedule, order.profile, [fault for _, fault in faults]))
+        except TimeStandsStill as error:
+            failures, is_spinning = (f"SPIN: {error}",), True
+        entries, digest = tuple(world.truth.entries), world.truth.digest()
+        virtual_s, steps = world.loop.time(), world.loop.steps
+        if not is_spinning:
+            world.close()
+    return Outcome(
+        order=order,
+        failures=failures,
+        faults=faults,
+        entries=entries,
+        virtual_s=virtual_s,
+        steps=steps,
+        digest=digest,
+    )
+
+
+def shrink(outcome: Outcome, *, attempts: int = 60, tell: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Leave out faults, halves first and then one by one, as long as a run fails for the same rule."""
+    rules = _rules(outcome)
+    kept = [number for number, _ in outcome.faults]
+    size = max(1, len(kept) // 2)
+    while size >= 1 and attempts > 0:
+        start = 0
+        while start < len(kept) and attempts > 0:
+            attempts -= 1
+            fewer = kept[:start] + kept[start + size :]
+            tried = run(replace(outcome.order, kept=tuple(fewer)))
+            if rules & _rules(tried):
+                outcome, kept = tried, fewer
+                tell(f"{len(kept)} faults left")
+            else:
+                start += size
+        size = size // 2 if size > 1 else 0
+    return outcome
+
+
+def _rules(outcome: Outcome) -> set[str]:
+    return {failure.partition(":")[0] for failure in outcome.failures}
+
+
+def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Collection[Fault]) -> Iterator[str]:
+    undo: dict[Fault, Callable[[], None]] = {}
+    for fault in faults:
+        world.loop.call_at(fault.at_s, partial(_begin, world, fault, undo), context=Context())
+    world.loop.run_until(schedule.ends_s)
+    ends = list(undo.values())
+    undo.clear()
+    world.loop.call_soon(partial(_heal, world, ends), context=Context())
+    yield from _progress(world, schedule.ends_s)
+    yield from runs_once(world.truth)
+    yield from nothing_ends_by_itself(world)
+    if profile is Profile.CALM:
+        yield from harmless_stays_harmless(world.truth)
+
+
+def _begin(world: World, fault: Fault, undo: dict[Fault, Callable[[], None]]) -> None:
+    world.truth.note("world", f"fault: {fault}")
+    undo[fault] = FAULTS[fault.kind](world, fault)
+    world.loop.call_later(fault.lasts_s, partial(_end, world, fault, undo), context=Context())
+
+
+def _end(world: World, fault: Fault, undo: dict[Fault, Callable[[], None]]) -> None:
+    if fault in undo:
+        world.truth.note("world", f"over:  {fault}")
+        undo.pop(fault)()
+
+
+def _heal(world: World, ends: list[Callable[[], None]]) -> None:
+    world.truth.note("world", "everything is healed")
+    for end in ends:
+        end()
+    for machine in world.machines.values():
+        machine.heal()
+    world.settle()
+
+
+def _help(world: World) -> None:
+    """What only a person does: switch on what was fenced, and start what failed too often."""
+    for machine in world.machines.values():
+        machine.power_on()
+    for role in needing_a_person(world):
+        world.start_role(role)
+
+
+def _progress(world: World, since_s: float) -> Iterator[str]:
+    missing = ["not looked yet"]
+    person_at_s = since_s + PERSON_AFTER_S
+    world.loop.run_until(since_s + ECHO_S)
+    while missing and world.loop.time() < since_s + WELL_WITHIN_S:
+        if world.loop.time() >= person_at_s:
+            person_at_s += PERSON_AFTER_S
+            world.loop.call_soon(_help, world, context=Context())
+        world.loop.run_until(world.loop.time() + LOOK_S)
+        missing = list(not_yet_well(world))
+    if missing:
+        yield from (f"SAFE-5: {WELL_WITHIN_S:.0f} s after the healing {what}" for what in missing)
+        return
+    before = len(world.truth.entries)
+    world.loop.run_until(world.loop.time() + STEADY_S)
+    yield from is_steady(before, world.truth)
+    yield from (f"SAFE-5: no longer well: {what}" for what in not_yet_well(world))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the log of the nodes out of the way: the time line tells what happened."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,96 @@
+"""From a seed to a cluster and a schedule of faults.
+
+Rule of the file: swarm testing. Each seed draws which kinds of fault it knows and how thick they come, so that rare
+combinations occur and no kind always hides another; half of the faults hit one victim, so that they add up.
+Source: Groce et al., "Swarm Testing", ISSTA 2012.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+from holdfast.model.ids import NetworkName
+from holdfast.sim.chance import chance
+from holdfast.sim.fault import HARMLESS, TAKING_A_NODE, Fault, FaultKind
+from holdfast.sim.world import Make
+
+START_S: Final = 10.0
+"""Time for the cluster to come up before anything goes wrong."""
+
+
+class Profile(StrEnum):
+    """How bad the days are.
+
+    CALM: only what may stop no guest (SAFE-6). ROUGH: a few kinds, one at a time. BRUTAL: many kinds, thick together.
+    """
+
+    CALM = "calm"
+    ROUGH = "rough"
+    BRUTAL = "brutal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """How many kinds a seed knows, how long it waits between two faults and how long they last, in seconds."""
+
+    kinds: tuple[int, int]
+    gap_s: float
+    longest_s: float
+
+
+WEIGHTS: Final = {
+    Profile.CALM: Weight(kinds=(1, 5), gap_s=6.0, longest_s=30.0),
+    Profile.ROUGH: Weight(kinds=(1, 6), gap_s=8.0, longest_s=60.0),
+    Profile.BRUTAL: Weight(kinds=(4, len(FaultKind)), gap_s=2.5, longest_s=30.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A cluster and what will go wrong, in the order of time. `ends_s`: when everything is healed."""
+
+    make: Make
+    faults: tuple[Fault, ...]
+    ends_s: float
+
+
+def draw(seed: int, *, nodes: int, profile: Profile, minutes: float) -> Schedule:
+    """Draw the schedule of a seed. The same arguments give the same schedule, always."""
+    draws = chance(seed, "schedule")
+    weight = WEIGHTS[profile]
+    ends_s = START_S + minutes * 60
+    make = Make(
+        nodes=nodes,
+        roles=draws.randint(1, 5),
+        networks=(NetworkName("cluster-a"), NetworkName("cluster-b"))[: draws.choice((1, 2, 2))],
+        has_fence=draws.random() < 0.35,
+        watchdog_s=draws.choice((None, 3.0, 3.0, 10.0)),
+        are_guests_deaf=draws.random() < 0.3,
+    )
+    known = [kind for kind in FaultKind if profile is not Profile.CALM or kind in HARMLESS]
+    kinds = draws.sample(known, draws.randint(weight.kinds[0], min(weight.kinds[1], len(known))))
+    if profile is not Profile.CALM:
+        kinds.append(draws.choice(TAKING_A_NODE))
+    victim = draws.getrandbits(8)
+    faults: list[Fault] = []
+    at_s = START_S
+    while (at_s := at_s + draws.expovariate(1 / weight.gap_s)) < ends_s:
+        faults.append(
+            Fault(
+                kind=draws.choice(kinds),
+                at_s=round(at_s, 3),
+                lasts_s=round(_length(draws, weight.longest_s), 3),
+                target=draws.choice((victim, draws.getrandbits(8))),
+                other=draws.getrandbits(8),
+                amount=round(draws.random(), 3),
+            )
+        )
+    return Schedule(make=make, faults=tuple(faults), ends_s=ends_s)
+
+
+def _length(draws: Random, longest_s: float) -> float:
+    """Short ones race with what is under way; long ones outlast every patience."""
+    return draws.uniform(0.2, 1.0) * longest_s if draws.random() < 0.3 else longest_s ** draws.random() - 0.9

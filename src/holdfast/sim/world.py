@@ -1,0 +1,219 @@
+"""The simulated world: machines, networks, one cluster database, and the truth about all of them.
+
+Rule of the file: it puts the parts together and keeps what follows from their state: who is together with a majority,
+who leads the database, how packets fare. What goes wrong is decided by faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextvars import Context
+from dataclasses import dataclass, replace
+from typing import Final
+
+from holdfast.membership.endpoint import Endpoint
+from holdfast.model.events import Event
+from holdfast.model.ids import NetworkName, NodeName, RoleName
+from holdfast.model.nodes import FenceSpec, NodeSpec
+from holdfast.model.roles import RoleSpec, Wanted
+from holdfast.model.settings import Settings
+from holdfast.model.snapshot import ClusterRecord
+from holdfast.sim.breakage import BREAKAGES, Breakage
+from holdfast.sim.chance import chance
+from holdfast.sim.database import NodeStore, WorldDatabase
+from holdfast.sim.loop import VirtualLoop
+from holdfast.sim.machine import CLUSTER_ID, Machine, Surroundings
+from holdfast.sim.truth import Truth
+from holdfast.sim.twins import EPOCH_MS, Air
+from holdfast.store.port import Operation, Put, Txn
+from holdfast.store.records import CLUSTER, SPECS, decode, encode, node_key, spec_key
+
+GIB: Final = 2**30
+MAX_VOTERS: Final = 5
+DOMAIN_XML: Final = (
+    "<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid><memory unit='GiB'>1</memory><vcpu>1</vcpu></domain>"
+)
+ELECTION_S: Final = (0.3, 1.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Make:
+    """What a cluster is made of: nodes, roles, networks, and which protection its nodes have."""
+
+    nodes: int = 3
+    roles: int = 4
+    networks: tuple[NetworkName, ...] = (NetworkName("cluster-a"), NetworkName("cluster-b"))
+    has_fence: bool = True
+    watchdog_s: float | None = 3.0
+    are_guests_deaf: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Sky:
+    """How packets fare now: the share that is lost or comes twice, and the longest delay."""
+
+    loss: float = 0.0
+    twice: float = 0.0
+    delay_ms: int = 1
+
+
+class World:
+    """One cluster. Make it, then let `loop` run."""
+
+    def __init__(self, make: Make, *, seed: int, breakage: Breakage = BREAKAGES[None]) -> None:
+        self.make = make
+        self.loop = VirtualLoop()  # type: ignore[abstract]  # asyncio asks a loop for no more than this one has
+        self.truth = Truth(self.loop.time)
+        self.sky = Sky()
+        self.cut_off: set[NodeName] = set()
+        """Nodes whose way to the database is cut by a fault of its own."""
+        self._chance = chance(seed, "packets")
+        self._elections = chance(seed, "elections")
+        self.air = Air(self._fare)
+        self.database = WorldDatabase(self._on_event)
+        self.leader: NodeName | None = None
+        specs = dict(_nodes(make))
+        self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
+        self._around = Surroundings(
+            loop=self.loop,
+            truth=self.truth,
+            air=self.air,
+            peers=specs,
+            random=chance(seed, "incarnations"),
+            breakage=breakage,
+            are_guests_deaf=make.are_guests_deaf,
+        )
+        self.machines = self._around.machines
+        self.database.txn(Txn(then=tuple(_records(make, specs))))
+        for name, spec in specs.items():
+            self.machines[name] = Machine(spec, NodeStore(self.database), self._around, watchdog_s=make.watchdog_s)
+        self._around.changed = self.settle
+        self._elect()
+
+    def settle(self) -> None:
+        """Draw the consequences of a change of power, freezing or networks."""
+        together = self._majority()
+        if self.leader is not None and self.leader not in together:
+            self.truth.note("world", f"the database lost its leader {self.leader}")
+            self.depose()
+        elif self.leader is None and together:
+            self.depose()
+        for name, machine in self.machines.items():
+            is_apart = name not in together or self.leader is None
+            machine.store.faults.is_cut = is_apart or name in self.cut_off
+        self.database.wake()
+
+    def depose(self) -> None:
+        """The database has no leader until it has elected one."""
+        self.leader = None
+        self.database.has_leader = False
+        self.loop.call_later(self._elections.uniform(*ELECTION_S), self._elect, context=Context())
+
+    def roles(self) -> tuple[RoleSpec, ...]:
+        """What is wanted of every role, from the database."""
+        return tuple(decode(RoleSpec, item.key, item.value) for item in self.database.listing(SPECS).items)
+
+    def stop_role(self, name: RoleName) -> None:
+        """A person wants a role offline."""
+        self._want(name, Wanted.OFFLINE)
+
+    def start_role(self, name: RoleName) -> None:
+        """A person wants a role online, which also forgives its failures."""
+        self._want(name, Wanted.ONLINE)
+
+    def _want(self, name: RoleName, wanted: Wanted) -> None:
+        role = next(role for role in self.roles() if role.name == name)
+        self.truth.note("world", f"a person wants {name} {wanted}")
+        changed = replace(role, wanted=wanted, generation=role.generation + 1)
+        self.database.txn(Txn(then=(Put(spec_key(name), encode(changed)),)))
+
+    def close(self) -> None:
+        """End everything that still runs in it."""
+        for machine in self.machines.values():
+            machine.kill_daemon()
+        self.loop.bury(*(process for machine in self.machines.values() for process in machine.processes))
+
+    def _majority(self) -> frozenset[NodeName]:
+        """The executing nodes that are together with a majority of voters."""
+        left = [name for name, machine in self.machines.items() if machine.executes]
+        while left:
+            group = [left.pop(0)]
+            for member in group:
+                near = [name for name in left if self._reach(member, name)]
+                group += near
+                left = [name for name in left if name not in near]
+            if len(self._voters.intersection(group)) * 2 > len(self._voters):
+                return frozenset(group)
+        return frozenset()
+
+    def _reach(self, one: NodeName, other: NodeName) -> bool:
+        return any(
+            self.air.reaches(address, self.machines[other].spec.addresses[network], (network,))
+            for network, address in self.machines[one].spec.addresses.items()
+        )
+
+    def _elect(self) -> None:
+        candidates = sorted(self._majority() & self._voters)
+        if self.leader is not None or not candidates:
+            return
+        self.leader = self._elections.choice(candidates)
+        self.database.has_leader = True
+        self.database.begin_leases_anew()
+        self.truth.note("world", f"the database elected {self.leader}")
+        self.settle()
+
+    def _fare(self, _network: NetworkName, _source: Endpoint, _target: Endpoint, _datagram: bytes) -> Sequence[int]:
+        if self.sky.loss and self._chance.random() < self.sky.loss:
+            return ()
+        copies = 2 if self.sky.twice and self._chance.random() < self.sky.twice else 1
+        return [self._chance.randint(0, self.sky.delay_ms) for _ in range(copies)]
+
+    def _on_event(self, event: Event) -> None:
+        owner = f" -> {event.target}" if event.target is not None else ""
+        why = "; ".join(map(str, event.reasons))
+        epoch = f" epoch {event.epoch}" if event.epoch is not None else ""
+        self.truth.note("cluster", f"{event.code} {event.subject}{owner}{epoch} (by {event.node}) {why}".rstrip())
+
+
+def _nodes(make: Make) -> Iterator[tuple[NodeName, NodeSpec]]:
+    voters = make.nodes if make.nodes == 2 else min(MAX_VOTERS, make.nodes - 1 + make.nodes % 2)
+    for number in range(1, make.nodes + 1):
+        name = NodeName(f"node{number}")
+        yield (
+            name,
+            NodeSpec(
+                name=name,
+                addresses={network: f"10.0.{index}.{number}" for index, network in enumerate(make.networks)},
+                is_voter=number <= voters,
+                etcd_client_port=7407,
+                etcd_peer_port=7408,
+                heartbeat_port=7405,
+                join_port=7406,
+                fence=FenceSpec(agent="fence_sim", options={"plug": name}) if make.has_fence else None,
+            ),
+        )
+
+
+def _records(make: Make, nodes: dict[NodeName, NodeSpec]) -> Iterator[Operation]:
+    settings = Settings(quarantine_losses=1000)  # quarantine ends by time alone: within a run a node would never return
+    cluster = ClusterRecord(id=CLUSTER_ID, name="sim", created_at_ms=EPOCH_MS, settings=settings)
+    yield Put(CLUSTER, encode(cluster))
+    for name, node in nodes.items():
+        yield Put(node_key(name), encode(node))
+    for number in range(1, make.roles + 1):
+        role = _role(number)
+        yield Put(spec_key(role.name), encode(role))
+
+
+def _role(number: int) -> RoleSpec:
+    name, uuid = RoleName(f"web{number}"), f"00000000-0000-4000-8000-{number:012d}"
+    return RoleSpec(
+        name=name,
+        uuid=uuid,
+        domain_xml=DOMAIN_XML.format(name=name, uuid=uuid),
+        memory_bytes=GIB,
+        vcpus=1,
+        disk_paths=(),
+        wanted=Wanted.ONLINE,
+        shutdown_timeout_ms=5_000,
+    )
