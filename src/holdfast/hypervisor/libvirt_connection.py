@@ -2,6 +2,8 @@
 
 Rule of the file: opening may hang or fail for any length of time without hurting anybody; whoever needs the connection
 now gets it or a HypervisorUnavailable that says why not. libvirt's callbacks come in its own thread and leave it again.
+No keep-alive: the socket is local, so the end of libvirtd is seen at once, and a libvirtd that hangs is seen by the
+deadlines of our calls. libvirt 9.0 crashes the process when a keep-alive ends a connection on which a call still waits.
 """
 
 from __future__ import annotations
@@ -17,9 +19,6 @@ from holdfast.hypervisor.libvirt_library import libvirt_module
 from holdfast.hypervisor.libvirt_words import guest_event
 from holdfast.hypervisor.port import ConnectionEvent, ConnectionState, GuestEvent
 
-_KEEPALIVE_INTERVAL_S = 2
-_KEEPALIVE_COUNT = 3
-"""A libvirtd that is silent for 8 s is given up; the calls that wait for it end with it."""
 _RETRY_S = 0.2
 _CLOSE_S = 1.0
 
@@ -95,7 +94,6 @@ class LibvirtConnection:
         try:
             handle = libvirt.open(self._uri)
             handle.registerCloseCallback(on_close, None)
-            handle.setKeepAlive(_KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT)
             handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_lifecycle, None)
         except libvirt.libvirtError as error:
             raise HypervisorUnavailable(str(error)) from error
