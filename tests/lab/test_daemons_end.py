@@ -6,8 +6,9 @@ import asyncio
 import time
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest, node_in, role_in
+from tests.lab.cluster_under_test import ClusterUnderTest, is_in_order, node_in, role_in
 
+from holdfast.client import requests
 from holdfast.lab.guests import Guest
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
@@ -105,3 +106,27 @@ async def test_the_guard_is_killed(three: ClusterUnderTest) -> None:
 
     await assert_nothing_happened(three, guest, boots, began * 1000)
     assert (await three.lab.status()).node("node3").watchdog_is_armed
+
+
+async def test_the_guard_is_away_when_a_guest_is_to_start(three: ClusterUnderTest) -> None:
+    """Without it no guest may start, so the role goes elsewhere; when it is back, that order is an old one."""
+    guest = three.new_guest()
+    await three.lab.service_stop("node3", "holdfast-guard")
+    try:
+        add = requests.add_vm(
+            three.lab.guest_xml(guest, has_disk_lock=False), preferred_owners=("node3",), shutdown_timeout_ms=0
+        )
+        await three.ask("node1", add)
+        instance = await three.wait_instance(guest)
+    finally:
+        await three.lab.service_start("node3", "holdfast-guard")
+
+    assert instance.node != "node3"
+    await three.wait_online(guest, asked="node1", on=instance.node)
+    await three.wait("everything in order", is_in_order, asked="node1")
+    await three.wait_boots(guest, 1)
+    assigned = [line for line in await three.events("node1") if line.event.code is EventCode.ROLE_ASSIGNED]
+    assert [str(line.event.target) for line in assigned] == ["node3", instance.node]
+    assert "did not take it up" in assigned[1].text
+    assert len(three.instances.of(guest.name)) == 1
+    three.assert_ran_once_at_a_time(guest, boots=1)
