@@ -54,6 +54,7 @@ class ReasonCode(StrEnum):
     GUARD_SILENT = "guard-silent"
     NOT_OURS = "not-ours"
     NODE_RESTARTED = "node-restarted"
+    NODE_COMING_BACK = "node-coming-back"
     CONFIRMED_BY_PERSON = "confirmed-by-person"
 
 
@@ -109,6 +110,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.HYPERVISOR_SILENT: "the hypervisor does not answer on {subject}: {detail}",
     ReasonCode.GUARD_SILENT: "holdfast-guard does not answer on {subject}: {detail}",
     ReasonCode.NOT_OURS: "{subject} is owned by {owner}",
+    ReasonCode.NODE_COMING_BACK: "{subject} was started again and is heard; it proves this itself once it is up",
     ReasonCode.NODE_RESTARTED: "{subject} is back with a new incarnation, so nothing of the old one runs",
     ReasonCode.CONFIRMED_BY_PERSON: "{person} confirmed that {subject} is down: {detail}",
 }

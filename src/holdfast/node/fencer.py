@@ -42,6 +42,7 @@ class _Case:
     refused_since_ms: int | None = None
     order: asyncio.Task[None] | None = None
     order_again_at: float = 0.0
+    coming_back_since_ms: int | None = None
 
 
 class Fencer:
@@ -104,7 +105,9 @@ class Fencer:
             timings=snapshot.settings.timings,
         )
         self.progress[node] = step.reasons
-        if step.act is FenceAct.ORDER_OFF:
+        if step.act is FenceAct.ORDER_OFF and self._is_coming_back(node, verdict, case, snapshot):
+            self.progress[node] = (because(ReasonCode.NODE_COMING_BACK, node),)
+        elif step.act is FenceAct.ORDER_OFF:
             self._order(node, case, snapshot, tasks)
         elif step.act is not FenceAct.WAIT:
             await self._prove(step, verdict, snapshot)
@@ -122,6 +125,19 @@ class Fencer:
             case.refused_since_ms = now_ms
         since_ms = None if case.refused_since_ms is None else now_ms - case.refused_since_ms
         return Refusal(refusing_voters=len(snapshot.voters() & refusing), majority_since_ms=since_ms)
+
+    def _is_coming_back(self, node: NodeName, verdict: Verdict, case: _Case, snapshot: Snapshot) -> bool:
+        """Whether a newer incarnation is heard, which proves by registering that nothing of the lost one runs.
+
+        To switch it off would cost a healthy node. It gets as long as patience lasts.
+        """
+        now_ms = self._clock.monotonic_ms()
+        timings = snapshot.settings.timings
+        if not self._hearing.hears_another(node, verdict.incarnation, now_ms, timings.suspect_after_ms):
+            return False
+        if case.coming_back_since_ms is None:
+            case.coming_back_since_ms = now_ms
+        return now_ms - case.coming_back_since_ms < timings.patience_ms
 
     def _order(self, node: NodeName, case: _Case, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         now = asyncio.get_running_loop().time()

@@ -116,6 +116,13 @@ class Hearing:
             if peer.last is not None and incarnation in peer.last.refused
         )
 
+    def hears_another(self, node: NodeName, than: Incarnation, now_ms: int, fresh_ms: int) -> bool:
+        """Whether another incarnation of a node is heard now: the machine was started again."""
+        return any(
+            name == node and incarnation != than and peer.last is not None and now_ms - peer.last_at_ms < fresh_ms
+            for (name, incarnation), peer in self._peers.items()
+        )
+
     def heard(self, now_ms: int, without: Collection[Incarnation]) -> tuple[Heard, ...]:
         """What to acknowledge: every peer heard, but for refused incarnations."""
         return tuple(

@@ -30,6 +30,8 @@ from holdfast.store.records import decode, session_key
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.2
+RENEW_AGAIN_S: Final = 0.5
+"""After a renewal that failed: what is left of the lease when the database answers again may be short."""
 
 WatchdogOf = Callable[[], Awaitable[int | None]]
 
@@ -176,14 +178,17 @@ class SessionKeeper:
 
     async def _renew(self) -> None:
         """Renew the lease three times within its life. Its end shows in the mirror, so errors are only logged."""
+        pause_s = RENEW_AGAIN_S
         while self.me is not None:
-            await asyncio.sleep((self._mirror.snapshot or Snapshot()).settings.timings.session_ttl_s / 3)
+            await asyncio.sleep(pause_s)
             snapshot = self._mirror.snapshot or Snapshot()
+            pause_s = RENEW_AGAIN_S
             try:
                 await self._store.keep_alive(self.me.lease)
                 await self._adjust_promise(snapshot.settings.timings.guard_deadline_ms)
                 await self._correct(snapshot)
                 await self._free_late_claims(snapshot)
+                pause_s = snapshot.settings.timings.session_ttl_s / 3
             except (Unavailable, LeaseNotFound) as error:
                 log.warning("lease of this node's session not renewed: %s", error)
 

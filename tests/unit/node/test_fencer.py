@@ -70,6 +70,18 @@ class Desk:
         )
         self.hearing.received(said, NetworkName("x"), LoopClock().monotonic_ms())
 
+    def hear_again(self, sequence: int) -> None:
+        """A newer incarnation of b is heard."""
+        said = Heartbeat(
+            cluster_id=ClusterId("id"),
+            node=B,
+            incarnation=incarnation(B, 2),
+            sequence=sequence,
+            sent_at_ms=0,
+            wall_clock_ms=0,
+        )
+        self.hearing.received(said, NetworkName("x"), LoopClock().monotonic_ms())
+
     def is_on(self) -> bool:
         return self.device.is_on
 
@@ -163,6 +175,22 @@ async def test_safe_2_a_new_coordinator_counts_anew() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@virtual
+async def test_a_lost_node_that_was_started_again_is_not_switched_off_for_as_long_as_patience_lasts() -> None:
+    """It went down and came up while the database was out; its new incarnation is healthy and about to register."""
+    async with desk() as found:
+        ends_at = asyncio.get_running_loop().time() + 4.5
+        sequence = 0
+        while asyncio.get_running_loop().time() < ends_at:
+            sequence += 1
+            found.hear_again(sequence)
+            await asyncio.sleep(0.2)
+        assert found.is_on()
+        assert found.waits_for() == [ReasonCode.NODE_COMING_BACK]
+        await asyncio.sleep(3)
+        assert not found.is_on()
 
 
 @virtual
