@@ -49,7 +49,7 @@ from holdfast.store.errors import MemberChangeRefused
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.preconditions import check
 from holdfast.store.etcd.supervisor import EtcdSupervisor
-from holdfast.store.port import Delete, MemberId, ModRevision, Put, Store, Txn
+from holdfast.store.port import Delete, MemberId, ModRevision, Put, Store, StoreAdmin, Txn
 from holdfast.store.records import CLUSTER, decode, encode, node_key
 
 log = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ class Founder:
         try:
             tell("copying the cluster database")
             member = MemberId(admission.member_id)
-            await _retry(lambda: database.admin.promote(member, timeout_s=2.0), supervisor)
+            await _retry(lambda: _promote(database.admin, member), supervisor)
             while not await _retry(lambda: _record_vote(database.store, identity.node), supervisor):
                 continue
         finally:
@@ -304,6 +304,15 @@ def _authority(admission: Admission) -> KeyAndCertificate:
     return KeyAndCertificate(
         key_pem=admission.authority_key_pem.encode(), certificate_pem=admission.authority_pem.encode()
     )
+
+
+async def _promote(admin: StoreAdmin, member: MemberId) -> None:
+    """Give a member its vote. One that has it already is no learner any more: the answer of an earlier try was lost."""
+    try:
+        await admin.promote(member, timeout_s=2.0)
+    except MemberChangeRefused:
+        if not any(one.id == member and not one.is_learner for one in await admin.members(timeout_s=2.0)):
+            raise
 
 
 async def _retry(attempt: Callable[[], Any], supervisor: EtcdSupervisor) -> Any:
