@@ -18,7 +18,7 @@ from holdfast.model.status import NodeState, RoleState
 pytestmark = pytest.mark.timeout(300)
 
 LONGER_THAN_SILENCE_COUNTS_S = Timings().patience_ms / 1000 + Timings().session_ttl_s
-GRACE_MS = 8000
+GRACE_MS = 5000
 HARM = {EventCode.NODE_LOST, EventCode.NODE_FENCED, EventCode.ROLE_STARTING, EventCode.ROLE_STOPPING}
 
 
