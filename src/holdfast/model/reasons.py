@@ -71,10 +71,12 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_LOST: "{subject} is lost",
     ReasonCode.NODE_FENCED: "{subject} is proven unable to touch storage ({proof})",
     ReasonCode.NO_PROOF: "there is no proof yet that {subject} can do no harm",
-    ReasonCode.NO_FENCE_DEVICE: "{subject} has no fence device; if surely off: holdfast node confirm-down {subject}",
+    ReasonCode.NO_FENCE_DEVICE: (
+        "{subject} has no fence device; if it is surely off, run: holdfast node confirm-down {subject}"
+    ),
     ReasonCode.FENCE_ORDERED: (
         "the fence device of {subject} is asked to switch it off and has not answered yet; "
-        "if surely off: holdfast node confirm-down {subject}"
+        "if it is surely off, run: holdfast node confirm-down {subject}"
     ),
     ReasonCode.FENCE_FAILED: (
         "fencing {subject} did not succeed: {detail}; if it is surely off, run: holdfast node confirm-down {subject}"

@@ -159,6 +159,10 @@ class EtcdCluster:
                 supervisor.release()
 
 
+PATIENT = Timing(call_s=20.0, write_attempt_s=10.0)
+"""The promises are not about time: a busy machine may take long for a write."""
+
+
 class World(Protocol):
     """A store under test: the own corner of a database, and what only its operator can do."""
 
@@ -197,7 +201,8 @@ class EtcdWorld:
 
     def store(self) -> Store:
         """Return a new client, each preferring another member."""
-        store = EtcdStore(self.cluster.connections(next(_spaces) % len(self.cluster.configs)))
+        first = next(_spaces) % len(self.cluster.configs)
+        store = EtcdStore(self.cluster.connections(first, timing=PATIENT))
         self.closing.push_async_callback(store.close)
         return store
 
