@@ -10,10 +10,9 @@ from tests.lab.cluster_under_test import ClusterUnderTest, is_in_order, node_in,
 
 from holdfast.client import requests
 from holdfast.lab.guests import Guest
-from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
-from holdfast.model.status import NodeState, RoleState
+from holdfast.model.status import ClusterStatus, NodeState, RoleState
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,16 +23,14 @@ HARM = {EventCode.NODE_LOST, EventCode.NODE_FENCED, EventCode.ROLE_STARTING, Eve
 
 async def right_again_after(cluster: ClusterUnderTest, guest: Guest, node: str, since: float) -> float:
     """Return how long after `since` a restarted daemon shows its node up and its guest online."""
-    while True:
-        try:
-            status = await cluster.status(node)
-            role = role_in(status, guest)
-            everybody = all(one.state is NodeState.UP for one in status.nodes)
-            if everybody and role.state is RoleState.ONLINE and node_in(status, node).memory_bytes is not None:
-                return time.monotonic() - since
-        except HoldfastError:
-            pass
-        await asyncio.sleep(0.02)
+
+    def is_right(status: ClusterStatus) -> bool:
+        everybody = all(one.state is NodeState.UP for one in status.nodes)
+        reported = node_in(status, node).memory_bytes is not None
+        return everybody and reported and role_in(status, guest).state is RoleState.ONLINE
+
+    await cluster.wait("status right again", is_right, asked=node)
+    return time.monotonic() - since
 
 
 async def assert_nothing_happened(cluster: ClusterUnderTest, guest: Guest, boots: list[str], began_ms: float) -> None:
