@@ -25,7 +25,7 @@ from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Finished, Lab
 from holdfast.lab.machine import Power
 from holdfast.lab.provision import client_of, wait_nodes_up
-from holdfast.model.errors import HoldfastError
+from holdfast.model.errors import HoldfastError, NotFound, Refused, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.status import ClusterStatus, EventLine, NodeStatus, RoleExplanation, RoleState, RoleStatus
 
@@ -273,9 +273,23 @@ class ClusterUnderTest:
             asked = self.nodes[0]
             await wait_nodes_up(self.lab, asked)
             for role in (await self.status(asked)).roles:
-                await self.ask(asked, requests.remove_vm(role.name, force=True))
+                await self._remove(role.name, asked)
                 self.lab.guest(role.name, 1).disk.unlink(missing_ok=True)
             await self.wait("everything in order", is_in_order, asked=asked, timeout_s=60)
+
+    async def _remove(self, role: str, asked: str) -> None:
+        """Remove a role. It is refused while its owner has no session, as for a moment after the test before."""
+
+        async def removed() -> bool | None:
+            try:
+                await self.ask(asked, requests.remove_vm(role, force=True))
+            except NotFound:
+                return True
+            except (Refused, Unavailable):
+                return None
+            return True
+
+        await eventually(f"{role} is removed", removed, timeout_s=MEND_S)
 
     async def _mend_machines(self) -> None:
         for node in (await self.lab.status()).nodes:
