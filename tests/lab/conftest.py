@@ -79,13 +79,15 @@ class Labs:
 def _alone(lab: Lab) -> Iterator[None]:
     """Hold the lab's name against another run of these tests, which would take this lab down."""
     lab.layout.base.mkdir(parents=True, exist_ok=True)
-    with (lab.layout.base / f"{lab.layout.name}.tests").open("w") as lock:
+    path = lab.layout.base / f"{lab.layout.name}.tests"
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             message = f"another run of these tests uses the lab {lab.layout.name}"
             raise LabBroken(message, hint="wait for it, or name other labs: HOLDFAST_TEST_LAB=mine") from error
         yield
+        path.unlink()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
