@@ -338,6 +338,13 @@ def codes(lines: Sequence[EventLine], subject: str) -> list[EventCode]:
     return [line.event.code for line in lines if line.event.subject == subject]
 
 
+def since_last_suspicion(happened: Sequence[EventCode]) -> list[EventCode]:
+    """What happened from the last time that a node became suspect; on a busy machine it may have been so before."""
+    if EventCode.NODE_SUSPECT not in happened:
+        return list(happened)
+    return list(happened[len(happened) - 1 - happened[::-1].index(EventCode.NODE_SUSPECT) :])
+
+
 def _in_short(status: ClusterStatus) -> str:
     nodes = ", ".join(f"{node.name} {node.state} {'; '.join(node.reasons)}" for node in status.nodes)
     roles = ", ".join(f"{role.name} {role.state} on {role.owner} {'; '.join(role.reasons)}" for role in status.roles)
