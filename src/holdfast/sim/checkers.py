@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from holdfast.model.ids import RoleName
 from holdfast.model.nodes import NodeReport
 from holdfast.model.roles import Ownership, Phase, Wanted
-from holdfast.sim.truth import GuestRun, Truth, short
+from holdfast.sim.truth import GuestRun, Truth
 from holdfast.sim.world import World
 from holdfast.store.records import OWNERSHIPS, REPORTS, SESSIONS, decode
 
@@ -29,7 +29,7 @@ def runs_once(truth: Truth) -> Iterator[str]:
             if other.node != run.node and until > run.began:
                 both_s = min(until, FOR_EVER if run.ended is None else run.ended, truth.now()) - run.began
                 yield (
-                    f"SAFE-1: {short(run.uuid)} began on {run.node} at {run.began:.3f} s "
+                    f"SAFE-1: {truth.name_of(run.uuid)} began on {run.node} at {run.began:.3f} s "
                     f"while it ran on {other.node}: on both for {both_s:.3f} s"
                 )
         earlier[run.uuid].append(run)
@@ -39,7 +39,7 @@ def harmless_stays_harmless(truth: Truth) -> Iterator[str]:
     """SAFE-6: when nothing went wrong but the database, no guest ended."""
     for run in truth.runs:
         if run.ended is not None:
-            yield f"SAFE-6: {short(run.uuid)} ended on {run.node} at {run.ended:.3f} s: {run.ended_by}"
+            yield f"SAFE-6: {truth.name_of(run.uuid)} ended on {run.node} at {run.ended:.3f} s: {run.ended_by}"
 
 
 def nothing_ends_by_itself(world: World) -> Iterator[str]:

@@ -75,6 +75,8 @@ class Machine:
         self.is_frozen = False
         self.is_guard_wanted = True
         self.is_libvirt_hung = False
+        self.cables_out: set[NetworkName] = set()
+        """Networks whose cable stays out, whatever becomes of the power."""
         self._around = around
         self._watchdog_s = watchdog_s
         self._boots = 0
@@ -87,6 +89,11 @@ class Machine:
         return self.device.is_on
 
     @property
+    def life(self) -> Life | None:
+        """What its holdfastd lives; None while none runs."""
+        return self._life if self.daemon is not None else None
+
+    @property
     def executes(self) -> bool:
         """Whether its kernel runs processes."""
         return self.is_on and not self.is_frozen
@@ -94,7 +101,7 @@ class Machine:
     def power_off(self, why: str) -> None:
         """Pull the plug."""
         if self.is_on:
-            self._around.truth.note("world", f"{self.name}: {why}")
+            self._around.truth.note("world", f"{self.name}: {why}", code="power-cut", subject=self.name)
             self.device.is_on = False
             self._lose_power()
 
@@ -108,7 +115,7 @@ class Machine:
         """Nothing executes any more; the watchdog counts on."""
         if self.executes:
             self.is_frozen = True
-            self._around.truth.note("world", f"{self.name}: frozen")
+            self._around.truth.note("world", f"{self.name}: frozen", code="frozen", subject=self.name)
             self._hold()
             if self.daemon is not None:
                 self.daemon.freeze()
@@ -118,7 +125,7 @@ class Machine:
         """Everything goes on where it was; libvirtd happens to be first."""
         if self.is_frozen:
             self.is_frozen = False
-            self._around.truth.note("world", f"{self.name}: thawed")
+            self._around.truth.note("world", f"{self.name}: thawed", code="thawed", subject=self.name)
             self.settle()
             if self.daemon is not None:
                 self.daemon.thaw()
@@ -205,7 +212,7 @@ class Machine:
     def _boot(self) -> None:
         self._boots += 1
         boot, around = self._boots, self._around
-        around.truth.note("world", f"{self.name}: power on")
+        around.truth.note("world", f"{self.name}: power on", code="power-on", subject=self.name)
         self.is_frozen = self.is_libvirt_hung = False
         self.is_guard_wanted = True
         self._incarnations = IncarnationOfBoot(
@@ -222,7 +229,8 @@ class Machine:
             alive=self.hypervisor.victims, kill=around.breakage.kill(self.hypervisor.kill), watchdog=self._watchdog
         )
         for network, address in self.spec.addresses.items():
-            around.air.plug(network, address)
+            if network not in self.cables_out:
+                around.air.plug(network, address)
         around.loop.call_later(BOOT_S, self._start_processes, boot, context=Context())
         around.changed()
 
@@ -243,7 +251,7 @@ class Machine:
             self._around.loop.call_later(BOOT_S, self.power_on, context=Context())
 
     def _lose_power(self) -> None:
-        self._around.truth.note("world", f"{self.name}: power off")
+        self._around.truth.note("world", f"{self.name}: power off", code="power-off", subject=self.name)
         self.kill_daemon()
         self.hypervisor.lose_power()
         self.guard.crash()

@@ -15,7 +15,7 @@ from typing import Final
 from holdfast.model.ids import NetworkName
 from holdfast.sim.chance import chance
 from holdfast.sim.fault import HARMLESS, TAKING_A_NODE, Fault, FaultKind
-from holdfast.sim.world import Make
+from holdfast.sim.layout import Make
 
 START_S: Final = 10.0
 """Time for the cluster to come up before anything goes wrong."""

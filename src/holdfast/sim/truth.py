@@ -26,11 +26,13 @@ class GuestRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A line of the time line. `source` is "world", "cluster" or "guest"."""
+    """A line of the time line. `source` is "world", "cluster" or "guest"; `code` is one word for what happened."""
 
     at: float
     source: str
     text: str
+    code: str = ""
+    subject: str = ""
 
     def __str__(self) -> str:
         return f"{self.at:9.3f}  {self.source:7}  {self.text}"
@@ -38,16 +40,24 @@ class Entry:
 
 @dataclass(slots=True)
 class Truth:
-    """The runs of all guests, the time line, and what no process may do: end by an error of its own."""
+    """The runs of all guests, the time line, and what no process may do: end by an error of its own.
+
+    names   of guests by their uuid.
+    """
 
     now: Callable[[], float]
     runs: list[GuestRun] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     accidents: list[Entry] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
-    def note(self, source: str, text: str) -> None:
+    def note(self, source: str, text: str, *, code: str = "", subject: str = "") -> None:
         """Write a line."""
-        self.entries.append(Entry(at=self.now(), source=source, text=text))
+        self.entries.append(Entry(at=self.now(), source=source, text=text, code=code, subject=subject))
+
+    def name_of(self, uuid: str) -> str:
+        """The name by which a time line calls a guest."""
+        return self.names.get(uuid, uuid)
 
     def accident(self, text: str) -> None:
         """Write down an end that nobody caused."""
@@ -57,14 +67,16 @@ class Truth:
     def guest_began(self, node: str, uuid: str) -> None:
         """A guest's process exists from now on."""
         self.runs.append(GuestRun(uuid=uuid, node=node, began=self.now()))
-        self.note("guest", f"{short(uuid)} runs on {node}")
+        name = self.name_of(uuid)
+        self.note("guest", f"{name} runs on {node}", code="guest-began", subject=name)
 
     def guest_ended(self, node: str, uuid: str, by: str) -> None:
         """It exists no more. A guest that did not exist is no news."""
         for run in reversed(self.runs):
             if run.ended is None and (run.node, run.uuid) == (node, uuid):
                 run.ended, run.ended_by = self.now(), by
-                self.note("guest", f"{short(uuid)} is gone from {node}: {by}")
+                name = self.name_of(uuid)
+                self.note("guest", f"{name} is gone from {node}: {by}", code="guest-ended", subject=name)
                 return
 
     def living(self) -> tuple[GuestRun, ...]:
@@ -74,8 +86,3 @@ class Truth:
     def digest(self) -> str:
         """One line that differs when anything did."""
         return sha256("\n".join(map(str, self.entries)).encode()).hexdigest()
-
-
-def short(uuid: str) -> str:
-    """The name by which a time line calls a guest."""
-    return f"web{int(uuid[-4:])}"

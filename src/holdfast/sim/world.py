@@ -14,13 +14,12 @@ from typing import Final
 from holdfast.membership.endpoint import Endpoint
 from holdfast.model.events import Event
 from holdfast.model.ids import NetworkName, NodeName, RoleName
-from holdfast.model.nodes import FenceSpec, NodeSpec
 from holdfast.model.roles import RoleSpec, Wanted
-from holdfast.model.settings import Settings
 from holdfast.model.snapshot import ClusterRecord
 from holdfast.sim.breakage import BREAKAGES, Breakage
 from holdfast.sim.chance import chance
 from holdfast.sim.database import NodeStore, WorldDatabase
+from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.loop import VirtualLoop
 from holdfast.sim.machine import CLUSTER_ID, Machine, Surroundings
 from holdfast.sim.truth import Truth
@@ -28,24 +27,7 @@ from holdfast.sim.twins import EPOCH_MS, Air
 from holdfast.store.port import Operation, Put, Txn
 from holdfast.store.records import CLUSTER, SPECS, decode, encode, node_key, spec_key
 
-GIB: Final = 2**30
-MAX_VOTERS: Final = 5
-DOMAIN_XML: Final = (
-    "<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid><memory unit='GiB'>1</memory><vcpu>1</vcpu></domain>"
-)
 ELECTION_S: Final = (0.3, 1.5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Make:
-    """What a cluster is made of: nodes, roles, networks, and which protection its nodes have."""
-
-    nodes: int = 3
-    roles: int = 4
-    networks: tuple[NetworkName, ...] = (NetworkName("cluster-a"), NetworkName("cluster-b"))
-    has_fence: bool = True
-    watchdog_s: float | None = 3.0
-    are_guests_deaf: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,10 +42,14 @@ class Sky:
 class World:
     """One cluster. Make it, then let `loop` run."""
 
-    def __init__(self, make: Make, *, seed: int, breakage: Breakage = BREAKAGES[None]) -> None:
+    def __init__(
+        self, make: Make, *, seed: int, breakage: Breakage = BREAKAGES[None], layout: Layout | None = None
+    ) -> None:
         self.make = make
+        layout = layout_of(make) if layout is None else layout
         self.loop = VirtualLoop()  # type: ignore[abstract]  # asyncio asks a loop for no more than this one has
         self.truth = Truth(self.loop.time)
+        self.truth.names |= {role.uuid: str(role.name) for role in layout.roles}
         self.sky = Sky()
         self.cut_off: set[NodeName] = set()
         """Nodes whose way to the database is cut by a fault of its own."""
@@ -72,7 +58,7 @@ class World:
         self.air = Air(self._fare)
         self.database = WorldDatabase(self._on_event)
         self.leader: NodeName | None = None
-        specs = dict(_nodes(make))
+        specs = {node.name: node for node in layout.nodes}
         self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
         self._around = Surroundings(
             loop=self.loop,
@@ -84,9 +70,10 @@ class World:
             are_guests_deaf=make.are_guests_deaf,
         )
         self.machines = self._around.machines
-        self.database.txn(Txn(then=tuple(_records(make, specs))))
+        self.database.txn(Txn(then=tuple(_records(layout))))
         for name, spec in specs.items():
-            self.machines[name] = Machine(spec, NodeStore(self.database), self._around, watchdog_s=make.watchdog_s)
+            watchdog_s = layout.watchdog_s.get(name)
+            self.machines[name] = Machine(spec, NodeStore(self.database), self._around, watchdog_s=watchdog_s)
         self._around.changed = self.settle
         self._elect()
 
@@ -94,7 +81,9 @@ class World:
         """Draw the consequences of a change of power, freezing or networks."""
         together = self._majority()
         if self.leader is not None and self.leader not in together:
-            self.truth.note("world", f"the database lost its leader {self.leader}")
+            self.truth.note(
+                "world", f"the database lost its leader {self.leader}", code="leader-lost", subject=self.leader
+            )
             self.depose()
         elif self.leader is None and together:
             self.depose()
@@ -159,7 +148,8 @@ class World:
         self.leader = self._elections.choice(candidates)
         self.database.has_leader = True
         self.database.begin_leases_anew()
-        self.truth.note("world", f"the database elected {self.leader}")
+        text = f"the database elected {self.leader}"
+        self.truth.note("world", text, code="leader-elected", subject=self.leader)
         self.settle()
 
     def _fare(self, _network: NetworkName, _source: Endpoint, _target: Endpoint, _datagram: bytes) -> Sequence[int]:
@@ -172,48 +162,14 @@ class World:
         owner = f" -> {event.target}" if event.target is not None else ""
         why = "; ".join(map(str, event.reasons))
         epoch = f" epoch {event.epoch}" if event.epoch is not None else ""
-        self.truth.note("cluster", f"{event.code} {event.subject}{owner}{epoch} (by {event.node}) {why}".rstrip())
+        text = f"{event.code} {event.subject}{owner}{epoch} (by {event.node}) {why}".rstrip()
+        self.truth.note("cluster", text, code=event.code, subject=event.subject)
 
 
-def _nodes(make: Make) -> Iterator[tuple[NodeName, NodeSpec]]:
-    voters = make.nodes if make.nodes == 2 else min(MAX_VOTERS, make.nodes - 1 + make.nodes % 2)
-    for number in range(1, make.nodes + 1):
-        name = NodeName(f"node{number}")
-        yield (
-            name,
-            NodeSpec(
-                name=name,
-                addresses={network: f"10.0.{index}.{number}" for index, network in enumerate(make.networks)},
-                is_voter=number <= voters,
-                etcd_client_port=7407,
-                etcd_peer_port=7408,
-                heartbeat_port=7405,
-                join_port=7406,
-                fence=FenceSpec(agent="fence_sim", options={"plug": name}) if make.has_fence else None,
-            ),
-        )
-
-
-def _records(make: Make, nodes: dict[NodeName, NodeSpec]) -> Iterator[Operation]:
-    settings = Settings(quarantine_losses=1000)  # quarantine ends by time alone: within a run a node would never return
-    cluster = ClusterRecord(id=CLUSTER_ID, name="sim", created_at_ms=EPOCH_MS, settings=settings)
+def _records(layout: Layout) -> Iterator[Operation]:
+    cluster = ClusterRecord(id=CLUSTER_ID, name="sim", created_at_ms=EPOCH_MS, settings=layout.settings)
     yield Put(CLUSTER, encode(cluster))
-    for name, node in nodes.items():
-        yield Put(node_key(name), encode(node))
-    for number in range(1, make.roles + 1):
-        role = _role(number)
+    for node in layout.nodes:
+        yield Put(node_key(node.name), encode(node))
+    for role in layout.roles:
         yield Put(spec_key(role.name), encode(role))
-
-
-def _role(number: int) -> RoleSpec:
-    name, uuid = RoleName(f"web{number}"), f"00000000-0000-4000-8000-{number:012d}"
-    return RoleSpec(
-        name=name,
-        uuid=uuid,
-        domain_xml=DOMAIN_XML.format(name=name, uuid=uuid),
-        memory_bytes=GIB,
-        vcpus=1,
-        disk_paths=(),
-        wanted=Wanted.ONLINE,
-        shutdown_timeout_ms=5_000,
-    )

@@ -1,0 +1,110 @@
+"""What a cluster is made of before anything happens: its nodes, roles and settings as records.
+
+Rule of the file: pure. The same description gives the same records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from holdfast.model.ids import NetworkName, NodeName, RoleName
+from holdfast.model.nodes import FenceSpec, NodeSpec
+from holdfast.model.roles import RoleSpec, Wanted
+from holdfast.model.settings import Settings
+
+GIB: Final = 2**30
+MIB: Final = 2**20
+MAX_VOTERS: Final = 5
+DOMAIN_XML: Final = (
+    "<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid>"
+    "<memory unit='MiB'>{memory_mib}</memory><vcpu>{vcpus}</vcpu></domain>"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Make:
+    """What a cluster is made of: nodes, roles, networks, and which protection its nodes have."""
+
+    nodes: int = 3
+    roles: int = 4
+    networks: tuple[NetworkName, ...] = (NetworkName("cluster-a"), NetworkName("cluster-b"))
+    has_fence: bool = True
+    watchdog_s: float | None = 3.0
+    are_guests_deaf: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The records that a cluster begins with.
+
+    watchdog_s   per node the time-out of its watchdog; None or absent: it has none.
+    """
+
+    nodes: tuple[NodeSpec, ...]
+    roles: tuple[RoleSpec, ...]
+    settings: Settings
+    watchdog_s: Mapping[NodeName, float | None] = field(default_factory=dict)
+
+
+def layout_of(make: Make) -> Layout:
+    """The layout that a seed's draws describe."""
+    nodes = tuple(_nodes(make))
+    return Layout(
+        nodes=nodes,
+        roles=tuple(_roles(make)),
+        # quarantine ends by time alone: within a run a node would never return
+        settings=Settings(quarantine_losses=1000),
+        watchdog_s={node.name: make.watchdog_s for node in nodes},
+    )
+
+
+def voters_among(nodes: int) -> int:
+    """How many of so many nodes vote: an odd number up to 5, and both of two."""
+    return nodes if nodes == 2 else min(MAX_VOTERS, nodes - 1 + nodes % 2)
+
+
+def node_spec(number: int, *, name: NodeName, of: int, networks: tuple[NetworkName, ...], has_fence: bool) -> NodeSpec:
+    """The record of the node with this number, from 1, of so many."""
+    return NodeSpec(
+        name=name,
+        addresses={network: f"10.0.{index}.{number}" for index, network in enumerate(networks)},
+        is_voter=number <= voters_among(of),
+        etcd_client_port=7407,
+        etcd_peer_port=7408,
+        heartbeat_port=7405,
+        join_port=7406,
+        fence=FenceSpec(agent="fence_sim", options={"plug": name}) if has_fence else None,
+    )
+
+
+def uuid_of(number: int) -> str:
+    """The uuid of the guest with this number."""
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def domain_xml(name: RoleName, uuid: str, *, memory_bytes: int, vcpus: int) -> str:
+    """A guest with no disk."""
+    return DOMAIN_XML.format(name=name, uuid=uuid, memory_mib=memory_bytes // MIB, vcpus=vcpus)
+
+
+def _nodes(make: Make) -> Iterator[NodeSpec]:
+    for number in range(1, make.nodes + 1):
+        name = NodeName(f"node{number}")
+        yield node_spec(number, name=name, of=make.nodes, networks=make.networks, has_fence=make.has_fence)
+
+
+def _roles(make: Make) -> Iterator[RoleSpec]:
+    for number in range(1, make.roles + 1):
+        name, uuid = RoleName(f"web{number}"), uuid_of(number)
+        yield RoleSpec(
+            name=name,
+            uuid=uuid,
+            domain_xml=domain_xml(name, uuid, memory_bytes=GIB, vcpus=1),
+            memory_bytes=GIB,
+            vcpus=1,
+            disk_paths=(),
+            wanted=Wanted.ONLINE,
+            shutdown_timeout_ms=5_000,
+        )
