@@ -57,7 +57,7 @@ class Daemon:
             log.info("%s", error)
             identity = await self._joined
         member = self._member = Member(self._config, identity, self._clock)
-        self._requests = Requests(member)
+        self._requests = Requests(member.life, member.database.store, member.enrolment)
         log.info("node %s of cluster %s", identity.node, identity.cluster_name)
         await member.run()
 

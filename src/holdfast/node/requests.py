@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 from holdfast.hypervisor.domain_xml import parse_guest
@@ -29,8 +29,9 @@ from holdfast.node.documents import (
     node_status,
     role_status,
 )
+from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
-from holdfast.node.member import Member, device_of
+from holdfast.node.member import device_of
 from holdfast.node.record_changes import (
     changed_node,
     check_addition,
@@ -55,7 +56,7 @@ from holdfast.node.request_params import (
 )
 from holdfast.node.settings_words import changed_settings
 from holdfast.node.transactions import add_role, record_proof, remove_role, set_cluster, set_node, set_role
-from holdfast.store.port import Txn
+from holdfast.store.port import Store, Txn
 from holdfast.store.records import EVENTS, decode
 
 ATTEMPTS: Final = 5
@@ -69,14 +70,21 @@ READS: Final = frozenset(("status", "status.watch", "explain", "events", "events
 T = TypeVar("T")
 
 
-class Requests:
-    """Answers requests about the cluster of one member."""
+class Tokens(Protocol):
+    """Who makes join tokens."""
 
-    def __init__(self, member: Member) -> None:
-        self._member = member
-        self._life = member.life
-        self._store = member.database.store
-        self._events = member.life.events
+    async def create_token(self, ttl_ms: int) -> tuple[str, int]:
+        """A token and the wall-clock ms until which it can be used."""
+
+
+class Requests:
+    """Answers requests about the cluster that one node lives in."""
+
+    def __init__(self, life: Life, store: Store, tokens: Tokens) -> None:
+        self._life = life
+        self._store = store
+        self._events = life.events
+        self._tokens = tokens
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
@@ -147,7 +155,7 @@ class Requests:
 
     async def _create_token(self, params: dict[str, Any]) -> object:
         ttl_s = TokenParams.model_validate(params).ttl_s
-        token, expires_at_ms = await self._member.enrolment.create_token(ttl_s * 1000)
+        token, expires_at_ms = await self._tokens.create_token(ttl_s * 1000)
         return {"token": token, "expires_at_ms": expires_at_ms}
 
     async def _set_setting(self, params: dict[str, Any]) -> object:
