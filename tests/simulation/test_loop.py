@@ -79,3 +79,23 @@ def test_a_process_that_spins_is_an_error() -> None:
     spin()
     with pytest.raises(TimeStandsStill):
         loop.run_until(1.0)
+
+
+def test_a_callback_that_fails_is_remembered_and_ends_nothing_else() -> None:
+    loop, seen = make(), list[str]()
+    loop.call_soon([].pop)
+    loop.call_soon(seen.append, "after it")
+    loop.run_until(1.0)
+    assert seen == ["after it"]
+    assert loop.errors == ["exception in callback list.pop: IndexError('pop from empty list')"]
+
+
+def test_a_cancelled_timer_neither_runs_nor_moves_time() -> None:
+    loop, seen = make(), list[str]()
+    loop.call_at(2.0, seen.append, "cancelled").cancel()
+    loop.call_at(1.0, seen.append, "due")
+    task = loop.create_task(asyncio.Event().wait())
+    with pytest.raises(NothingScheduled, match=r"at 1\.000 s"):
+        loop.run_until_complete(task)
+    assert seen == ["due"]
+    loop.bury()

@@ -71,19 +71,25 @@ def outside(act: Callable[..., T], *arguments: object) -> T:
     return Context().run(act, *arguments)
 
 
-class _Call(asyncio.TimerHandle):
-    """A call with the process it belongs to."""
+class _Call:
+    """A call with the process it belongs to. asyncio only cancels handles, so this is all that it needs of one."""
 
-    __slots__ = ("process",)
+    __slots__ = ("act", "arguments", "context", "process")
 
-    def __init__(
-        self, when: float, act: Callable[..., object], arguments: tuple[Any, ...], loop: VirtualLoop, context: Context
-    ) -> None:
-        super().__init__(when, act, arguments, loop, context)
+    def __init__(self, act: Callable[..., object], arguments: tuple[Any, ...], context: Context) -> None:
+        self.act: Callable[..., object] | None = act
+        self.arguments = arguments
+        self.context = context
         self.process = context.get(_PROCESS)
 
-    def execute(self) -> None:
-        self._run()
+    def cancel(self) -> None:
+        """See asyncio. A cancelled timer is passed over when its time comes."""
+        self.act = None
+        self.arguments = ()
+
+    def cancelled(self) -> bool:
+        """See asyncio."""
+        return self.act is None
 
 
 class _Task(asyncio.Task[Any]):
@@ -116,7 +122,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> _Call:  # type: ignore[override]  # typeshed ties the arguments' types to the callback's
         """See asyncio."""
-        call = _Call(self._now, callback, args, self, copy_context() if context is None else context)
+        call = _Call(callback, args, copy_context() if context is None else context)
         self._ready.append(call)
         return call
 
@@ -124,13 +130,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Call:
         """See asyncio."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        call = _Call(callback, args, copy_context() if context is None else context)
+        self._count += 1
+        heappush(self._timers, (self._now + delay, self._count, call))
+        return call
 
     def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Call:
         """See asyncio. Calls of one instant run in the order in which they were scheduled."""
-        call = _Call(when, callback, args, self, copy_context() if context is None else context)
+        call = _Call(callback, args, copy_context() if context is None else context)
         self._count += 1
         heappush(self._timers, (when, self._count, call))
         return call
@@ -161,20 +170,21 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Run everything that falls due up to `when`, which is the time afterwards."""
         _set_running_loop(self)
         try:
-            while self._advance(when):
-                pass
+            while self._ready or self._proceed(when):
+                self._run_ready()
         finally:
             _set_running_loop(None)
         self._now = max(self._now, when)
 
     def run_until_complete(self, future: Spawnable[T] | asyncio.Future[T]) -> T:  # type: ignore[override]  # no other awaitables
-        """Run until it is done. Raises: NothingScheduled."""
+        """Run until it is done, and to the end of that instant. Raises: NothingScheduled."""
         _set_running_loop(self)
         try:
             task = future if isinstance(future, asyncio.Future) else self.create_task(future)
             while not task.done():
-                if not self._advance(float("inf")):
+                if not self._ready and not self._proceed(float("inf")):
                     raise NothingScheduled(f"at {self._now:.3f} s nothing is scheduled and {task!r} is not done")
+                self._run_ready()
         finally:
             _set_running_loop(None)
         return task.result()
@@ -203,32 +213,36 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Remember what went wrong in a callback; tasks answer for themselves."""
-        if "handle" in context:
-            self.errors.append(f"{context['message']}: {context.get('exception')!r}")
+        """What asyncio has to say is of tasks, and these answer for themselves."""
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are passed over when their time comes."""
-
-    def _advance(self, limit: float) -> bool:
-        """Make one call; returns False when none is due up to `limit`."""
-        if not self._ready:
-            while self._timers and self._timers[0][2].cancelled():
-                heappop(self._timers)
-            if not self._timers or self._timers[0][0] > limit:
-                return False
-            when, _, call = heappop(self._timers)
-            if when > self._now:
-                self._now, self._instant_began = when, self.steps
-        else:
-            call = self._ready.popleft()
-        if call.cancelled():
-            return True
-        if call.process is not None and not call.process.runs:
-            call.process.held.append(call)
-            return True
-        self.steps += 1
-        if self.steps - self._instant_began > STEPS_PER_INSTANT:
-            raise TimeStandsStill(f"{STEPS_PER_INSTANT} calls at {self._now:.3f} s, the last one {call!r}")
-        call.execute()
+    def _proceed(self, limit: float) -> bool:
+        """Go to the next timer and make it ready; returns False when none is due up to `limit`."""
+        timers = self._timers
+        while timers and timers[0][2].act is None:
+            heappop(timers)
+        if not timers or timers[0][0] > limit:
+            return False
+        when, _, call = heappop(timers)
+        if when > self._now:
+            self._now, self._instant_began = when, self.steps
+        self._ready.append(call)
         return True
+
+    def _run_ready(self) -> None:
+        """Make every call that is ready, and those that they make ready: the loop of all loops, so it is kept tight."""
+        ready, limit = self._ready, self._instant_began + STEPS_PER_INSTANT
+        while ready:
+            call = ready.popleft()
+            act, process = call.act, call.process
+            if act is None:
+                continue
+            if process is not None and not process.runs:
+                process.held.append(call)
+                continue
+            self.steps += 1
+            if self.steps > limit:
+                raise TimeStandsStill(f"{STEPS_PER_INSTANT} calls at {self._now:.3f} s, the last one {act!r}")
+            try:
+                call.context.run(act, *call.arguments)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a loop outlives its callbacks
+                self.errors.append(f"exception in callback {getattr(act, '__qualname__', act)}: {error!r}")
