@@ -8,6 +8,7 @@ ClusterId = NewType("ClusterId", str)
 NodeName = NewType("NodeName", str)
 RoleName = NewType("RoleName", str)
 NetworkName = NewType("NetworkName", str)
+SiteName = NewType("SiteName", str)
 
 Incarnation = NewType("Incarnation", str)
 """One start of one machine, as a UUID. A node that was fenced and came back has another one."""

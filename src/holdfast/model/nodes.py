@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from holdfast.model.ids import Incarnation, NetworkName, NodeName
+from holdfast.model.ids import Incarnation, NetworkName, NodeName, SiteName
 from holdfast.model.reasons import Reason
 
 
@@ -25,9 +25,29 @@ class FenceSpec:
     options: dict[str, str] = field(default_factory=dict)
 
 
+class Return(StrEnum):
+    """What becomes, after a node was resumed, of the roles that its drain had moved away.
+
+    POLICY   each role's own failback policy decides.
+    NOW      they move back at once.
+    NEVER    they stay where they are, whatever their policy, until they are moved again.
+    """
+
+    POLICY = "policy"
+    NOW = "now"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """What was set for a node. `capacity` None: what its hypervisor reports. Networks are in order of preference."""
+    """What was set for a node. Networks are in order of preference.
+
+    capacity      None: what its hypervisor reports.
+    site          None: the node belongs to no site.
+    is_paused     it takes no further roles.
+    is_draining   its roles are moved away as far as others can take them; it is paused too.
+    returns       of the roles that its last drain moved away.
+    """
 
     name: NodeName
     addresses: dict[NetworkName, str]
@@ -38,7 +58,10 @@ class NodeSpec:
     join_port: int
     fence: FenceSpec | None = None
     capacity: Capacity | None = None
+    site: SiteName | None = None
     is_paused: bool = False
+    is_draining: bool = False
+    returns: Return = Return.POLICY
     joined_at_ms: int = 0
 
 

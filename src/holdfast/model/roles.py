@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
+from holdfast.model.errors import InvalidInput
+from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName, SiteName
 from holdfast.model.reasons import Reason
 
 
@@ -26,6 +27,47 @@ class Wanted(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A name that roles share to be placed together or apart.
+
+    is_hard   True: rather blocked than placed against it; False: wished for. Between two roles the harder one counts.
+    """
+
+    name: str
+    is_hard: bool = False
+
+
+class FailbackPolicy(StrEnum):
+    """When a role returns to a node that it prefers to the one it runs on."""
+
+    NEVER = "never"
+    AT_ONCE = "at-once"
+    WINDOW = "window"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failback:
+    """A failback policy. The hours bound the window, in UTC, [from, until); it may reach over midnight.
+
+    Raises: InvalidInput for hours out of 0..23, and for a window that has no length.
+    """
+
+    policy: FailbackPolicy = FailbackPolicy.NEVER
+    from_hour: int = 0
+    until_hour: int = 0
+
+    def __post_init__(self) -> None:
+        for hour in (self.from_hour, self.until_hour):
+            if not 0 <= hour <= 23:
+                raise InvalidInput(f"failback hour {hour} is no hour of a day", hint="give hours from 0 to 23, in UTC")
+        if self.policy is FailbackPolicy.WINDOW and self.from_hour == self.until_hour:
+            raise InvalidInput(
+                f"the failback window from {self.from_hour} to {self.until_hour} has no length",
+                hint="for the whole day use the policy at-once",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
     """A role as a person set it. The only type so far is a virtual machine; its domain XML carries its disks.
 
@@ -33,6 +75,9 @@ class RoleSpec:
     restart_limit        restarts in place within `restart_period_s`, then it fails over.
     failover_limit       failovers because the role itself failed within `failover_period_s`, then it is blocked.
     generation           counts the changes of `wanted` by a person; a new one forgives earlier failures.
+    preferred_site       counts after the preferred owners.
+    affinity             labels: roles that share one want the same node.
+    anti_affinity        labels: roles that share one want different nodes.
     """
 
     name: RoleName
@@ -51,6 +96,10 @@ class RoleSpec:
     failover_period_s: int = 21_600
     shutdown_timeout_ms: int = 60_000
     generation: int = 1
+    preferred_site: SiteName | None = None
+    affinity: tuple[Label, ...] = ()
+    anti_affinity: tuple[Label, ...] = ()
+    failback: Failback = Failback()
 
 
 class Phase(StrEnum):
@@ -74,8 +123,13 @@ class Phase(StrEnum):
 class Ownership:
     """Who owns a role, since when and why.
 
+    target         where a planned move takes it, always the node that was chosen last; set from the request until the
+                   role is online. Equal to `owner`: it arrives there, or its move was cancelled while it was stopping.
+    source         where that move began, and where the role returns to when nobody else can take it.
+    drained_from   the node whose drain moved it away, until it is back there or a person moves or stops it.
+
     Invariant: `owner` and `incarnation` are None exactly when `phase` is VACANT. The epoch only ever grows.
-    Times are wall-clock ms, for people and for the periods of the limits.
+    `target` and `source` are set together. Times are wall-clock ms, for people and for the periods of the limits.
     """
 
     role: RoleName
@@ -89,9 +143,19 @@ class Ownership:
     failovers: tuple[int, ...] = ()
     failed_on: tuple[NodeName, ...] = ()
     generation: int = 0
+    target: NodeName | None = None
+    source: NodeName | None = None
+    drained_from: NodeName | None = None
     reasons: tuple[Reason, ...] = ()
 
     def __post_init__(self) -> None:
         vacant = self.phase is Phase.VACANT
         if vacant != (self.owner is None) or vacant != (self.incarnation is None):
             raise ValueError(f"role {self.role}: phase {self.phase} with owner {self.owner} ({self.incarnation})")
+        if (self.target is None) != (self.source is None):
+            raise ValueError(f"role {self.role}: target {self.target} with source {self.source}")
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether its owner gives it up for a planned move."""
+        return self.owner is not None and self.target is not None and self.target != self.owner

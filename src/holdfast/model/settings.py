@@ -88,6 +88,8 @@ class Settings:
     shared_directories       directories that every node mounts from the same storage; guests' disks must be below one.
     quarantine_losses        a node lost so often within `quarantine_period_s` takes no roles for `quarantine_s`.
     events_kept              number of events that the database keeps.
+    moves_at_once            so many planned moves by drains and failbacks are under way at the same time.
+    failback_settle_s        a node must have been up for so long before roles return to it by themselves.
     """
 
     timings: Timings = field(default_factory=Timings)
@@ -97,3 +99,9 @@ class Settings:
     quarantine_period_s: int = 3600
     quarantine_s: int = 7200
     events_kept: int = 1000
+    moves_at_once: int = 4
+    failback_settle_s: int = 60
+
+    def __post_init__(self) -> None:
+        if self.moves_at_once < 1:
+            raise InvalidInput(f"moves_at_once is {self.moves_at_once}: a drain would never end", hint="set 1 or more")

@@ -29,14 +29,27 @@ class Versioned(Generic[T_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """A person's order that the cluster does nothing by itself: who gave it, why, and when."""
+
+    by: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRecord:
-    """The cluster itself. `role_set` counts additions and removals of roles, so that one happens after the other."""
+    """The cluster itself. `role_set` counts additions and removals of roles, so that one happens after the other.
+
+    frozen   None: the cluster acts by itself; that is what it is for.
+    """
 
     id: ClusterId
     name: str
     created_at_ms: int
     settings: Settings = field(default_factory=Settings)
     role_set: int = 0
+    frozen: Freeze | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +79,11 @@ class Snapshot:
     def settings(self) -> Settings:
         """The settings of the cluster; the defaults while its record is not known."""
         return self.cluster.value.settings if self.cluster is not None else DEFAULT_SETTINGS
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a person ordered that the cluster does nothing by itself."""
+        return self.cluster is not None and self.cluster.value.frozen is not None
 
     def is_lost(self, node: NodeName, incarnation: Incarnation | None) -> bool:
         """Whether a verdict on exactly this incarnation is committed."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.decide.made_up import cluster, known, lost, up, with_settings
 
-from holdfast.model.errors import Conflict, HoldfastError, OutcomeUnknown, Unavailable
+from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, OutcomeUnknown, Unavailable
 from holdfast.model.ids import Incarnation, NodeName, RoleName
-from holdfast.model.roles import Ownership, Phase
+from holdfast.model.roles import Failback, FailbackPolicy, Ownership, Phase
 from holdfast.model.settings import Settings
 from holdfast.model.snapshot import Snapshot
 
@@ -26,6 +26,34 @@ def test_safe_1_a_role_has_an_owner_exactly_when_it_is_not_vacant(
         return
     with pytest.raises(ValueError, match="web"):
         Ownership(role=RoleName("web"), phase=phase, owner=owner, incarnation=incarnation)
+
+
+@pytest.mark.parametrize(("target", "source"), [(A, None), (None, A)])
+def test_a_move_has_a_target_and_a_source(target: NodeName | None, source: NodeName | None) -> None:
+    with pytest.raises(ValueError, match="web"):
+        Ownership(role=RoleName("web"), target=target, source=source)
+
+
+def test_a_role_is_leaving_only_while_its_owner_is_not_where_it_goes() -> None:
+    here = {"role": RoleName("web"), "phase": Phase.ONLINE, "owner": A, "incarnation": Incarnation("a-1"), "source": A}
+    assert Ownership(**here, target=NodeName("b")).is_leaving  # type: ignore[arg-type]
+    assert not Ownership(**here, target=A).is_leaving  # type: ignore[arg-type]
+    assert not Ownership(role=RoleName("web"), target=A, source=A).is_leaving
+
+
+@pytest.mark.parametrize(("from_hour", "until_hour"), [(-1, 3), (3, 24), (5, 5)])
+def test_a_window_has_hours_of_a_day_and_a_length(from_hour: int, until_hour: int) -> None:
+    with pytest.raises(InvalidInput):
+        Failback(policy=FailbackPolicy.WINDOW, from_hour=from_hour, until_hour=until_hour)
+
+
+def test_a_window_may_reach_over_midnight() -> None:
+    assert Failback(policy=FailbackPolicy.WINDOW, from_hour=22, until_hour=5).until_hour == 5
+
+
+def test_a_drain_that_could_never_move_anything_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="moves_at_once is 0"):
+        Settings(moves_at_once=0)
 
 
 def test_a_verdict_is_about_one_incarnation() -> None:
