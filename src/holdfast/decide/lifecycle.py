@@ -87,6 +87,11 @@ def _observed_online(now: Situation) -> Step:
     return Step(record=now.becomes(Phase.ONLINE))
 
 
+def _let_run(now: Situation) -> Step:
+    """Its process exists and does not execute yet: the claim is committed anew, so that a late step is refused."""
+    return _observed_online(now) if now.spec.wanted is Wanted.OFFLINE else _claim(now)
+
+
 def _keep(now: Situation) -> Step:
     if now.spec.wanted is Wanted.ONLINE:
         return Step()
@@ -132,21 +137,26 @@ TABLE: Final[dict[tuple[Phase, GuestObservation], Handler]] = {
     (Phase.VACANT, GuestObservation.ABSENT): _idle,
     (Phase.VACANT, GuestObservation.RUNNING): _take_offline,
     (Phase.VACANT, GuestObservation.PAUSED): _take_offline,
+    (Phase.VACANT, GuestObservation.STALLED): _take_offline,
     (Phase.VACANT, GuestObservation.UNKNOWN): _idle,
     (Phase.ASSIGNED, GuestObservation.ABSENT): _claim,
     (Phase.ASSIGNED, GuestObservation.RUNNING): _claim,
     (Phase.ASSIGNED, GuestObservation.PAUSED): _claim,
+    (Phase.ASSIGNED, GuestObservation.STALLED): _claim,
     (Phase.ASSIGNED, GuestObservation.UNKNOWN): _idle,
     (Phase.STARTING, GuestObservation.ABSENT): _start,
     (Phase.STARTING, GuestObservation.RUNNING): _observed_online,
-    (Phase.STARTING, GuestObservation.PAUSED): _observed_online,
+    (Phase.STARTING, GuestObservation.PAUSED): _let_run,
+    (Phase.STARTING, GuestObservation.STALLED): _observed_online,
     (Phase.STARTING, GuestObservation.UNKNOWN): _idle,
     (Phase.ONLINE, GuestObservation.ABSENT): _ended,
     (Phase.ONLINE, GuestObservation.RUNNING): _keep,
     (Phase.ONLINE, GuestObservation.PAUSED): _keep,
+    (Phase.ONLINE, GuestObservation.STALLED): _keep,
     (Phase.ONLINE, GuestObservation.UNKNOWN): _idle,
     (Phase.STOPPING, GuestObservation.ABSENT): _release,
     (Phase.STOPPING, GuestObservation.RUNNING): _take_offline,
     (Phase.STOPPING, GuestObservation.PAUSED): _take_offline,
+    (Phase.STOPPING, GuestObservation.STALLED): _take_offline,
     (Phase.STOPPING, GuestObservation.UNKNOWN): _idle,
 }

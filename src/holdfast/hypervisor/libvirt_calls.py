@@ -26,13 +26,13 @@ from holdfast.hypervisor.qemu_process import QemuProcesses, is_alive
 from holdfast.model.nodes import Capacity
 
 
-def start(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -> None:
-    """Create a transient domain, unless its guest is there already in whatever form."""
+def prepare(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -> None:
+    """Create a transient domain with its CPUs stopped, unless its guest is there already in whatever form."""
     libvirt = libvirt_module()
     if processes.find(uuid) is not None:
         _refuse_present(handle, uuid)
     try:
-        handle.createXML(domain_xml, 0)
+        handle.createXML(domain_xml, libvirt.VIR_DOMAIN_START_PAUSED)
     except libvirt.libvirtError as error:
         if not is_answer(error):
             raise GuestOutcomeUnknown(

@@ -50,15 +50,15 @@ class LibvirtHost:
         """Keep the connection to libvirtd, reopening it whenever it breaks, until cancelled."""
         await self._connection.run()
 
-    async def start(self, domain_xml: str) -> None:
-        """Start a transient guest. See the port."""
+    async def prepare(self, domain_xml: str) -> None:
+        """Make a transient guest's process. See the port."""
         uuid = uuid_of(domain_xml)
         if uuid in self._starting:
             raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered by libvirt.")
         handle = self._connection.current().handle
         deadline = self._deadline(self._timeouts.start_ms)
         starting = await self._calls.begin(
-            lambda: libvirt_calls.start(handle, domain_xml, uuid, self._processes), deadline=deadline
+            lambda: libvirt_calls.prepare(handle, domain_xml, uuid, self._processes), deadline=deadline
         )
         self._starting[uuid] = starting
         starting.add_done_callback(lambda _: self._starting.pop(uuid, None))
@@ -72,7 +72,7 @@ class LibvirtHost:
         await self._ask_guest(uuid, libvirt_calls.shutdown, what="Pressing the power button of")
 
     async def resume(self, uuid: str) -> None:
-        """Let a paused guest run on. See the port."""
+        """Let a guest run. See the port."""
         await self._ask_guest(uuid, libvirt_calls.resume, what="Resuming")
 
     async def destroy(self, uuid: str) -> None:

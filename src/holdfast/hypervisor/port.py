@@ -123,12 +123,13 @@ class Hypervisor(Protocol):
     nothing was sent. None of them waits for the hypervisor to come back: callers try again, or wait for CONNECTED.
     """
 
-    async def start(self, domain_xml: str) -> None:
-        """Start a guest that exists only while it runs: no definition and no autostart stays on the node.
+    async def prepare(self, domain_xml: str) -> None:
+        """Make a guest's process, which does not execute before ``resume``: however late it comes, it writes nothing.
 
-        Returns when its QEMU process runs. Raises GuestStartFailed (it certainly does not run, the message carries
-        the hypervisor's own), GuestAlreadyRunning, HypervisorUnavailable, GuestOutcomeUnknown (it may run or start
-        later), InvalidInput (no uuid in the XML).
+        The guest exists only while it runs: no definition and no autostart stays on the node. Returns when its process
+        is there. Raises GuestStartFailed (it certainly is not, the message carries the hypervisor's own words),
+        GuestAlreadyRunning, HypervisorUnavailable, GuestOutcomeUnknown (it may be there, or come later), InvalidInput
+        (no uuid in the XML). Source: SAFE-1.
         """
 
     async def shutdown(self, uuid: str) -> None:
@@ -144,7 +145,7 @@ class Hypervisor(Protocol):
         """
 
     async def resume(self, uuid: str) -> None:
-        """Let a paused guest run on, for example after its storage came back; a running one is left alone.
+        """Let a prepared or paused guest run; a running one is left alone.
 
         Raises GuestNotFound, GuestRequestFailed, HypervisorUnavailable, GuestOutcomeUnknown.
         """

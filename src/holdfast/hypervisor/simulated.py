@@ -73,8 +73,8 @@ class SimulatedHypervisor:
         """Guests whose process hangs in I/O and outlives even SIGKILL, by uuid."""
         self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
 
-    async def start(self, domain_xml: str) -> None:
-        """Start a guest. See the port."""
+    async def prepare(self, domain_xml: str) -> None:
+        """Make a guest's process. See the port."""
         definition = parse_guest(domain_xml, uuid_if_missing="")
         uuid = definition.uuid
         if uuid in self._starting:
@@ -95,7 +95,7 @@ class SimulatedHypervisor:
         await self._wait_done(self._submit(press), self._timeouts.ask_ms, f"Shutting down guest {uuid}")
 
     async def resume(self, uuid: str) -> None:
-        """Let a paused guest run on. See the port."""
+        """Let a guest run. See the port."""
 
         def run_on() -> None:
             if self._require(uuid).guest.state is not GuestState.RUNNING:
@@ -194,7 +194,7 @@ class SimulatedHypervisor:
         if refusal is not None:
             raise GuestStartFailed(f"Guest {uuid} could not be started: {refusal}")
         self._last_pid += 1
-        guest = Guest(uuid=uuid, name=name, state=GuestState.RUNNING, reason="booted")
+        guest = Guest(uuid=uuid, name=name, state=GuestState.PAUSED, reason="prepared")
         ticks = int(asyncio.get_running_loop().time() * 100)
         self._running[uuid] = _Running(guest, GuestProcess(pid=self._last_pid, start_ticks=ticks))
         self._publish(uuid, name, GuestEventKind.STARTED)

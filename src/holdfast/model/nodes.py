@@ -134,11 +134,16 @@ class FenceOrder:
 
 
 class GuestObservation(StrEnum):
-    """What a node's hypervisor shows of a guest."""
+    """What a node's hypervisor shows of a guest.
+
+    PAUSED     its process exists and somebody keeps it from executing: it was prepared, or a person paused it.
+    STALLED    it executes as far as its storage lets it.
+    """
 
     ABSENT = "absent"
     RUNNING = "running"
     PAUSED = "paused"
+    STALLED = "stalled"
     UNKNOWN = "unknown"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from holdfast.decide.lifecycle import Act, Step, after_failed_start, next_step
@@ -114,7 +115,7 @@ class Executor:
         observed = self._observed(spec.uuid)
         ownership = self._ownership(role)
         if ownership is None or not self._is_mine(ownership, node):
-            return observed in (GuestObservation.RUNNING, GuestObservation.PAUSED)
+            return observed not in (GuestObservation.ABSENT, GuestObservation.UNKNOWN)
         return next_step(ownership.value, spec, observed, self._clock.wall_ms()) != Step()
 
     async def _settle(self, role: RoleName, me: Self) -> None:
@@ -194,7 +195,7 @@ class Executor:
 
     async def _remove_stray(self, spec: RoleSpec, observed: GuestObservation) -> bool:
         """End a guest that runs here although this node does not own its role. Source: SAFE-1."""
-        if observed is GuestObservation.ABSENT or observed is GuestObservation.UNKNOWN:
+        if observed in (GuestObservation.ABSENT, GuestObservation.UNKNOWN):
             return False
         log.warning("guest %s of role %s runs here without being owned by this node; ending it", spec.uuid, spec.name)
         await self._hypervisor.destroy(spec.uuid)
@@ -209,6 +210,7 @@ class Executor:
             name=spec.name,
             uuid=spec.uuid,
             domain_xml=spec.domain_xml,
+            may_run=partial(self._is_entitled, spec),
             shutdown_timeout_ms=spec.shutdown_timeout_ms,
         )
 
@@ -277,8 +279,10 @@ def observation_of(guest: Guest | None) -> GuestObservation:
     """What a listed guest means for its role. Anything that may still write counts as there."""
     if guest is None or guest.state is GuestState.STOPPED:
         return GuestObservation.ABSENT
-    if guest.state in (GuestState.PAUSED, GuestState.PAUSED_IO_ERROR):
+    if guest.state is GuestState.PAUSED:
         return GuestObservation.PAUSED
+    if guest.state is GuestState.PAUSED_IO_ERROR:
+        return GuestObservation.STALLED
     return GuestObservation.RUNNING
 
 

@@ -37,8 +37,11 @@ class GuestView(Protocol):
 class GuestHost(Protocol):
     """The part of a hypervisor that starts, ends and shows guests of this node."""
 
-    async def start(self, domain_xml: str) -> None:
-        """Start a guest; return when its process runs."""
+    async def prepare(self, domain_xml: str) -> None:
+        """Make a guest's process, which does not execute yet."""
+
+    async def resume(self, uuid: str) -> None:
+        """Let a prepared or paused guest execute; one that does is left alone."""
 
     async def shutdown(self, uuid: str) -> None:
         """Press the power button and return."""

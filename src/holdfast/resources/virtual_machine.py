@@ -1,12 +1,14 @@
 """The ``virtual-machine`` agent: a guest as a resource.
 
-Rule of the file: offline and terminate end with ``destroy``, the only call that returns when the guest is certainly
-gone; "shut down", "not found" and "absent" are hints on the way there.
+Rule of the file: a guest executes only after the question, asked when its process was there, whether it still may.
+Offline and terminate end with ``destroy``, the only call that returns when the guest is certainly gone; "shut down",
+"not found" and "absent" are hints on the way there.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from holdfast.model.errors import Conflict, HoldfastError, NotFound, OutcomeUnknown, Unavailable
@@ -21,6 +23,7 @@ _RETRY_S = 0.2
 class VirtualMachine:
     """One guest on this node.
 
+    may_run                asked when its process exists and has not executed: whether this node may still own it.
     shutdown_timeout_ms    how long the guest may take to power itself off before its plug is pulled.
     terminate_timeout_ms   how long to try before saying that it is unknown whether the guest is gone.
     """
@@ -29,6 +32,7 @@ class VirtualMachine:
     name: str
     uuid: str
     domain_xml: str
+    may_run: Callable[[], Awaitable[bool]]
     shutdown_timeout_ms: int = 60_000
     terminate_timeout_ms: int = 30_000
 
@@ -48,16 +52,23 @@ class VirtualMachine:
         return Outcome(kind=OutcomeKind.DONE)
 
     async def online(self) -> Outcome:
-        """Start the guest, or adopt it when it runs already."""
+        """Start the guest, or adopt it when its process exists already. Unknown as soon as there may be a process."""
+        detail = ""
         try:
-            await self.host.start(self.domain_xml)
+            await self.host.prepare(self.domain_xml)
         except Conflict:
-            return Outcome(kind=OutcomeKind.DONE, detail="it runs already and was adopted")
+            detail = "its process existed already and was adopted"
         except OutcomeUnknown as error:
-            return Outcome(kind=OutcomeKind.UNKNOWN, detail=error.message, hint=error.hint)
+            return _unknown(error)
         except HoldfastError as error:
             return _failed(error)
-        return Outcome(kind=OutcomeKind.DONE)
+        try:
+            if not await self.may_run():
+                return Outcome(kind=OutcomeKind.UNKNOWN, detail="its process exists, and this node may not let it run")
+            await self.host.resume(self.uuid)
+        except HoldfastError as error:
+            return _unknown(error)
+        return Outcome(kind=OutcomeKind.DONE, detail=detail)
 
     async def offline(self) -> Outcome:
         """Press the power button, wait, then pull the plug. Failed only when the hypervisor could not be asked."""
@@ -84,7 +95,7 @@ class VirtualMachine:
                 return Outcome(kind=OutcomeKind.DONE)
             except HoldfastError as error:
                 if loop.time() >= deadline:
-                    return Outcome(kind=OutcomeKind.UNKNOWN, detail=error.message, hint=error.hint)
+                    return _unknown(error)
             await asyncio.sleep(_RETRY_S)
 
     async def looks_alive(self) -> Health:
@@ -124,6 +135,10 @@ class VirtualMachine:
                     return
             except Unavailable:
                 continue
+
+
+def _unknown(error: HoldfastError) -> Outcome:
+    return Outcome(kind=OutcomeKind.UNKNOWN, detail=error.message, hint=error.hint)
 
 
 def _failed(error: HoldfastError) -> Outcome:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from holdfast.fencing.guard.logic import Event, Reply, Victim
 from holdfast.fencing.port import FenceDevice, FenceOutcome, PowerReading
 from holdfast.fencing.simulated_guard import SimulatedGuard, SimulatedWatchdog
-from holdfast.hypervisor.port import GuestEventKind
+from holdfast.hypervisor.port import GuestEventKind, GuestState
 from holdfast.hypervisor.simulated import SimulatedHypervisor
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat, Reject
@@ -29,7 +29,7 @@ EPOCH_MS: Final = 1_800_000_000_000
 
 
 class MachineHypervisor(SimulatedHypervisor):
-    """libvirtd of one start of one machine. It tells the truth about every process of a guest."""
+    """libvirtd of one start of one machine. It tells the truth about every guest that executes."""
 
     def __init__(self, node: str, truth: Truth) -> None:
         super().__init__(start_ms=50, answer_ms=2)
@@ -66,9 +66,11 @@ class MachineHypervisor(SimulatedHypervisor):
         act()
         self.ending = "stopped"
 
-    def _boot(self, uuid: str, name: str) -> None:
-        super()._boot(uuid, name)
-        self._truth.guest_began(self._node, uuid)
+    def _change(self, uuid: str, state: GuestState, kind: GuestEventKind) -> None:
+        was_prepared = self._running[uuid].guest.state is GuestState.PAUSED
+        super()._change(uuid, state, kind)
+        if was_prepared and state is GuestState.RUNNING:
+            self._truth.guest_began(self._node, uuid)
 
     def _remove(self, uuid: str, kind: GuestEventKind) -> None:
         super()._remove(uuid, kind)

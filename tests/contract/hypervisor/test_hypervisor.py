@@ -83,16 +83,19 @@ async def destroy_until_certain(hypervisor: Hypervisor, uuid: str) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_a_guest_starts_and_is_destroyed(bench: Bench, make_guest: MakeGuest) -> None:
+async def test_a_guest_is_prepared_runs_and_is_destroyed(bench: Bench, make_guest: MakeGuest) -> None:
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         events = await connected(hypervisor)
         await hypervisor.warm()
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
         started = await wait_guest(events, uuid, GuestEventKind.STARTED)
         assert started.name == f"contract-{uuid[:8]}"
-        assert await present(hypervisor) == {uuid: GuestState.RUNNING}
         assert await hypervisor.process_of(uuid) is not None
+        assert await present(hypervisor) == {uuid: GuestState.PAUSED}
+        await hypervisor.resume(uuid)
+        await wait_guest(events, uuid, GuestEventKind.RESUMED)
+        assert await present(hypervisor) == {uuid: GuestState.RUNNING}
 
         await hypervisor.destroy(uuid)
         assert await hypervisor.process_of(uuid) is None
@@ -105,10 +108,10 @@ async def test_a_second_start_is_told_that_the_guest_runs(bench: Bench, make_gue
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
         process = await hypervisor.process_of(uuid)
         with pytest.raises(GuestAlreadyRunning):
-            await hypervisor.start(xml)
+            await hypervisor.prepare(xml)
         assert await hypervisor.process_of(uuid) == process
 
 
@@ -117,9 +120,9 @@ async def test_a_refused_start_leaves_nothing_and_says_why(bench: Bench, make_gu
     other_uuid, _ = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
         with pytest.raises(GuestStartFailed, match="exists"):
-            await hypervisor.start(xml.replace(f"<uuid>{uuid}", f"<uuid>{other_uuid}"))
+            await hypervisor.prepare(xml.replace(f"<uuid>{uuid}", f"<uuid>{other_uuid}"))
         assert set(await present(hypervisor)) == {uuid}
         assert await hypervisor.process_of(other_uuid) is None
 
@@ -138,7 +141,8 @@ async def test_a_running_guest_can_be_resumed_to_no_effect(bench: Bench, make_gu
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
+        await hypervisor.resume(uuid)
         await hypervisor.resume(uuid)
         assert await present(hypervisor) == {uuid: GuestState.RUNNING}
 
@@ -147,26 +151,27 @@ async def test_a_crash_is_an_event_and_the_guest_can_start_again(bench: Bench, m
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         events = await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
         await bench.kill_qemu(uuid)
         await wait_guest(events, uuid, GuestEventKind.CRASHED)
         assert await present(hypervisor) == {}
-        await hypervisor.start(xml)
-        assert await present(hypervisor) == {uuid: GuestState.RUNNING}
+        await hypervisor.prepare(xml)
+        assert await present(hypervisor) == {uuid: GuestState.PAUSED}
 
 
 async def test_guests_survive_the_daemon_and_are_found_again(bench: Bench, make_guest: MakeGuest) -> None:
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         events = await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
+        await hypervisor.resume(uuid)
         process = await hypervisor.process_of(uuid)
         bench.kill_daemon()
         await wait_connection(events, ConnectionState.LOST)
         with pytest.raises(HypervisorUnavailable):
             await hypervisor.guests()
         with pytest.raises(HypervisorUnavailable):
-            await hypervisor.start(xml)
+            await hypervisor.prepare(xml)
         bench.start_daemon()
         await wait_connection(events, ConnectionState.CONNECTED)
         assert await present(hypervisor) == {uuid: GuestState.RUNNING}
@@ -181,7 +186,7 @@ async def test_safe_2_without_the_daemon_a_destroy_kills_and_is_not_certain(
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         events = await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
         bench.kill_daemon()
         await wait_connection(events, ConnectionState.LOST)
         with pytest.raises(GuestOutcomeUnknown):
@@ -199,9 +204,9 @@ async def test_safe_2_a_start_without_answer_is_unknown_until_settled(bench: Ben
         await connected(hypervisor)
         bench.freeze_daemon()
         with pytest.raises(GuestOutcomeUnknown):
-            await hypervisor.start(xml)
+            await hypervisor.prepare(xml)
         with pytest.raises(GuestOutcomeUnknown):
-            await hypervisor.start(xml)
+            await hypervisor.prepare(xml)
         with pytest.raises(GuestOutcomeUnknown):
             await hypervisor.destroy(uuid)
         bench.thaw_daemon()
@@ -215,7 +220,7 @@ async def test_safe_2_a_destroy_outlasts_a_start_under_way(bench: Bench, make_gu
     uuid, xml = make_guest()
     async with bench.open(HypervisorTimeouts(start_ms=30_000, destroy_ms=20_000, settle_ms=0)) as hypervisor:
         await connected(hypervisor)
-        starting = asyncio.create_task(hypervisor.start(xml))
+        starting = asyncio.create_task(hypervisor.prepare(xml))
         await asyncio.sleep(0)
         await hypervisor.destroy(uuid)
         assert await hypervisor.process_of(uuid) is None
@@ -230,7 +235,7 @@ async def test_a_late_start_is_seen(bench: Bench, make_guest: MakeGuest) -> None
         events = await connected(hypervisor)
         bench.freeze_daemon()
         with pytest.raises(GuestOutcomeUnknown):
-            await hypervisor.start(xml)
+            await hypervisor.prepare(xml)
         bench.thaw_daemon()
         await wait_guest(events, uuid, GuestEventKind.STARTED)
         assert await hypervisor.process_of(uuid) is not None
@@ -240,7 +245,7 @@ async def test_safe_2_a_frozen_daemon_makes_a_destroy_uncertain(bench: Bench, ma
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
     async with bench.open(HASTY) as hypervisor:
         await connected(hypervisor)
         bench.freeze_daemon()
@@ -273,7 +278,7 @@ async def test_every_consumer_first_hears_of_the_connection(bench: Bench, make_g
     uuid, xml = make_guest()
     async with bench.open(PATIENT) as hypervisor:
         first = await connected(hypervisor)
-        await hypervisor.start(xml)
+        await hypervisor.prepare(xml)
         second = await connected(hypervisor)
         await hypervisor.destroy(uuid)
         await wait_guest(first, uuid, GuestEventKind.STOPPED)

@@ -68,7 +68,7 @@ async def test_a_frozen_qemu_is_killed_sooner_than_libvirt_would(
     uuid, xml = make_guest()
     async with libvirt_bench.open(PATIENT) as host:
         await wait_connection(host.events(), ConnectionState.CONNECTED)
-        await host.start(xml)
+        await host.prepare(xml)
         os.kill(libvirt_bench.process(uuid).pid, signal.SIGSTOP)
         async with asyncio.timeout(5):
             await host.destroy(uuid)
@@ -80,11 +80,11 @@ async def test_frozen_guests_do_not_hold_up_others(libvirt_bench: LibvirtBench, 
     async with libvirt_bench.open(HypervisorTimeouts(ask_ms=1_000, start_ms=30_000, kill_after_ms=500)) as host:
         await wait_connection(host.events(), ConnectionState.CONNECTED)
         for uuid, xml in frozen:
-            await host.start(xml)
+            await host.prepare(xml)
             os.kill(libvirt_bench.process(uuid).pid, signal.SIGSTOP)
         await asyncio.gather(*(host.shutdown(uuid) for uuid, _ in frozen), return_exceptions=True)
         uuid, xml = make_guest()
-        await host.start(xml)
+        await host.prepare(xml)
         await host.destroy(uuid)
         await asyncio.gather(*(host.destroy(uuid) for uuid, _ in frozen))
         assert await host.guests() == ()
@@ -97,7 +97,7 @@ async def test_safe_2_a_guest_that_libvirt_forgot_is_found_and_ended(
     async with libvirt_bench.open(PATIENT) as host:
         events = host.events()
         await wait_connection(events, ConnectionState.CONNECTED)
-        await host.start(xml)
+        await host.prepare(xml)
         libvirt_bench.kill_daemon()
         libvirt_bench.forget_guests()
         libvirt_bench.start_daemon()
@@ -109,7 +109,7 @@ async def test_safe_2_a_guest_that_libvirt_forgot_is_found_and_ended(
         )
         assert await host.guests() == (orphan,)
         with pytest.raises(GuestOutcomeUnknown):
-            await host.start(xml)
+            await host.prepare(xml)
         await host.destroy(uuid)
         assert await host.guests() == ()
         assert await host.process_of(uuid) is None
@@ -124,7 +124,7 @@ async def test_safe_2_a_start_asked_of_a_frozen_libvirtd_is_settled(
         await wait_connection(host.events(), ConnectionState.CONNECTED)
         libvirt_bench.freeze_daemon()
         with pytest.raises(GuestOutcomeUnknown):
-            await host.start(xml)
+            await host.prepare(xml)
         with pytest.raises(HypervisorUnavailable):
             await host.guests()
         with pytest.raises(GuestOutcomeUnknown):
@@ -149,7 +149,7 @@ async def test_a_missing_disk_is_named(libvirt_bench: LibvirtBench, make_guest: 
     async with libvirt_bench.open(PATIENT) as host:
         await wait_connection(host.events(), ConnectionState.CONNECTED)
         with pytest.raises(GuestStartFailed, match=r"/no/such/disk\.img"):
-            await host.start(xml.replace("<devices>", "<devices>" + disk))
+            await host.prepare(xml.replace("<devices>", "<devices>" + disk))
         assert await host.process_of(uuid) is None
 
 
@@ -157,7 +157,8 @@ async def test_a_paused_guest_is_resumed(libvirt_bench: LibvirtBench, make_guest
     uuid, xml = make_guest()
     async with libvirt_bench.open(PATIENT) as host:
         await wait_connection(host.events(), ConnectionState.CONNECTED)
-        await host.start(xml)
+        await host.prepare(xml)
+        await host.resume(uuid)
         handle = host._connection.current().handle
         handle.lookupByUUIDString(uuid).suspend()
         assert [guest.state for guest in await host.guests()] == [GuestState.PAUSED]

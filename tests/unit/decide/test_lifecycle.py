@@ -15,7 +15,7 @@ from holdfast.model.reasons import ReasonCode
 from holdfast.model.roles import Ownership, Phase, Wanted
 
 SEEN = GuestObservation
-THERE = (SEEN.RUNNING, SEEN.PAUSED)
+THERE = (SEEN.RUNNING, SEEN.PAUSED, SEEN.STALLED)
 LIVING = tuple(phase for phase in Phase if phase is not Phase.VACANT)
 LATER_MS = NOW_MS + 1000
 
@@ -40,18 +40,23 @@ EXPECTED = {
     (Phase.VACANT, SEEN.ABSENT): (NONE, NONE),
     (Phase.VACANT, SEEN.RUNNING): (TAKE_OFFLINE, TAKE_OFFLINE),
     (Phase.VACANT, SEEN.PAUSED): (TAKE_OFFLINE, TAKE_OFFLINE),
+    (Phase.VACANT, SEEN.STALLED): (TAKE_OFFLINE, TAKE_OFFLINE),
     (Phase.ASSIGNED, SEEN.ABSENT): (CLAIM, RELEASE),
     (Phase.ASSIGNED, SEEN.RUNNING): (CLAIM, RELEASE),
     (Phase.ASSIGNED, SEEN.PAUSED): (CLAIM, RELEASE),
+    (Phase.ASSIGNED, SEEN.STALLED): (CLAIM, RELEASE),
     (Phase.STARTING, SEEN.ABSENT): (CLAIM, RELEASE),
     (Phase.STARTING, SEEN.RUNNING): (SHOW, SHOW),
-    (Phase.STARTING, SEEN.PAUSED): (SHOW, SHOW),
+    (Phase.STARTING, SEEN.PAUSED): (CLAIM, SHOW),
+    (Phase.STARTING, SEEN.STALLED): (SHOW, SHOW),
     (Phase.ONLINE, SEEN.ABSENT): (CLAIM, RELEASE),
     (Phase.ONLINE, SEEN.RUNNING): (NONE, STOP),
     (Phase.ONLINE, SEEN.PAUSED): (NONE, STOP),
+    (Phase.ONLINE, SEEN.STALLED): (NONE, STOP),
     (Phase.STOPPING, SEEN.ABSENT): (RELEASE, RELEASE),
     (Phase.STOPPING, SEEN.RUNNING): (TAKE_OFFLINE, TAKE_OFFLINE),
     (Phase.STOPPING, SEEN.PAUSED): (TAKE_OFFLINE, TAKE_OFFLINE),
+    (Phase.STOPPING, SEEN.STALLED): (TAKE_OFFLINE, TAKE_OFFLINE),
     **{(phase, SEEN.UNKNOWN): (NONE, NONE) for phase in Phase},
 }
 
@@ -113,7 +118,7 @@ def test_safe_3_the_owner_never_changes_epoch_or_owner_but_by_release(
         assert (record.owner, record.incarnation) == (before.owner, before.incarnation)
 
 
-@pytest.mark.parametrize("guest", THERE)
+@pytest.mark.parametrize("guest", [SEEN.RUNNING, SEEN.STALLED])
 def test_a_guest_that_is_there_is_adopted_with_the_reasons_of_its_start(guest: GuestObservation) -> None:
     assert take(Phase.STARTING, guest).record == replace(
         owned("web", "a", Phase.STARTING), phase=Phase.ONLINE, since_ms=LATER_MS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.unit.node.one_machine import UUID, WEB, XML, Machine, machine
 from tests.unit.node.virtual_time import virtual
 
 from holdfast.fencing.guard.logic import State
-from holdfast.hypervisor.port import Guest, GuestState
+from holdfast.hypervisor.port import Guest, GuestEvent, GuestEventKind, GuestState, HypervisorEvent
 from holdfast.model.ids import Epoch
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode
@@ -43,7 +44,7 @@ def want(a: Machine, wanted: Wanted) -> None:
     [
         (GuestState.STOPPED, GuestObservation.ABSENT),
         (GuestState.PAUSED, GuestObservation.PAUSED),
-        (GuestState.PAUSED_IO_ERROR, GuestObservation.PAUSED),
+        (GuestState.PAUSED_IO_ERROR, GuestObservation.STALLED),
         (GuestState.STARTING, GuestObservation.RUNNING),
         (GuestState.RUNNING, GuestObservation.RUNNING),
         (GuestState.SHUTTING_DOWN, GuestObservation.RUNNING),
@@ -122,6 +123,25 @@ async def test_safe_1_without_the_guards_yes_no_guest_starts() -> None:
         assert a.executor is not None
         await a.entitle()
         await a.wait_phase(Phase.ONLINE)
+
+
+@virtual
+async def test_safe_1_a_guest_whose_process_comes_after_the_deadline_never_executes() -> None:
+    async with machine() as a:
+        a.hypervisor._start_ms = 900
+        events = a.hypervisor.events()
+        await a.entitle(0.5)
+        a.database.role(a.web(), owned("web", "a", Phase.ASSIGNED))
+        await a.start_daemon()
+        await a.wait_phase(Phase.STARTING)
+        await asyncio.sleep(10)
+        assert await seen(events, 3) == [GuestEventKind.STARTED, GuestEventKind.CRASHED]
+        assert not await a.runs()
+
+
+async def seen(events: AsyncIterator[HypervisorEvent], count: int) -> list[GuestEventKind]:
+    """Return what happened to guests within the first events, that of the connection among them."""
+    return [event.kind for event in [await anext(events) for _ in range(count)] if isinstance(event, GuestEvent)]
 
 
 @virtual
@@ -204,7 +224,7 @@ async def test_safe_2_a_role_is_not_released_while_a_start_is_still_under_way() 
     """An earlier daemon ordered it; the guest is absent, and would be there half a second after the release."""
     async with machine() as a:
         a.hypervisor._start_ms = 500
-        starting = asyncio.create_task(a.hypervisor.start(XML))
+        starting = asyncio.create_task(a.hypervisor.prepare(XML))
         await asyncio.sleep(0.01)
         await ready(a, Phase.STOPPING, wanted=Wanted.OFFLINE)
         await a.wait_phase(Phase.VACANT)
@@ -256,7 +276,7 @@ async def test_safe_1_a_guest_of_a_role_that_is_not_owned_here_is_ended() -> Non
     async with machine() as a:
         await a.entitle()
         a.database.role(a.web(), owned("web", "b"))
-        await a.hypervisor.start(XML)
+        await a.hypervisor.prepare(XML)
         await a.start_daemon()
         await asyncio.sleep(10)
         assert not await a.runs()
@@ -267,7 +287,7 @@ async def test_safe_1_a_guest_of_a_role_that_is_not_owned_here_is_ended() -> Non
 async def test_a_guest_that_is_no_role_is_never_touched() -> None:
     async with machine() as a:
         await a.entitle()
-        await a.hypervisor.start(XML)
+        await a.hypervisor.prepare(XML)
         await a.start_daemon()
         await asyncio.sleep(60)
         assert await a.runs()

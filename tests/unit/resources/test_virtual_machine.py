@@ -1,10 +1,14 @@
 """The virtual-machine agent on the simulated hypervisor: every outcome, and unknown as its own."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
 
 from holdfast.hypervisor.port import GuestEvent, GuestEventKind, GuestState
 from holdfast.hypervisor.simulated import SimulatedHypervisor
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
+from holdfast.model.errors import Unavailable
 from holdfast.resources.port import HealthKind, OutcomeKind, ResourceAgent
 from holdfast.resources.virtual_machine import VirtualMachine
 
@@ -13,11 +17,31 @@ XML = f"<domain type='kvm'><name>web</name><uuid>{UUID}</uuid><memory>1024</memo
 QUICK = HypervisorTimeouts(ask_ms=50, start_ms=100, destroy_ms=100)
 
 
-def make(*, heeds_power_button: bool = True) -> tuple[SimulatedHypervisor, VirtualMachine]:
+async def entitled() -> bool:
+    return True
+
+
+async def too_late() -> bool:
+    return False
+
+
+async def guard_is_away() -> bool:
+    raise Unavailable("holdfast-guard does not answer")
+
+
+def make(
+    *, heeds_power_button: bool = True, may_run: Callable[[], Awaitable[bool]] = entitled
+) -> tuple[SimulatedHypervisor, VirtualMachine]:
     hypervisor = SimulatedHypervisor(timeouts=QUICK, start_ms=10)
     hypervisor.heeds_power_button = heeds_power_button
     agent = VirtualMachine(
-        host=hypervisor, name="web", uuid=UUID, domain_xml=XML, shutdown_timeout_ms=300, terminate_timeout_ms=500
+        host=hypervisor,
+        name="web",
+        uuid=UUID,
+        domain_xml=XML,
+        may_run=may_run,
+        shutdown_timeout_ms=300,
+        terminate_timeout_ms=500,
     )
     return hypervisor, agent
 
@@ -41,7 +65,7 @@ async def test_online_starts_and_a_second_one_adopts() -> None:
     assert (await agent.validate()).kind is OutcomeKind.DONE
     assert (await agent.online()).kind is OutcomeKind.DONE
     again = await agent.online()
-    assert (again.kind, again.detail) == (OutcomeKind.DONE, "it runs already and was adopted")
+    assert (again.kind, again.detail) == (OutcomeKind.DONE, "its process existed already and was adopted")
     assert await states(hypervisor) == [GuestState.RUNNING]
 
 
@@ -67,12 +91,19 @@ async def test_safe_2_online_without_an_answer_is_unknown() -> None:
     hypervisor.freeze()
     assert (await agent.online()).kind is OutcomeKind.UNKNOWN
     hypervisor.thaw()
-    assert await states(hypervisor) == [GuestState.RUNNING]
+    assert await states(hypervisor) == [GuestState.PAUSED], "what comes late does not execute"
+
+
+@pytest.mark.parametrize("may_run", [too_late, guard_is_away])
+async def test_safe_1_a_guest_that_may_no_longer_run_never_executes(may_run: Callable[[], Awaitable[bool]]) -> None:
+    hypervisor, agent = make(may_run=may_run)
+    assert (await agent.online()).kind is OutcomeKind.UNKNOWN
+    assert await states(hypervisor) == [GuestState.PAUSED]
 
 
 async def test_validate_refuses_a_name_that_another_guest_has() -> None:
     hypervisor, agent = make()
-    await hypervisor.start(XML.replace(UUID, UUID.replace("5b5f", "6b5f")))
+    await hypervisor.prepare(XML.replace(UUID, UUID.replace("5b5f", "6b5f")))
     outcome = await agent.validate()
     assert outcome.kind is OutcomeKind.FAILED
     assert "'web'" in outcome.detail
