@@ -35,6 +35,17 @@ def runs_once(truth: Truth) -> Iterator[str]:
         earlier[run.uuid].append(run)
 
 
+def disks_agree(world: World) -> Iterator[str]:
+    """SAFE-1: once a run has written its first record, nothing of an earlier run lands on that disk."""
+    for uuid, records in world.storage.disks.items():
+        newest = records[0].run
+        for record in records:
+            if record.run.number < newest.number:
+                late = f"a write of {world.truth.name_of(uuid)} on {record.run.node} landed at {record.landed:.3f} s"
+                yield (f"SAFE-1: {late} after {newest.node} began to write, which started it at {newest.began:.3f} s")
+            newest = max(newest, record.run, key=lambda run: run.number)
+
+
 def harmless_stays_harmless(truth: Truth) -> Iterator[str]:
     """SAFE-6: when nothing went wrong but the database, no guest ended."""
     for run in truth.runs:

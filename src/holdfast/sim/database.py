@@ -8,28 +8,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import Final
 
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import Event
+from holdfast.sim.history import Author, Commit
 from holdfast.sim.loop import outside
+from holdfast.sim.truth import Truth
 from holdfast.store.errors import StoreOutcomeUnknown, StoreUnavailable
 from holdfast.store.memory import MemoryDatabase, MemoryStore
-from holdfast.store.port import Change, Deleted, LeaseId, Listing, Txn, TxnResult, WatchBatch
-from holdfast.store.records import EVENTS, decode
+from holdfast.store.port import Change, Deleted, LeaseId, Listing, Put, Txn, TxnResult, WatchBatch
+from holdfast.store.records import EVENTS, REPORTS, VERDICTS, decode
 
-REQUEST_TIMEOUT_S = 3.0
+REQUEST_TIMEOUT_S: Final = 3.0
+NOBODY: Final = Author(name="", asked_at=0.0)
+UNJUDGED: Final = (EVENTS, REPORTS)
 
 
 class WorldDatabase(MemoryDatabase):
     """The database itself. Leases run only while there is a leader; a new leader begins them anew.
 
-    on_event   gets every cluster event that is committed.
+    on_event       gets every cluster event that is committed.
+    is_with_majority   tells of a node whether it is together with a majority of voters and their leader now.
     """
 
-    def __init__(self, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, truth: Truth, on_event: Callable[[Event], None]) -> None:
         super().__init__()
         self.has_leader = True
+        self.history: list[Commit] = []
+        """Everything committed but events and reports: what the checkers judge."""
+        self.is_with_majority: Callable[[str], bool] = lambda _: True
+        self._truth = truth
         self._on_event = on_event
+        self._author = NOBODY
+
+    def submit(self, txn: Txn, author: Author) -> TxnResult:
+        """Decide and write in somebody's name. Raises: LeaseNotFound."""
+        self._author = author
+        try:
+            return self.txn(txn)
+        finally:
+            self._author = NOBODY
 
     def begin_leases_anew(self) -> None:
         """What a new leader does first."""
@@ -47,9 +66,24 @@ class WorldDatabase(MemoryDatabase):
 
     def _commit(self, changes: list[Change]) -> None:
         super()._commit(changes)
+        kept = tuple(change for change in changes if not change.key.startswith(UNJUDGED))
+        if kept:
+            self._write_down(kept)
         for change in changes:
             if change.key.startswith(EVENTS) and not isinstance(change, Deleted):
                 self._on_event(decode(Event, change.key, change.value))
+
+    def _write_down(self, changes: tuple[Change, ...]) -> None:
+        author = self._author
+        self.history.append(
+            Commit(
+                revision=self.revision,
+                at=self._truth.now(),
+                author=author,
+                was_led=self.has_leader and (not author.name or self.is_with_majority(author.name)),
+                changes=changes,
+            )
+        )
 
 
 class NodeStore(MemoryStore):
@@ -60,8 +94,11 @@ class NodeStore(MemoryStore):
     watch_delay_s  how late changes become known here.
     """
 
-    def __init__(self, database: WorldDatabase) -> None:
+    def __init__(self, node: str, database: WorldDatabase, truth: Truth) -> None:
         super().__init__(database)
+        self._node = node
+        self._world_database = database
+        self._truth = truth
         self.late_writes = 0
         self.late_s = 0.0
         self.silence_s = 0.0
@@ -75,13 +112,22 @@ class NodeStore(MemoryStore):
 
     async def txn(self, txn: Txn, *, timeout_s: float | None = None) -> TxnResult:
         """See `Store`."""
+        author = self._author_of(txn)
         await self._wait_in_vain(timeout_s)
         if self.late_writes > 0 and not self.faults.is_cut:
             self.late_writes -= 1
-            outside(asyncio.get_running_loop().call_later, self.late_s, self._apply_late, txn)
+            outside(asyncio.get_running_loop().call_later, self.late_s, self._apply_late, txn, author)
             await asyncio.sleep(min(self.late_s, REQUEST_TIMEOUT_S if timeout_s is None else timeout_s))
             raise StoreOutcomeUnknown("no answer came in time")
-        result = await super().txn(txn, timeout_s=timeout_s)
+        await self._way_there(timeout_s)
+        if self.faults.lost_requests > 0:
+            self.faults.lost_requests -= 1
+            raise StoreOutcomeUnknown("the request was lost")
+        result = self._world_database.submit(txn, author)
+        if self.faults.lost_replies > 0:
+            self.faults.lost_replies -= 1
+            raise StoreOutcomeUnknown("the reply was lost")
+        await self._way_back()
         if self.faults.is_cut:
             raise StoreOutcomeUnknown("the connection broke before the answer came")
         return result
@@ -98,8 +144,21 @@ class NodeStore(MemoryStore):
             await asyncio.sleep(min(self.silence_s, REQUEST_TIMEOUT_S if timeout_s is None else timeout_s))
             raise StoreUnavailable("the cluster database cannot be reached")
 
-    def _apply_late(self, txn: Txn) -> None:
+    def _author_of(self, txn: Txn) -> Author:
+        """Who asks, and for a verdict also who was heard by whom at that moment."""
+        is_verdict = any(isinstance(operation, Put) and operation.key.startswith(VERDICTS) for operation in txn.then)
+        hearings = self._truth.hearings if is_verdict else {}
+        return Author(
+            name=self._node,
+            asked_at=asyncio.get_running_loop().time(),
+            hearings={pair: (heard.since, heard.last) for pair, heard in hearings.items()},
+        )
+
+    def _apply_late(self, txn: Txn, author: Author) -> None:
+        """It arrives after all, unless there is no leader that could take it."""
+        if self.faults.is_cut:
+            return
         try:
-            self.database.txn(txn)
+            self._world_database.submit(txn, author)
         except HoldfastError:
             return

@@ -39,6 +39,9 @@ from holdfast.sim.twins import (
 CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
 BOOT_S: Final = 2.0
 RESTART_S: Final = 0.2
+GUESTS_END_S: Final = 2.0
+SHUTDOWN_S: Final = 4.0
+"""From the order to shut down until the guests end, and until the power is off."""
 
 
 @dataclass(kw_only=True)
@@ -94,6 +97,11 @@ class Machine:
         return self._life if self.daemon is not None else None
 
     @property
+    def incarnation(self) -> Incarnation:
+        """What this start of it is called."""
+        return self._incarnations.load_or_create()
+
+    @property
     def executes(self) -> bool:
         """Whether its kernel runs processes."""
         return self.is_on and not self.is_frozen
@@ -143,6 +151,37 @@ class Machine:
             outside(self.guard.thaw)
         else:
             self.guard.crash()
+
+    def hold_guest(self, uuid: str, *, is_held: bool) -> None:
+        """Have the process of a guest hang in the kernel, which no kill ends, or let go of it."""
+        if is_held:
+            self.hypervisor.stuck.add(uuid)
+        else:
+            self.hypervisor.stuck.discard(uuid)
+
+    def shut_down(self) -> None:
+        """Shut the machine down in an orderly way: holdfastd, then the guests, then the power."""
+        if self.executes:
+            self._around.truth.note("world", f"{self.name}: shuts down", code="shutdown", subject=self.name)
+            self.stop_daemon()
+            boot = self._boots
+            self._around.loop.call_later(GUESTS_END_S, self._end_guests, boot, context=Context())
+            self._around.loop.call_later(SHUTDOWN_S, self._shut_down, boot, context=Context())
+
+    def reboot(self) -> None:
+        """Shut it down and switch it on again."""
+        if self.executes:
+            self.shut_down()
+            self._around.loop.call_later(SHUTDOWN_S + BOOT_S, self.power_on, context=Context())
+
+    def _end_guests(self, boot: int) -> None:
+        if boot == self._boots and self.executes:
+            for victim in sorted(self.hypervisor.victims()):
+                self.hypervisor.crash_guest(victim.uuid)
+
+    def _shut_down(self, boot: int) -> None:
+        if boot == self._boots:
+            self.power_off("is shut down")
 
     def heal(self) -> None:
         """Power on, everything running."""

@@ -16,6 +16,7 @@ from typing import Final
 
 from holdfast.sim.breakage import BREAKAGES, BreakageKind
 from holdfast.sim.checkers import (
+    disks_agree,
     harmless_stays_harmless,
     is_steady,
     needing_a_person,
@@ -26,6 +27,7 @@ from holdfast.sim.checkers import (
 from holdfast.sim.fault import Fault
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
+from holdfast.sim.record_checkers import commits_keep_the_rules
 from holdfast.sim.schedule import Profile, Schedule, draw
 from holdfast.sim.truth import Entry
 from holdfast.sim.world import World
@@ -135,6 +137,8 @@ def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Co
     world.loop.call_soon(partial(_heal, world, ends), context=Context())
     yield from _progress(world, schedule.ends_s)
     yield from runs_once(world.truth)
+    yield from disks_agree(world)
+    yield from commits_keep_the_rules(world.database.history, world.truth)
     yield from nothing_ends_by_itself(world)
     if profile is Profile.CALM:
         yield from harmless_stays_harmless(world.truth)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Final
+
+HEARING_GAP_S: Final = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -15,13 +18,33 @@ class GuestRun:
     """One life of a guest's process on one node, in virtual seconds. `ended` None: it exists still.
 
     A guest on a frozen node exists: thawed, it would write at once.
+
+    number                           of this run among all runs, which signs what it writes.
+    incarnation                      of the node when it began.
+    began_revision, ended_revision   of the database then: what was committed before, and what after.
     """
 
+    number: int
     uuid: str
     node: str
+    incarnation: str
     began: float
+    began_revision: int
     ended: float | None = None
+    ended_revision: int | None = None
     ended_by: str = ""
+
+    def existed_at(self, revision: int) -> bool:
+        """Whether it existed when this revision was committed."""
+        return self.began_revision < revision and (self.ended_revision is None or self.ended_revision >= revision)
+
+
+@dataclass(slots=True)
+class Heard:
+    """Since when, without a longer gap, and when last a daemon took in heartbeats of an incarnation."""
+
+    since: float
+    last: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +63,26 @@ class Entry:
 
 @dataclass(slots=True)
 class Truth:
-    """The runs of all guests, the time line, and what no process may do: end by an error of its own.
+    """The runs of all guests, who heard whom, the time line, and what no process may do: end by an error of its own.
 
-    names   of guests by their uuid.
+    names            of guests by their uuid.
+    incarnation_of   the incarnation that a node's machine has now.
+    revision         of the database now.
+    on_began, on_ended   are told of every life of a guest: its disk is.
     """
 
     now: Callable[[], float]
+    incarnation_of: Callable[[str], str] = lambda _: ""
+    revision: Callable[[], int] = lambda: 0
+    on_began: Callable[[GuestRun], None] = lambda _: None
+    on_ended: Callable[[GuestRun], None] = lambda _: None
     runs: list[GuestRun] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     accidents: list[Entry] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    hearings: dict[tuple[str, str], Heard] = field(default_factory=dict)
+    """By listener and by the incarnation heard."""
+    _living: dict[tuple[str, str], GuestRun] = field(default_factory=dict)
 
     def note(self, source: str, text: str, *, code: str = "", subject: str = "") -> None:
         """Write a line."""
@@ -64,24 +97,43 @@ class Truth:
         self.note("world", text)
         self.accidents.append(self.entries[-1])
 
+    def heard(self, listener: str, incarnation: str) -> None:
+        """A daemon took in a heartbeat."""
+        now = self.now()
+        hearing = self.hearings.get((listener, incarnation))
+        if hearing is None or now - hearing.last > HEARING_GAP_S:
+            self.hearings[listener, incarnation] = Heard(now, now)
+        else:
+            hearing.last = now
+
     def guest_began(self, node: str, uuid: str) -> None:
         """A guest's process exists from now on."""
-        self.runs.append(GuestRun(uuid=uuid, node=node, began=self.now()))
+        run = GuestRun(
+            number=len(self.runs),
+            uuid=uuid,
+            node=node,
+            incarnation=self.incarnation_of(node),
+            began=self.now(),
+            began_revision=self.revision(),
+        )
+        self.runs.append(run)
+        self._living[node, uuid] = run
         name = self.name_of(uuid)
         self.note("guest", f"{name} runs on {node}", code="guest-began", subject=name)
+        self.on_began(run)
 
     def guest_ended(self, node: str, uuid: str, by: str) -> None:
         """It exists no more. A guest that did not exist is no news."""
-        for run in reversed(self.runs):
-            if run.ended is None and (run.node, run.uuid) == (node, uuid):
-                run.ended, run.ended_by = self.now(), by
-                name = self.name_of(uuid)
-                self.note("guest", f"{name} is gone from {node}: {by}", code="guest-ended", subject=name)
-                return
+        run = self._living.pop((node, uuid), None)
+        if run is not None:
+            run.ended, run.ended_revision, run.ended_by = self.now(), self.revision(), by
+            name = self.name_of(uuid)
+            self.note("guest", f"{name} is gone from {node}: {by}", code="guest-ended", subject=name)
+            self.on_ended(run)
 
     def living(self) -> tuple[GuestRun, ...]:
         """The runs that have not ended."""
-        return tuple(run for run in self.runs if run.ended is None)
+        return tuple(self._living.values())
 
     def digest(self) -> str:
         """One line that differs when anything did."""

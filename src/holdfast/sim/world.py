@@ -19,6 +19,7 @@ from holdfast.model.snapshot import ClusterRecord
 from holdfast.sim.breakage import BREAKAGES, Breakage
 from holdfast.sim.chance import chance
 from holdfast.sim.database import NodeStore, WorldDatabase
+from holdfast.sim.disks import Storage
 from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.loop import VirtualLoop
 from holdfast.sim.machine import CLUSTER_ID, Machine, Surroundings
@@ -28,6 +29,7 @@ from holdfast.store.port import Operation, Put, Txn
 from holdfast.store.records import CLUSTER, SPECS, decode, encode, node_key, spec_key
 
 ELECTION_S: Final = (0.3, 1.5)
+PERSON_AGAIN_S: Final = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,8 +58,9 @@ class World:
         self._chance = chance(seed, "packets")
         self._elections = chance(seed, "elections")
         self.air = Air(self._fare)
-        self.database = WorldDatabase(self._on_event)
+        self.database = WorldDatabase(self.truth, self._on_event)
         self.leader: NodeName | None = None
+        self._together: frozenset[NodeName] = frozenset()
         specs = {node.name: node for node in layout.nodes}
         self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
         self._around = Surroundings(
@@ -73,13 +76,25 @@ class World:
         self.database.txn(Txn(then=tuple(_records(layout))))
         for name, spec in specs.items():
             watchdog_s = layout.watchdog_s.get(name)
-            self.machines[name] = Machine(spec, NodeStore(self.database), self._around, watchdog_s=watchdog_s)
+            store = NodeStore(name, self.database, self.truth)
+            self.machines[name] = Machine(spec, store, self._around, watchdog_s=watchdog_s)
+        self.truth.revision = lambda: self.database.revision
+        self.truth.incarnation_of = lambda node: self.machines[NodeName(node)].incarnation
+        self.database.is_with_majority = lambda node: node in self._together
         self._around.changed = self.settle
+        self.storage = Storage(
+            loop=self.loop,
+            truth=self.truth,
+            chance=chance(seed, "storage"),
+            can_write=lambda node: self.machines[NodeName(node)].executes,
+            hold=lambda node, uuid, is_held: self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held),
+        )
+        self.storage.start()
         self._elect()
 
     def settle(self) -> None:
         """Draw the consequences of a change of power, freezing or networks."""
-        together = self._majority()
+        self._together = together = self._majority()
         if self.leader is not None and self.leader not in together:
             self.truth.note(
                 "world", f"the database lost its leader {self.leader}", code="leader-lost", subject=self.leader
@@ -114,7 +129,14 @@ class World:
         role = next(role for role in self.roles() if role.name == name)
         self.truth.note("world", f"a person wants {name} {wanted}")
         changed = replace(role, wanted=wanted, generation=role.generation + 1)
-        self.database.txn(Txn(then=(Put(spec_key(name), encode(changed)),)))
+        self.write(Txn(then=(Put(spec_key(name), encode(changed)),)))
+
+    def write(self, txn: Txn) -> None:
+        """Write for a person, who tries again until a majority of voters answers."""
+        if self.leader is None:
+            self.loop.call_later(PERSON_AGAIN_S, self.write, txn, context=Context())
+        else:
+            self.database.txn(txn)
 
     def close(self) -> None:
         """End everything that still runs in it."""
