@@ -81,7 +81,7 @@ def run(order: Order) -> Outcome:
         (number, fault) for number, fault in enumerate(schedule.faults) if order.kept is None or number in order.kept
     )
     breakage = BREAKAGES[order.broken]
-    with breakage.applied(), _quiet():
+    with breakage.applied(), quiet():
         world = World(schedule.make, seed=order.seed, breakage=breakage)
         is_spinning = False
         try:
@@ -127,6 +127,14 @@ def _rules(outcome: Outcome) -> set[str]:
     return {failure.partition(":")[0] for failure in outcome.failures}
 
 
+def broken_rules(world: World) -> Iterator[str]:
+    """Every rule that was broken so far, whatever happened to the cluster."""
+    yield from runs_once(world.truth)
+    yield from disks_agree(world)
+    yield from commits_keep_the_rules(world.database.history, world.truth)
+    yield from nothing_ends_by_itself(world)
+
+
 def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Collection[Fault]) -> Iterator[str]:
     undo: dict[Fault, Callable[[], None]] = {}
     for fault in faults:
@@ -136,10 +144,7 @@ def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Co
     undo.clear()
     world.loop.call_soon(partial(_heal, world, ends), context=Context())
     yield from _progress(world, schedule.ends_s)
-    yield from runs_once(world.truth)
-    yield from disks_agree(world)
-    yield from commits_keep_the_rules(world.database.history, world.truth)
-    yield from nothing_ends_by_itself(world)
+    yield from broken_rules(world)
     if profile is Profile.CALM:
         yield from harmless_stays_harmless(world.truth)
 
@@ -193,7 +198,7 @@ def _progress(world: World, since_s: float) -> Iterator[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the log of the nodes out of the way: the time line tells what happened."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
