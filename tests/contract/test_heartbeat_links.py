@@ -126,7 +126,7 @@ def test_an_address_that_is_removed_and_put_back_is_bound_again() -> None:
             await watcher.wait_heard()
             ip(f"addr del {HERE.address}/24 dev c0")
             await watcher.wait_state(LinkState.ADDRESS_MISSING)
-            watcher.transport.send(NET, NOBODY, b"into the void")
+            watcher.transport.send(NET, [NOBODY], b"into the void")
             ip(f"addr add {HERE.address}/24 dev c0")
             await watcher.wait_state(LinkState.UP)
             await watcher.wait_heard()
@@ -171,8 +171,8 @@ def test_a_port_that_was_taken_meanwhile_is_told_and_tried_again() -> None:
                 thief.bind(("0.0.0.0", HERE.port))
                 ip(f"addr add {HERE.address}/24 dev c0")
                 await watcher.wait_state(LinkState.PORT_TAKEN)
-                watcher.transport.send(NET, NOBODY, b"no socket")
-            watcher.transport.send(NET, NOBODY, b"tries again")
+                watcher.transport.send(NET, [NOBODY], b"no socket")
+            watcher.transport.send(NET, [NOBODY], b"tries again")
             assert watcher.events[-1] == LinkChanged(network=NET, state=LinkState.UP, interface="c0")
             await watcher.wait_heard()
 
@@ -183,7 +183,7 @@ def test_a_send_without_route_is_a_failure_of_this_node() -> None:
     async def scenario() -> None:
         far = Endpoint(address="192.0.2.1", port=7405)
         async with Watcher() as watcher:
-            watcher.transport.send(NET, far, b"no way there")
+            watcher.transport.send(NET, [far], b"no way there")
             failed = await watcher.wait_for(SendFailed)
             assert failed == SendFailed(network=NET, peer=far, error="Network is unreachable")
 
@@ -193,7 +193,7 @@ def test_a_send_without_route_is_a_failure_of_this_node() -> None:
 def test_a_neighbour_that_does_not_answer_is_host_unreachable_by_this_nodes_own_word() -> None:
     async def scenario() -> None:
         async with Watcher() as watcher:
-            watcher.transport.send(NET, NOBODY, b"anybody?")
+            watcher.transport.send(NET, [NOBODY], b"anybody?")
             event = await watcher.wait_for(PeerUnreachable)
             assert event == PeerUnreachable(network=NET, peer=NOBODY, answer=Unreachable.HOST, reported_by=HERE.address)
 
@@ -205,11 +205,11 @@ def test_ipv6_works_too() -> None:
         ip("addr add fd00:77::1/64 dev c0 nodad")
         async with Watcher(Endpoint(address="fd00:77::1", port=7405)) as watcher:
             closed = Endpoint(address="fd00:77::1", port=7499)
-            watcher.transport.send(NET, Endpoint(address="fd00:77::1", port=7405), b"to myself")
+            watcher.transport.send(NET, [Endpoint(address="fd00:77::1", port=7405)], b"to myself")
             received = await watcher.wait_for(DatagramReceived)
             assert isinstance(received, DatagramReceived)
             assert received.source == Endpoint(address="fd00:77::1", port=7405)
-            watcher.transport.send(NET, closed, b"knock")
+            watcher.transport.send(NET, [closed], b"knock")
             event = await watcher.wait_for(PeerUnreachable)
             assert event == PeerUnreachable(network=NET, peer=closed, answer=Unreachable.PORT, reported_by="fd00:77::1")
 
@@ -228,7 +228,7 @@ def test_the_near_end_of_a_point_to_point_address_is_ours() -> None:
 def test_watching_links_and_an_icmp_answer_cost_no_time_afterwards() -> None:
     async def scenario() -> None:
         async with Watcher() as watcher:
-            watcher.transport.send(NET, Endpoint(address=HERE.address, port=7499), b"knock")
+            watcher.transport.send(NET, [Endpoint(address=HERE.address, port=7499)], b"knock")
             await watcher.wait_for(PeerUnreachable)
             before = os.times()
             await asyncio.sleep(0.5)

@@ -102,7 +102,7 @@ async def test_datagrams_arrive_whole_on_their_network_with_their_source(world: 
     one, two = await world.open(1), await world.open(2)
     sent = {A: bytes(range(256)) * 4, B: b"x"}
     for network, datagram in sent.items():
-        one.transport.send(network, two.endpoints[network], datagram)
+        one.transport.send(network, [two.endpoints[network]], datagram)
     await two.wait(lambda: len(two.of(DatagramReceived)) == 2)
     for got in two.of(DatagramReceived):
         assert got.datagram == sent[got.network]
@@ -113,7 +113,7 @@ async def test_datagrams_arrive_whole_on_their_network_with_their_source(world: 
 async def test_a_closed_port_is_reported_with_the_peer_it_belongs_to(world: World) -> None:
     one = await world.open(1)
     absent = world.endpoints(3)[B]
-    one.transport.send(B, absent, b"are you there?")
+    one.transport.send(B, [absent], b"are you there?")
     await one.wait(lambda: bool(one.of(PeerUnreachable)))
     assert one.of(PeerUnreachable) == [
         PeerUnreachable(network=B, peer=absent, answer=Unreachable.PORT, reported_by=absent.address)
@@ -124,8 +124,8 @@ async def test_an_unreachable_peer_costs_no_other_peer_its_heartbeats(world: Wor
     one, two = await world.open(1), await world.open(2)
     absent = world.endpoints(3)[A]
     for number in range(20):
-        one.transport.send(A, absent, b"lost")
-        one.transport.send(A, two.endpoints[A], bytes([number]))
+        one.transport.send(A, [absent], b"lost")
+        one.transport.send(A, [two.endpoints[A]], bytes([number]))
         await asyncio.sleep(0.002)
     await two.wait(lambda: len(two.of(DatagramReceived)) == 20)
     await one.wait(lambda: len(one.of(PeerUnreachable)) == 20)
@@ -134,7 +134,7 @@ async def test_an_unreachable_peer_costs_no_other_peer_its_heartbeats(world: Wor
 async def test_a_burst_is_taken_in_order(world: World) -> None:
     one, two = await world.open(1), await world.open(2)
     for number in range(100):
-        one.transport.send(A, two.endpoints[A], number.to_bytes(2))
+        one.transport.send(A, [two.endpoints[A]], number.to_bytes(2))
     await two.wait(lambda: len(two.of(DatagramReceived)) == 100)
     assert [int.from_bytes(got.datagram) for got in two.of(DatagramReceived)] == list(range(100))
 
@@ -150,11 +150,11 @@ async def test_a_taken_port_is_refused_by_name_and_nothing_stays_open(world: Wor
 
 async def test_nothing_is_delivered_after_close_and_closing_twice_is_allowed(world: World) -> None:
     one, two = await world.open(1), await world.open(2)
-    one.transport.send(A, two.endpoints[A], b"on its way")
+    one.transport.send(A, [two.endpoints[A]], b"on its way")
     await two.transport.close()
     await two.transport.close()
     before = list(two.events)
-    two.transport.send(A, one.endpoints[A], b"dropped")
+    two.transport.send(A, [one.endpoints[A]], b"dropped")
     await asyncio.sleep(0.05)
     assert two.events == before
     assert one.of(DatagramReceived) == []
@@ -163,7 +163,7 @@ async def test_nothing_is_delivered_after_close_and_closing_twice_is_allowed(wor
 async def test_what_waited_while_the_loop_was_held_up_arrives_before_timers_fire(world: World) -> None:
     one, two = await world.open(1), await world.open(2)
     known_at_timer: list[int] = []
-    one.transport.send(A, two.endpoints[A], b"in time")
+    one.transport.send(A, [two.endpoints[A]], b"in time")
     loop = asyncio.get_running_loop()
     loop.call_later(0.01, lambda: known_at_timer.append(len(two.of(DatagramReceived))))
     time.sleep(0.05)  # noqa: ASYNC251  # holding up the loop is the point

@@ -47,6 +47,20 @@ def test_a_frozen_process_goes_on_late_and_misses_nothing() -> None:
     loop.bury(process)
 
 
+def test_what_enters_a_process_happens_at_once_or_at_its_thaw() -> None:
+    loop, seen = make(), list[str]()
+    process = Process("holdfastd", loop)
+    process.enter(seen.append, "at once")
+    assert seen == ["at once"]
+    process.freeze()
+    process.enter(seen.append, "late")
+    loop.run_until(1.0)
+    assert seen == ["at once"]
+    process.thaw()
+    loop.run_until(1.0)
+    assert seen == ["at once", "late"]
+
+
 def test_what_was_scheduled_outside_outlives_the_process() -> None:
     loop, seen = make(), list[str]()
     process = Process("holdfastd", loop)

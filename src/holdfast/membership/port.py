@@ -6,7 +6,7 @@ write to: it may start a search for proof and is never itself one. Source: DESIG
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -97,8 +97,8 @@ class HeartbeatTransport(Protocol):
         """
         ...
 
-    def send(self, network: NetworkName, peer: Endpoint, datagram: bytes) -> None:
-        """Send and return at once. A failure is an event, if it is noticed at all."""
+    def send(self, network: NetworkName, peers: Sequence[Endpoint], datagram: bytes) -> None:
+        """Send the same to each of these and return at once. A failure is an event, if it is noticed at all."""
         ...
 
     async def close(self) -> None:

@@ -17,7 +17,6 @@ from holdfast.membership.port import (
     LinkChanged,
     LinkState,
     PeerUnreachable,
-    TransportEvent,
     Unreachable,
 )
 from holdfast.model.ids import NetworkName
@@ -39,7 +38,9 @@ class SimulatedNetworks:
 
     def __init__(self, weather: Weather = clear_weather) -> None:
         self.weather = weather
-        self._listeners: dict[tuple[NetworkName, Endpoint], EventHandler] = {}
+        self._listeners: dict[tuple[NetworkName, str, int], EventHandler] = {}
+        self._underway: dict[float, list[tuple[DatagramReceived, Endpoint]]] = {}
+        """What arrives at each instant: one call brings all of it."""
         self._cut: set[tuple[NetworkName, str, str]] = set()
         self._unplugged: set[tuple[NetworkName, str]] = set()
 
@@ -71,41 +72,55 @@ class SimulatedNetworks:
         Raises:
             PortTaken: somebody listens there already.
         """
-        if (network, endpoint) in self._listeners:
+        if (network, endpoint.address, endpoint.port) in self._listeners:
             raise PortTaken(f"heartbeats of network {network} need UDP {endpoint}, and another node has it")
-        self._listeners[network, endpoint] = handler
+        self._listeners[network, endpoint.address, endpoint.port] = handler
         handler(self._link(network, endpoint.address))
 
     def leave(self, network: NetworkName, endpoint: Endpoint) -> None:
         """Deliver nothing there any more."""
-        self._listeners.pop((network, endpoint), None)
+        self._listeners.pop((network, endpoint.address, endpoint.port), None)
 
-    def carry(self, network: NetworkName, source: Endpoint, target: Endpoint, datagram: bytes) -> None:
-        """Bring a datagram to its target as the weather has it."""
-        for delay_ms in self.weather(network, source, target, datagram):
-            asyncio.get_running_loop().call_later(delay_ms / 1000, self._arrive, network, source, target, datagram)
+    def carry(self, network: NetworkName, source: Endpoint, targets: Sequence[Endpoint], datagram: bytes) -> None:
+        """Bring a datagram to its targets as the weather has it."""
+        now = asyncio.get_running_loop().time()
+        event = DatagramReceived(network=network, source=source, datagram=datagram)
+        for target in targets:
+            for delay_ms in self.weather(network, source, target, datagram):
+                due = now + delay_ms / 1000
+                if due not in self._underway:
+                    self._underway[due] = []
+                    self._call_at(due, self._arrive_all, due)
+                self._underway[due].append((event, target))
 
-    def _arrive(self, network: NetworkName, source: Endpoint, target: Endpoint, datagram: bytes) -> None:
+    def _call_at(self, when: float, act: Callable[[float], None], due: float) -> None:
+        asyncio.get_running_loop().call_at(when, act, due)
+
+    def _arrive_all(self, due: float) -> None:
+        for event, target in self._underway.pop(due):
+            self._arrive(event, target)
+
+    def _arrive(self, event: DatagramReceived, target: Endpoint) -> None:
+        network, source = event.network, event.source
         if not self._passes(network, source.address, target.address):
             return
-        if (network, target) in self._listeners:
-            self._deliver(network, target, DatagramReceived(network=network, source=source, datagram=datagram))
-        elif self._passes(network, target.address, source.address):
-            answer = PeerUnreachable(network=network, peer=target, answer=Unreachable.PORT, reported_by=target.address)
-            self._deliver(network, source, answer)
-
-    def _passes(self, network: NetworkName, source: str, target: str) -> bool:
-        plugged = not self._unplugged & {(network, source), (network, target)}
-        return plugged and (network, source, target) not in self._cut
-
-    def _deliver(self, network: NetworkName, endpoint: Endpoint, event: TransportEvent) -> None:
-        handler = self._listeners.get((network, endpoint))
+        handler = self._listeners.get((network, target.address, target.port))
         if handler is not None:
             handler(event)
+        elif self._passes(network, target.address, source.address):
+            sender = self._listeners.get((network, source.address, source.port))
+            if sender is not None:
+                by = target.address
+                sender(PeerUnreachable(network=network, peer=target, answer=Unreachable.PORT, reported_by=by))
+
+    def _passes(self, network: NetworkName, source: str, target: str) -> bool:
+        if self._unplugged and not self._unplugged.isdisjoint(((network, source), (network, target))):
+            return False
+        return (network, source, target) not in self._cut
 
     def _tell_link(self, network: NetworkName, address: str) -> None:
-        for (where, endpoint), handler in list(self._listeners.items()):
-            if (where, endpoint.address) == (network, address):
+        for (where, listening, _), handler in list(self._listeners.items()):
+            if (where, listening) == (network, address):
                 handler(self._link(network, address))
 
     def _link(self, network: NetworkName, address: str) -> LinkChanged:
@@ -131,10 +146,10 @@ class SimulatedTransport:
             await self.close()
             raise
 
-    def send(self, network: NetworkName, peer: Endpoint, datagram: bytes) -> None:
+    def send(self, network: NetworkName, peers: Sequence[Endpoint], datagram: bytes) -> None:
         """See `HeartbeatTransport.send`."""
         if network in self._open:
-            self._networks.carry(network, self._endpoints[network], peer, datagram)
+            self._networks.carry(network, self._endpoints[network], peers, datagram)
 
     async def close(self) -> None:
         """See `HeartbeatTransport.close`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.links import LinkMonitor, read_links
@@ -34,9 +34,11 @@ class UdpTransport:
             await self.close()
             raise
 
-    def send(self, network: NetworkName, peer: Endpoint, datagram: bytes) -> None:
+    def send(self, network: NetworkName, peers: Sequence[Endpoint], datagram: bytes) -> None:
         """Send on this network. See `HeartbeatTransport.send`."""
-        self._channels[network].send(peer, datagram)
+        channel = self._channels[network]
+        for peer in peers:
+            channel.send(peer, datagram)
 
     async def close(self) -> None:
         """Let go of all sockets. See `HeartbeatTransport.close`."""

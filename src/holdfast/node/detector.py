@@ -64,6 +64,9 @@ class Detector:
         self._on_silent = on_silent
         self._suspected: set[Peer] = set()
         self._proposing: dict[Peer, asyncio.Task[None]] = {}
+        self._seen: Snapshot | None = None
+        self._peers: dict[NodeName, Incarnation] = {}
+        self._voters: frozenset[NodeName] = frozenset()
         self.standing: dict[NodeName, Assessment] = {}
 
     async def run(self) -> None:
@@ -78,15 +81,17 @@ class Detector:
         snapshot = self._mirror.snapshot
         if snapshot is None or self._me not in snapshot.sessions:
             return False
+        if snapshot is not self._seen:
+            self._seen, self._peers, self._voters = snapshot, peers_to_judge(snapshot, self._me), snapshot.voters()
         now_ms = self._clock.monotonic_ms()
         timings = snapshot.settings.timings
-        peers = peers_to_judge(snapshot, self._me)
+        peers = self._peers
         self._hearing.expect(peers.items(), now_ms)
         late = False
         self.standing = {}
         for peer in peers.items():
             view = self._view(peer, peers, snapshot, now_ms, timings)
-            judged = assess(view, me=self._me, voters=snapshot.voters(), timings=timings)
+            judged = assess(view, me=self._me, voters=self._voters, timings=timings)
             self.standing[peer[0]] = judged
             late |= min(view.silent_ms.values(), default=0) > 2 * timings.heartbeat_interval_ms
             self._react(peer, judged, snapshot, tasks)

@@ -42,8 +42,9 @@ class Hearing:
     def expect(self, peers: Collection[tuple[NodeName, Incarnation]], now_ms: int) -> None:
         """Look for exactly these incarnations from now on; silence counts from the first call that names one."""
         for peer in peers:
-            self._peers.setdefault(peer, _Peer(since_ms=now_ms))
-        for gone in self._peers.keys() - set(peers):
+            if peer not in self._peers:
+                self._peers[peer] = _Peer(since_ms=now_ms)
+        for gone in [known for known in self._peers if known not in peers]:
             if now_ms - self._peers[gone].last_at_ms > FORGET_MS:
                 del self._peers[gone]
 
@@ -53,13 +54,17 @@ class Hearing:
         while len(self._sent_at_ms) > SENT_KEPT:
             del self._sent_at_ms[next(iter(self._sent_at_ms))]
 
-    def received(self, heartbeat: Heartbeat, network: NetworkName, now_ms: int) -> None:
-        """Take in a heartbeat that was authentic and new."""
+    def received(self, heartbeat: Heartbeat, network: NetworkName, now_ms: int) -> bool:
+        """Take in a heartbeat that was authentic and new; returns whether it is the peer's newest on any network."""
         key = (heartbeat.node, heartbeat.incarnation)
-        peer = self._peers.setdefault(key, _Peer(since_ms=now_ms))
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = _Peer(since_ms=now_ms)
         peer.received[network] = (heartbeat.sequence, now_ms)
-        if peer.last is None or heartbeat.sequence >= peer.last.sequence:
+        before = peer.last
+        if before is None or heartbeat.sequence >= before.sequence:
             peer.last, peer.last_at_ms = heartbeat, now_ms
+        return before is None or heartbeat.sequence > before.sequence
 
     def silent_ms(self, node: NodeName, incarnation: Incarnation, now_ms: int) -> dict[NetworkName, int]:
         """Time since the peer was heard, per network on which this node can hear at all."""

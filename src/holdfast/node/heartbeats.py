@@ -61,7 +61,9 @@ class Heartbeats:
         self._sequences = sequences
         self._mirror = mirror
         self._clock = clock
-        self._known_peers = peers
+        self._seen: Snapshot | None = None
+        self._refused: tuple[Incarnation, ...] = ()
+        self._routes = routes(peers, me)
         self._replay = ReplayWindow()
         self._rejects = Rejects()
         self._links: dict[NetworkName, LinkState] = {}
@@ -88,19 +90,18 @@ class Heartbeats:
             await self._transport.close()
 
     def _beat(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None and snapshot is not self._seen:
+            self._seen = snapshot
+            self._refused = tuple(verdict.value.incarnation for verdict in snapshot.verdicts.values())
+            self._routes = routes({name: node.value for name, node in snapshot.nodes.items()}, self._me)
         now_ms = self._clock.monotonic_ms()
-        peers = {name: node.value for name, node in snapshot.nodes.items()} if snapshot else self._known_peers
         message = self._compose(snapshot, now_ms)
         self._hearing.sent(message.sequence, now_ms)
-        for network in peers[self._me].addresses if self._me in peers else ():
-            datagram = self._codec.encode(message, network)
-            for name, peer in peers.items():
-                if name != self._me and network in peer.addresses:
-                    endpoint = Endpoint(address=peer.addresses[network], port=peer.heartbeat_port)
-                    self._transport.send(network, endpoint, datagram)
+        for network, peers in self._routes.items():
+            self._transport.send(network, peers, self._codec.encode(message, network))
 
     def _compose(self, snapshot: Snapshot | None, now_ms: int) -> Heartbeat:
-        refused = tuple(verdict.value.incarnation for verdict in snapshot.verdicts.values()) if snapshot else ()
+        refused = self._refused
         return Heartbeat(
             cluster_id=self._cluster_id,
             node=self._me,
@@ -151,8 +152,9 @@ class Heartbeats:
                 self._namesake = (event.source.address, now_ms)
             return
         if self._replay.accept(message.incarnation, event.network, message.sequence):
-            self._hearing.received(message, event.network, now_ms)
-            self._clocks_off[message.node] = message.wall_clock_ms - self._clock.wall_ms()
+            is_first_copy = self._hearing.received(message, event.network, now_ms)
+            if is_first_copy:
+                self._clocks_off[message.node] = message.wall_clock_ms - self._clock.wall_ms()
 
     def conditions(self) -> tuple[Condition, ...]:
         """Standing warnings about what is heard: links down, foreign heartbeats, clocks that are off."""
@@ -183,3 +185,15 @@ class Heartbeats:
             text = f"another machine at {self._namesake[0]} says that it is {self._me}: a cloned disk? switch one off"
             found.append(Condition(code="node-name-twice", subject=self._me, text=text))
         return tuple(found)
+
+
+def routes(nodes: Mapping[NodeName, NodeSpec], me: NodeName) -> dict[NetworkName, tuple[Endpoint, ...]]:
+    """Where the peers listen on each network of `me`."""
+    return {
+        network: tuple(
+            Endpoint(address=node.addresses[network], port=node.heartbeat_port)
+            for name, node in nodes.items()
+            if name != me and network in node.addresses
+        )
+        for network in (nodes[me].addresses if me in nodes else ())
+    }

@@ -53,6 +53,13 @@ class Process:
         """Have it called inside of the process soon: how anything from outside arrives."""
         self._loop.call_soon(act, *arguments, context=self._context)
 
+    def enter(self, act: Callable[..., None], *arguments: object) -> None:
+        """Call it inside of the process at once, or at the thaw. Only for callers outside of every process."""
+        if self.runs:
+            self._context.run(act, *arguments)
+        else:
+            self.call(act, *arguments)
+
     def freeze(self) -> None:
         """Execute nothing from now on."""
         self.runs = False

@@ -18,7 +18,7 @@ from holdfast.hypervisor.simulated import SimulatedHypervisor
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat, Reject
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
-from holdfast.membership.port import EventHandler, TransportEvent
+from holdfast.membership.port import EventHandler, LinkChanged, TransportEvent
 from holdfast.membership.simulated_transport import SimulatedNetworks, SimulatedTransport
 from holdfast.model.ids import ClusterId, Incarnation, NetworkName
 from holdfast.sim.loop import Process, outside
@@ -99,9 +99,8 @@ class MachineWatchdog(SimulatedWatchdog):
 class Air(SimulatedNetworks):
     """The networks. A packet arrives although its sender died meanwhile."""
 
-    def carry(self, network: NetworkName, source: Endpoint, target: Endpoint, datagram: bytes) -> None:
-        """See `SimulatedNetworks`."""
-        outside(super().carry, network, source, target, datagram)
+    def _call_at(self, when: float, act: Callable[[float], None], due: float) -> None:
+        outside(super()._call_at, when, act, due)
 
     def reaches(self, source: str, target: str, networks: tuple[NetworkName, ...]) -> bool:
         """Whether any network carries packets both ways, as a TCP connection needs it."""
@@ -119,7 +118,10 @@ class SocketTransport(SimulatedTransport):
         """See `HeartbeatTransport.open`."""
 
         def arrive(event: TransportEvent) -> None:
-            self._process.call(handler, event)
+            if isinstance(event, LinkChanged):  # told from anywhere, also from inside of the process
+                self._process.call(handler, event)
+            else:
+                self._process.enter(handler, event)
 
         await super().open(arrive)
 

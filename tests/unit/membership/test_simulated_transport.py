@@ -33,7 +33,7 @@ class World:
     async def send(self, *datagrams: bytes, to: Endpoint = TWO) -> list[bytes]:
         source = TWO if to == ONE else ONE
         for datagram in datagrams:
-            self.transports[source].send(NET, to, datagram)
+            self.transports[source].send(NET, [to], datagram)
         await asyncio.sleep(0.03)
         return [event.datagram for event in self.events.get(to, []) if isinstance(event, DatagramReceived)]
 
@@ -63,7 +63,7 @@ async def test_a_cut_is_silent_and_one_way_until_it_heals() -> None:
 
 async def test_a_datagram_on_its_way_is_lost_when_the_cable_is_pulled() -> None:
     world = await World(lambda *_: (10,)).open()
-    world.transports[ONE].send(NET, TWO, b"late")
+    world.transports[ONE].send(NET, [TWO], b"late")
     world.networks.unplug(NET, TWO.address)
     assert await world.send() == []
 
