@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from holdfast.decide.detection import Standing
@@ -23,8 +24,8 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor, observation_of
 from holdfast.node.fencer import Fencer
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self
-from holdfast.store.port import Put, Store, Txn
+from holdfast.node.transactions import Self, revision_of
+from holdfast.store.port import ModRevision, Put, Store, Txn
 from holdfast.store.records import encode, report_key
 
 log = logging.getLogger(__name__)
@@ -67,21 +68,23 @@ class Reporter:
         self._guard = guard
         self._incarnation = incarnation
         self._capacity: Capacity | None = None
-        self._written: NodeReport | None = None
         self._guard_condition: Condition | None = None
         self._guard_due = float("-inf")
         self._warned: frozenset[Condition] = frozenset()
 
     async def run(self, me: Self) -> None:
-        """Look once a second, write on change, until cancelled."""
-        self._written = None
+        """Look once a second, write what differs from what the database has, until cancelled.
+
+        Each write replaces exactly the report that was seen there: one that arrives late must not undo a newer one.
+        """
         while True:
             try:
                 report = await self._observe(me.node)
-                if report is not None and _essence(report) != _essence(self._written):
+                written = (self._mirror.snapshot or Snapshot()).reports.get(me.node)
+                if report is not None and _essence(report) != _essence(written.value if written else None):
+                    unchanged = ModRevision(report_key(me.node), equals=revision_of(written))
                     put = Put(report_key(me.node), encode(report), lease=me.lease)
-                    if (await self._store.txn(Txn(compares=(me.holds_session,), then=(put,)))).succeeded:
-                        self._written = report
+                    if (await self._store.txn(Txn(compares=(me.holds_session, unchanged), then=(put,)))).succeeded:
                         self._record_conditions(frozenset(report.conditions))
             except HoldfastError as error:
                 log.warning("report not written: %s", error)
@@ -143,7 +146,7 @@ def _essence(report: NodeReport | None) -> object:
     if report is None:
         return None
     fencing = {node: tuple(_kind(reason) for reason in reasons) for node, reasons in report.fencing.items()}
-    return report.hears, report.not_ready, report.conditions, report.guests, fencing
+    return replace(report, fencing={}), fencing
 
 
 def _kind(reason: Reason) -> tuple[str, str]:

@@ -15,6 +15,10 @@ class FaultKind(StrEnum):
     """See `FAULTS` for what each does."""
 
     POWER_CUT = "power-cut"
+    MASS_POWER_CUT = "mass-power-cut"
+    LOST_AGAIN = "lost-again"
+    SHUTDOWN = "shutdown"
+    REBOOT = "reboot"
     FREEZE = "freeze"
     DAEMON_CRASH = "daemon-crash"
     DAEMON_FREEZE = "daemon-freeze"
@@ -22,7 +26,11 @@ class FaultKind(StrEnum):
     GUARD_CRASH = "guard-crash"
     PARTITION = "partition"
     CUT_ONE_WAY = "cut-one-way"
+    DEAF = "deaf"
+    HEARTBEATS_DROPPED = "heartbeats-dropped"
+    GRAY_LINK = "gray-link"
     CABLE_OUT = "cable-out"
+    CABLE_FLAPS = "cable-flaps"
     BAD_WEATHER = "bad-weather"
     DATABASE_DOWN = "database-down"
     DATABASE_CUT = "database-cut"
@@ -38,11 +46,14 @@ class FaultKind(StrEnum):
     START_REFUSED = "start-refused"
     GUEST_CRASH = "guest-crash"
     GUEST_STUCK = "guest-stuck"
+    STORAGE_CUT = "storage-cut"
+    STORAGE_DOWN = "storage-down"
     FENCE_FAILS = "fence-fails"
     FENCE_HANGS = "fence-hangs"
     FENCE_UNCLEAR = "fence-unclear"
     CLOCK_JUMP = "clock-jump"
     ROLE_RESTARTED = "role-restarted"
+    PERSON_CONFIRMS = "person-confirms"
 
 
 HARMLESS: Final = frozenset(

@@ -23,6 +23,7 @@ from holdfast.sim.disks import Storage
 from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.loop import VirtualLoop
 from holdfast.sim.machine import CLUSTER_ID, Machine, Surroundings
+from holdfast.sim.people import People
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import EPOCH_MS, Air
 from holdfast.store.port import Operation, Put, Txn
@@ -53,6 +54,8 @@ class World:
         self.truth = Truth(self.loop.time)
         self.truth.names |= {role.uuid: str(role.name) for role in layout.roles}
         self.sky = Sky()
+        self.links: dict[tuple[NetworkName, str, str], Sky] = {}
+        """Links whose packets fare otherwise, by network and addresses of the sender and the hearer."""
         self.cut_off: set[NodeName] = set()
         """Nodes whose way to the database is cut by a fault of its own."""
         self._chance = chance(seed, "packets")
@@ -90,6 +93,7 @@ class World:
             hold=lambda node, uuid, is_held: self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held),
         )
         self.storage.start()
+        self.people = People(loop=self.loop, machines=self.machines)
         self._elect()
 
     def settle(self) -> None:
@@ -174,11 +178,14 @@ class World:
         self.truth.note("world", text, code="leader-elected", subject=self.leader)
         self.settle()
 
-    def _fare(self, _network: NetworkName, _source: Endpoint, _target: Endpoint, _datagram: bytes) -> Sequence[int]:
-        if self.sky.loss and self._chance.random() < self.sky.loss:
+    def _fare(self, network: NetworkName, source: Endpoint, target: Endpoint, _datagram: bytes) -> Sequence[int]:
+        sky = self.sky
+        if self.links:
+            sky = self.links.get((network, source.address, target.address), sky)
+        if sky.loss and self._chance.random() < sky.loss:
             return ()
-        copies = 2 if self.sky.twice and self._chance.random() < self.sky.twice else 1
-        return [self._chance.randint(0, self.sky.delay_ms) for _ in range(copies)]
+        copies = 2 if sky.twice and self._chance.random() < sky.twice else 1
+        return [self._chance.randint(0, sky.delay_ms) for _ in range(copies)]
 
     def _on_event(self, event: Event) -> None:
         owner = f" -> {event.target}" if event.target is not None else ""

@@ -1,0 +1,37 @@
+"""What the simulator found, told again without chance: each of these failed once. See docs/track-record.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from holdfast.model.ids import NodeName
+from holdfast.sim.checkers import not_yet_well
+from holdfast.sim.layout import Make
+from holdfast.sim.world import World
+
+
+@contextmanager
+def a_world(make: Make) -> Iterator[World]:
+    world = World(make, seed=1)
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+def test_a_report_that_arrives_late_does_not_undo_a_newer_one() -> None:
+    with a_world(Make(roles=1)) as world:
+        world.loop.run_until(10.0)
+        one, other = world.machines[NodeName("node1")], world.machines[NodeName("node3")]
+        ways = [(network, address, other.spec.addresses[network]) for network, address in one.spec.addresses.items()]
+        for way in ways:
+            world.air.cut(*way)
+        other.store.late_writes, other.store.late_s = 2, 6.0
+        world.loop.run_until(12.5)
+        assert other.store.late_writes < 2, "no report is under way: this shows nothing"
+        for way in ways:
+            world.air.heal(*way)
+        other.store.late_writes = 0
+        world.loop.run_until(40.0)
+        assert list(not_yet_well(world)) == []
