@@ -1,0 +1,230 @@
+"""A SCSI target in memory, with levers for everything that goes wrong with a real one.
+
+Rule of the file: nothing is random, and time is the running loop's. What happens to each command is asked of `fate`,
+which whoever makes faults provides. What a command does at the target does not depend on whether anybody still waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from holdfast.storage.errors import LunUnreachable
+from holdfast.storage.scsi.command import Command, OperationCode
+from holdfast.storage.scsi.status import Status
+from holdfast.storage.simulated_disk import NEXUS_LOST, POWER_ON, PendingCommand, SimulatedDisk
+from holdfast.storage.transport import Answer, Lost, Reply, Unsent
+
+_RESET: Final = Command(cdb=b"\xff")
+"""Stands for a LOGICAL UNIT RESET, which is no command, wherever a fate is asked for."""
+_QUEUED: Final = (OperationCode.READ_16, OperationCode.WRITE_16, OperationCode.SYNCHRONIZE_CACHE_16)
+"""Commands that take a while at the target and can be aborted meanwhile; the others take effect as they arrive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A command about to be sent. `is_reset` when it is a LOGICAL UNIT RESET."""
+
+    initiator: str
+    disk: str
+    command: Command
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether it is a LOGICAL UNIT RESET and no command."""
+        return self.command is _RESET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What happens to one command. A time of None means never.
+
+    request_ms       until it arrives and is judged; None: it is lost on the way.
+    execution_ms     from then until it has its effect, for reads, writes and flushes; None: it hangs until dropped.
+    reply_ms         from its effect until the initiator has the answer; None: the answer is lost.
+    blocks_written   a write is torn after so many blocks and then never answered.
+    answer           given instead of anything else on arrival: busy, task set full, an error of the medium.
+    """
+
+    request_ms: float | None = 0.1
+    execution_ms: float | None = 0.2
+    reply_ms: float | None = 0.1
+    blocks_written: int | None = None
+    answer: Answer | None = None
+
+
+ORDINARY: Final = Fate()
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One command between its initiator and the disk."""
+
+    path: SimulatedPath
+    command: Command
+    fate: Fate
+    reply: asyncio.Future[Reply] = field(repr=False)
+
+
+class SimulatedTarget:
+    """Disks behind one port. `fate` is asked about every command; the default lets everything go well."""
+
+    def __init__(
+        self, disks: Iterable[SimulatedDisk], *, fate: Callable[[Exchange], Fate] = lambda _: ORDINARY
+    ) -> None:
+        self.disks = {disk.name: disk for disk in disks}
+        self.fate = fate
+        self.is_up = True
+        self._sessions: list[SimulatedPath] = []
+        self._logins = 0
+
+    def connect(self, initiator: str, disk: str) -> SimulatedPath:
+        """Open a session to one disk. A session that this initiator still had is closed first, as iSCSI does.
+
+        Raises LunUnreachable.
+        """
+        if not self.is_up or disk not in self.disks:
+            raise LunUnreachable(f"The simulated target has no disk {disk}, or is down.")
+        for session in [item for item in self._sessions if (item.initiator, item.disk.name) == (initiator, disk)]:
+            session.drop()
+        self._logins += 1
+        unit = self.disks[disk]
+        outlives = unit.traits.registrations_outlive_sessions
+        nexus = initiator if outlives else f"{initiator},i,0x{self._logins:012x}"
+        unit.attend(nexus, NEXUS_LOST if nexus in unit.attentions else POWER_ON)
+        path = SimulatedPath(self, initiator, nexus, unit)
+        self._sessions.append(path)
+        return path
+
+    def stop(self) -> None:
+        """Lose power: sessions end, unfinished commands never happen, replies under way are lost."""
+        self.is_up = False
+        for session in list(self._sessions):
+            session.drop()
+        for disk in self.disks.values():
+            disk.lose_power()
+
+    def start(self) -> None:
+        """Come back, with or without reservations; see `DiskTraits` and APTPL."""
+        self.is_up = True
+
+    def forget(self, path: SimulatedPath) -> None:
+        """Take a session off the list."""
+        if path in self._sessions:
+            self._sessions.remove(path)
+
+
+class SimulatedPath:
+    """A `Transport`: one nexus to one simulated disk."""
+
+    def __init__(self, target: SimulatedTarget, initiator: str, nexus: str, disk: SimulatedDisk) -> None:
+        self.initiator = initiator
+        self.nexus = nexus
+        self.disk = disk
+        self.is_open = True
+        self._arrives = True
+        self._target = target
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._sent = 0
+
+    @property
+    def path(self) -> str:
+        """See `Transport`."""
+        return f"simulated {self.disk.name}"
+
+    async def execute(self, command: Command, *, timeout_ms: int) -> Reply:
+        """See `Transport`."""
+        if not self.is_open:
+            return Unsent(words="the session is closed")
+        reply = self.submit(command)
+        timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, _expire, reply, timeout_ms)
+        try:
+            return await reply
+        finally:
+            timer.cancel()
+
+    async def reset_logical_unit(self, *, timeout_ms: int) -> Reply:
+        """See `Transport`."""
+        return await self.execute(_RESET, timeout_ms=timeout_ms)
+
+    async def close(self) -> None:
+        """See `Transport`. What was sent before still arrives, as it may with a real one."""
+        self._end()
+
+    def submit(self, command: Command) -> asyncio.Future[Reply]:
+        """Send a command; what it schedules does not need the caller. The future stays open when no answer comes."""
+        fate = self._target.fate(Exchange(initiator=self.initiator, disk=self.disk.name, command=command))
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Reply] = loop.create_future()
+        self._sent += 1
+        number = self._sent
+        self._waiting[number] = reply
+        reply.add_done_callback(lambda _: self._waiting.pop(number, None))
+        if fate.request_ms is not None:
+            flight = _Flight(path=self, command=command, fate=fate, reply=reply)
+            loop.call_later(fate.request_ms / 1000, self._arrive, flight)
+        return reply
+
+    def drop(self) -> None:
+        """The target ends the session: nothing of it arrives any more. Commands that arrived go on."""
+        self._arrives = False
+        self._target.forget(self)
+        self._end()
+
+    def _end(self) -> None:
+        self.is_open = False
+        for reply in list(self._waiting.values()):
+            if not reply.done():
+                reply.set_result(Lost(words="the session ended"))
+
+    def _arrive(self, flight: _Flight) -> None:
+        if not self._arrives:
+            return
+        if flight.fate.answer is not None:
+            self._answer(flight, flight.fate.answer)
+            return
+        if flight.command is _RESET:
+            self.disk.reset(self.nexus)
+            self._answer(flight, Answer(status=Status.GOOD))
+            return
+        refusal = self.disk.admit(self.nexus, flight.command)
+        if refusal is not None:
+            self._answer(flight, refusal)
+        elif flight.command.operation in _QUEUED:
+            self._queue(flight)
+        else:
+            self._answer(flight, self.disk.execute(self.nexus, flight.command))
+
+    def _queue(self, flight: _Flight) -> None:
+        timer: asyncio.TimerHandle | None = None
+
+        def drop() -> None:
+            if timer is not None:
+                timer.cancel()
+
+        pending = PendingCommand(nexus=self.nexus, command=flight.command, drop=drop)
+        self.disk.pending.append(pending)
+        if flight.fate.execution_ms is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(flight.fate.execution_ms / 1000, self._execute, flight, pending)
+
+    def _execute(self, flight: _Flight, pending: PendingCommand) -> None:
+        self.disk.pending.remove(pending)
+        answer = self.disk.execute(self.nexus, flight.command, blocks_written=flight.fate.blocks_written)
+        if flight.fate.blocks_written is None:
+            self._answer(flight, answer)
+
+    def _answer(self, flight: _Flight, answer: Answer) -> None:
+        if flight.fate.reply_ms is not None:
+            asyncio.get_running_loop().call_later(flight.fate.reply_ms / 1000, self._deliver, flight, answer)
+
+    def _deliver(self, flight: _Flight, answer: Answer) -> None:
+        if self.is_open and not flight.reply.done():
+            flight.reply.set_result(answer)
+
+
+def _expire(reply: asyncio.Future[Reply], timeout_ms: int) -> None:
+    if not reply.done():
+        reply.set_result(Lost(words=f"none within {timeout_ms} ms"))
