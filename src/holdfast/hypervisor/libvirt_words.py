@@ -21,8 +21,7 @@ _STATES = {
     7: GuestState.PAUSED,  # PMSUSPENDED: the guest put itself to sleep
 }
 
-_PAUSED = 3
-_PAUSED_STATES = {5: GuestState.PAUSED_IO_ERROR, 11: GuestState.STARTING}
+_PAUSED_BY_IO_ERROR = (3, 5)
 
 _REASONS = {
     1: ("", "booted", "migrated", "restored", "from snapshot", "unpaused", "migration cancelled", "save cancelled",
@@ -59,8 +58,8 @@ def guest_state(state: int, reason: int) -> tuple[GuestState, str]:
     """Translate virDomainState and its reason; one that we do not know counts as running, the careful choice."""
     words = _REASONS.get(state, ())
     word = words[reason] if 0 <= reason < len(words) else ""
-    if state == _PAUSED:
-        return _PAUSED_STATES.get(reason, GuestState.PAUSED), word
+    if (state, reason) == _PAUSED_BY_IO_ERROR:
+        return GuestState.PAUSED_IO_ERROR, word
     return _STATES.get(state, GuestState.RUNNING), word
 
 

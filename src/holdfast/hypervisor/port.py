@@ -18,7 +18,6 @@ from holdfast.model.nodes import Capacity
 class GuestState(StrEnum):
     """What the hypervisor says about a guest that it knows on this node."""
 
-    STARTING = "starting"
     RUNNING = "running"
     PAUSED = "paused"
     PAUSED_IO_ERROR = "paused-io-error"
@@ -47,8 +46,8 @@ class Guest:
 
     @property
     def is_running(self) -> bool:
-        """Whether it executes, or will in a moment without anybody's help."""
-        return self.state in (GuestState.STARTING, GuestState.RUNNING)
+        """Whether it executes."""
+        return self.state is GuestState.RUNNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

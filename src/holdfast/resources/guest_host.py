@@ -31,7 +31,7 @@ class GuestView(Protocol):
 
     @property
     def is_running(self) -> bool:
-        """Whether it executes without anybody's help."""
+        """Whether it executes."""
 
 
 class GuestHost(Protocol):

@@ -13,7 +13,7 @@ from holdfast.hypervisor.port import GuestEventKind, GuestState
         ("RUNNING", "RUNNING_BOOTED", (GuestState.RUNNING, "booted")),
         ("RUNNING", "RUNNING_POSTCOPY_FAILED", (GuestState.RUNNING, "post-copy migration failed")),
         ("PAUSED", "PAUSED_IOERROR", (GuestState.PAUSED_IO_ERROR, "I/O error")),
-        ("PAUSED", "PAUSED_STARTING_UP", (GuestState.STARTING, "starting up")),
+        ("PAUSED", "PAUSED_STARTING_UP", (GuestState.PAUSED, "starting up")),
         ("PAUSED", "PAUSED_USER", (GuestState.PAUSED, "by a person")),
         ("PAUSED", "PAUSED_POSTCOPY_FAILED", (GuestState.PAUSED, "post-copy migration failed")),
         ("SHUTDOWN", "RUNNING_UNKNOWN", (GuestState.SHUTTING_DOWN, "")),

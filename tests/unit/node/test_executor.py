@@ -45,7 +45,6 @@ def want(a: Machine, wanted: Wanted) -> None:
         (GuestState.STOPPED, GuestObservation.ABSENT),
         (GuestState.PAUSED, GuestObservation.PAUSED),
         (GuestState.PAUSED_IO_ERROR, GuestObservation.STALLED),
-        (GuestState.STARTING, GuestObservation.RUNNING),
         (GuestState.RUNNING, GuestObservation.RUNNING),
         (GuestState.SHUTTING_DOWN, GuestObservation.RUNNING),
         (GuestState.CRASHED, GuestObservation.RUNNING),
