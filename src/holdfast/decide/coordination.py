@@ -1,33 +1,33 @@
-"""What the coordinator decides: which role gets which owner next, and which role is blocked and why.
+"""What the coordinator decides: which role gets which owner next, which one moves, and which is blocked and why.
 
 Rule of the file: recomputed from the whole snapshot each time; a role changes hands only when its record is free, and
-what makes it free is part of the action, so that the transaction can check it again. Source: SAFE-2, SAFE-3, SAFE-5.
+what makes it free is part of the change, so that the transaction can check it again. Source: SAFE-2, SAFE-3, SAFE-5.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from holdfast.decide.placement import choose, free_capacity
+from holdfast.decide.freedom import (
+    Freedom,
+    freedom_of,
+    has_living_owner,
+    is_unclaimed_too_long,
+    needs_decision,
+    obstacle,
+    wants_owner,
+)
+from holdfast.decide.groups import bound_together
+from holdfast.decide.layout import Layout
+from holdfast.decide.moves import Move, Movers
+from holdfast.decide.placement import Choice, candidacy, choose, refusals
+from holdfast.decide.settling import settling
 from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import Session
-from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Ownership, Phase, Priority, RoleSpec, Wanted
+from holdfast.model.reasons import Reason
+from holdfast.model.roles import Ownership, Phase, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freedom:
-    """Whether a role may be given away, and on what that rests.
-
-    blocked     why not; empty when it may.
-    proof       incarnation whose committed proof makes it free, to be checked in the transaction; None: none needed.
-    reasons     why it has to leave its last owner, for the record.
-    """
-
-    blocked: tuple[Reason, ...] = ()
-    proof: Incarnation | None = None
-    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Change:
     """One change of an ownership record, with everything that must still hold when it is committed.
 
     before    the record it was decided on; `None`: the role has no record yet.
-    session   the session of the new owner; None when the role becomes vacant.
+    session   the session of the new owner, or of the target of a move; None when the role becomes vacant.
     proof     incarnation whose proof must be committed.
     """
 
@@ -50,125 +50,188 @@ class Change:
 class Plan:
     """The decision: changes in the order of urgency, and why the others do not move.
 
+    blocked         roles that do not run and get no owner, and why: something has to happen first.
+    waiting         roles that wait a moment for nodes that are about to come up.
+    staying         roles that are to leave a node that is drained and cannot, and why; they run on.
     look_again_ms   when time alone may change the plan; None: only a change of the snapshot does.
     """
 
     changes: tuple[Change, ...] = ()
     blocked: dict[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
+    waiting: dict[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
+    staying: dict[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
     look_again_ms: int | None = None
 
 
 def plan(snapshot: Snapshot, now_ms: int) -> Plan:
     """Decide what must change. `now_ms` is wall-clock time, used only against limits counted in seconds."""
-    changes: list[Change] = []
-    blocked: dict[RoleName, tuple[Reason, ...]] = {}
-    free = free_capacity(snapshot)
-    wait_ms: list[int] = []
-    for spec in sorted((v.value for v in snapshot.specs.values()), key=_urgency):
-        before = snapshot.ownerships.get(spec.name)
-        ownership = before.value if before is not None else Ownership(role=spec.name)
-        if not needs_decision(spec, ownership, snapshot):
-            if ownership.phase is Phase.ASSIGNED:
-                wait_ms.append(snapshot.settings.timings.claim_after_ms)
-            if not _is_unclaimed_too_long(ownership, snapshot, now_ms):
-                continue
-        freedom = freedom_of(ownership, snapshot, now_ms)
-        if freedom.blocked:
-            blocked[spec.name] = freedom.blocked
-            continue
-        if not wants_owner(spec, ownership):
-            changes.append(_vacate(spec, before, ownership, freedom, now_ms))
-            continue
-        if (limit := failover_limit(spec, ownership, now_ms)) is not None:
-            blocked[spec.name] = (limit,)
-            continue
-        avoid = (ownership.owner,) if ownership.owner is not None else ()
-        choice = choose(spec, ownership, snapshot=snapshot, free=free, now_ms=now_ms, avoid=avoid)
-        if choice.node is None:
-            blocked[spec.name] = (*choice.reasons, *(reason for why in choice.refused.values() for reason in why))
-            continue
-        free[choice.node] = free[choice.node].less(spec)
-        session = snapshot.sessions[choice.node]
-        after = _assigned(spec, ownership, session.value, (*freedom.reasons, *choice.reasons), now_ms)
-        changes.append(Change(role=spec.name, before=before, after=after, session=session, proof=freedom.proof))
-    return Plan(changes=tuple(changes), blocked=blocked, look_again_ms=min(wait_ms, default=None))
+    return _Planning(snapshot, now_ms).plan()
 
 
-def wants_owner(spec: RoleSpec, ownership: Ownership) -> bool:
-    """Whether the role should have an owner. NO_AUTOSTART gets one only for a request of a person not yet served."""
-    if spec.wanted is Wanted.OFFLINE:
-        return False
-    return spec.priority is not Priority.NO_AUTOSTART or spec.generation != ownership.generation
+class _Planning:
+    """One plan in the making."""
 
+    def __init__(self, snapshot: Snapshot, now_ms: int) -> None:
+        self._snapshot = snapshot
+        self._now_ms = now_ms
+        self._changes: list[Change] = []
+        self._blocked: dict[RoleName, tuple[Reason, ...]] = {}
+        self._waiting: dict[RoleName, tuple[Reason, ...]] = {}
+        self._look_again: list[int] = []
+        self._layout: Layout | None = None
 
-def needs_decision(spec: RoleSpec, ownership: Ownership, snapshot: Snapshot) -> bool:
-    """Whether the role has no living owner that would see to it."""
-    if ownership.owner is None:
-        return wants_owner(spec, ownership)
-    return snapshot.session_of(ownership.owner, ownership.incarnation) is None
+    @property
+    def layout(self) -> Layout:
+        """What stands where: made when the first role has to be decided, so that an idle plan never pays for it."""
+        if self._layout is None:
+            self._layout = Layout(self._snapshot, self._now_ms)
+        return self._layout
 
-
-def freedom_of(ownership: Ownership, snapshot: Snapshot, now_ms: int) -> Freedom:
-    """Say whether the role may be given to another owner. Source: SAFE-2."""
-    owner, incarnation = ownership.owner, ownership.incarnation
-    if owner is None or incarnation is None:
-        return Freedom()
-    if ownership.phase is Phase.ASSIGNED:
-        if _is_unclaimed_too_long(ownership, snapshot, now_ms):
-            limit_ms = snapshot.settings.timings.claim_after_ms
-            return Freedom(reasons=(because(ReasonCode.NOT_CLAIMED, owner, limit_ms=limit_ms),))
-        return Freedom(reasons=(because(ReasonCode.NODE_ABSENT, owner),))
-    proof = snapshot.proofs.get(incarnation)
-    if proof is not None:
-        return Freedom(
-            proof=incarnation, reasons=(because(ReasonCode.NODE_FENCED, owner, proof=str(proof.value.kind)),)
+    def plan(self) -> Plan:
+        """Place what has no living owner, then move what should be elsewhere."""
+        movers = Movers(self._snapshot, self._now_ms)
+        due = []
+        for role, versioned in self._snapshot.specs.items():
+            before = self._snapshot.ownerships.get(role)
+            ownership = before.value if before is not None else Ownership(role=role)
+            if self._is_due(versioned.value, ownership):
+                due.append((versioned.value, before, ownership))
+            else:
+                movers.look_at(versioned.value, ownership)
+        self._place(due)
+        staying: dict[RoleName, tuple[Reason, ...]] = {}
+        if movers.has_work:
+            moves = movers.decide(self.layout)
+            self._changes += [self._begin(move) for move in moves.begun]
+            staying = dict(moves.staying)
+        look_again = [*self._look_again, *movers.look_again_ms]
+        return Plan(
+            changes=tuple(self._changes),
+            blocked=self._blocked,
+            waiting=self._waiting,
+            staying=staying,
+            look_again_ms=min(look_again, default=None),
         )
-    if snapshot.is_lost(owner, incarnation):
-        return Freedom(blocked=(because(ReasonCode.NODE_LOST, owner), because(ReasonCode.NO_PROOF, owner)))
-    return Freedom(blocked=(because(ReasonCode.NODE_ABSENT, owner), because(ReasonCode.NO_PROOF, owner)))
+
+    def _is_due(self, spec: RoleSpec, ownership: Ownership) -> bool:
+        if needs_decision(spec, ownership, self._snapshot):
+            return True
+        if ownership.phase is not Phase.ASSIGNED:
+            return False
+        if is_unclaimed_too_long(ownership, self._snapshot, self._now_ms):
+            return True
+        claim_by_ms = ownership.since_ms + self._snapshot.settings.timings.claim_after_ms
+        self._look_again.append(max(0, claim_by_ms - self._now_ms))
+        return False
+
+    def _place(self, due: list[tuple[RoleSpec, Versioned[Ownership] | None, Ownership]]) -> None:
+        due.sort(key=lambda one: (one[2].target is None, *urgency(one[0])))
+        free: list[tuple[RoleSpec, Versioned[Ownership] | None, Ownership, Freedom]] = []
+        wait = settling(self._snapshot, self._now_ms) if due else None
+        for spec, before, ownership in due:
+            freedom = freedom_of(ownership, self._snapshot, self._now_ms)
+            if freedom.blocked:
+                self._blocked[spec.name] = freedom.blocked
+            elif not wants_owner(spec, ownership):
+                self._changes.append(self._vacated(spec, before, ownership, freedom))
+            elif against := obstacle(spec, ownership, freedom, self._snapshot, self._now_ms):
+                self._blocked[spec.name] = against
+            elif wait is not None and ownership.target is None:
+                self._waiting[spec.name] = wait.reasons
+                self._look_again.append(wait.remaining_ms)
+            else:
+                free.append((spec, before, ownership, freedom))
+        for spec, _, ownership, _ in free:
+            if not has_living_owner(ownership, self._snapshot):
+                self.layout.lift(spec, ownership)
+        companions = bound_together(spec for spec, _, _, _ in free)
+        for spec, before, ownership, freedom in free:
+            self._assign(spec, before, ownership, freedom, companions.get(spec.name, ()))
+
+    def _assign(
+        self,
+        spec: RoleSpec,
+        before: Versioned[Ownership] | None,
+        ownership: Ownership,
+        freedom: Freedom,
+        companions: Iterable[RoleSpec],
+    ) -> None:
+        if has_living_owner(ownership, self._snapshot):
+            self.layout.lift(spec, ownership)
+        choice = where_to(spec, ownership, self.layout, companions)
+        if choice.node is None:
+            self.layout.put_back(spec, ownership)
+            self._blocked[spec.name] = (*choice.reasons, *(why for each in choice.refused.values() for why in each))
+            return
+        self.layout.put(spec, choice.node)
+        session = self._snapshot.sessions[choice.node]
+        after = _assigned(spec, ownership, session.value, (*freedom.reasons, *choice.reasons), self._now_ms)
+        change = Change(role=spec.name, before=before, after=after, session=session, proof=freedom.proof)
+        self._changes.append(change)
+
+    def _begin(self, move: Move) -> Change:
+        return Change(
+            role=move.after.role,
+            before=self._snapshot.ownerships[move.after.role],
+            after=move.after,
+            session=self._snapshot.sessions[move.target],
+        )
+
+    def _vacated(
+        self, spec: RoleSpec, before: Versioned[Ownership] | None, ownership: Ownership, freedom: Freedom
+    ) -> Change:
+        after = Ownership(
+            role=spec.name,
+            epoch=ownership.epoch,
+            last_owner=ownership.owner or ownership.last_owner,
+            since_ms=self._now_ms,
+            failovers=ownership.failovers,
+            failed_on=ownership.failed_on,
+            generation=ownership.generation,
+            reasons=freedom.reasons,
+        )
+        return Change(role=spec.name, before=before, after=after, proof=freedom.proof)
 
 
-def failover_limit(spec: RoleSpec, ownership: Ownership, now_ms: int) -> Reason | None:
-    """Why the role is not tried on yet another node, or None. A new request of a person forgives."""
-    if spec.generation != ownership.generation:
-        return None
-    since_ms = now_ms - spec.failover_period_s * 1000
-    failovers = sum(1 for at_ms in ownership.failovers if at_ms >= since_ms)
-    if failovers < spec.failover_limit:
-        return None
-    counts = {"failovers": failovers, "period_s": spec.failover_period_s, "limit": spec.failover_limit}
-    return because(ReasonCode.FAILOVER_LIMIT, spec.name, **counts)
+def where_to(spec: RoleSpec, ownership: Ownership, layout: Layout, companions: Iterable[RoleSpec] = ()) -> Choice:
+    """Choose the next owner of a free role: where its move goes, else the best node, else back where it came from.
+
+    companions   roles that must be together with it and have no place yet: a node with room for all is better.
+    """
+    if ownership.target is not None:
+        known = ownership.target in layout.snapshot.nodes
+        against = refusals(candidacy(spec, ownership, layout), ownership.target) if known else ()
+        if known and not against:
+            return Choice(node=ownership.target, reasons=ownership.reasons, refused={})
+        left_out = (ownership.source,) if ownership.source is not None else ()
+        elsewhere = choose(candidacy(spec, ownership, layout, left_out=left_out))
+        if elsewhere.node is not None:
+            return replace(elsewhere, reasons=(*against, *elsewhere.reasons))
+    avoid = () if ownership.owner is None or ownership.target is not None else (ownership.owner,)
+    if together := tuple(companions):
+        roomy = replace(
+            spec,
+            memory_bytes=spec.memory_bytes + sum(one.memory_bytes for one in together),
+            vcpus=spec.vcpus + sum(one.vcpus for one in together),
+        )
+        choice = choose(candidacy(roomy, ownership, layout, avoid=avoid))
+        if choice.node is not None:
+            return choice
+    return choose(candidacy(spec, ownership, layout, avoid=avoid))
 
 
-def _is_unclaimed_too_long(ownership: Ownership, snapshot: Snapshot, now_ms: int) -> bool:
-    limit_ms = snapshot.settings.timings.claim_after_ms
-    return ownership.phase is Phase.ASSIGNED and now_ms - ownership.since_ms >= limit_ms
-
-
-def _urgency(spec: RoleSpec) -> tuple[int, int, RoleName]:
+def urgency(spec: RoleSpec) -> tuple[int, int, RoleName]:
+    """Order of placement: by priority, then the large ones, which find room less easily."""
     return -spec.priority, -spec.memory_bytes, spec.name
-
-
-def _vacate(
-    spec: RoleSpec, before: Versioned[Ownership] | None, ownership: Ownership, freedom: Freedom, now_ms: int
-) -> Change:
-    after = Ownership(
-        role=spec.name,
-        epoch=ownership.epoch,
-        last_owner=ownership.owner,
-        since_ms=now_ms,
-        failovers=ownership.failovers,
-        failed_on=ownership.failed_on,
-        generation=ownership.generation,
-        reasons=freedom.reasons,
-    )
-    return Change(role=spec.name, before=before, after=after, proof=freedom.proof)
 
 
 def _assigned(
     spec: RoleSpec, ownership: Ownership, session: Session, reasons: tuple[Reason, ...], now_ms: int
 ) -> Ownership:
     forgiven = spec.generation != ownership.generation
+    moves = ownership.target is not None
+    did_not_claim = ownership.owner if moves and ownership.phase is Phase.ASSIGNED else None
+    failed_on = ownership.failed_on if did_not_claim is None else (*ownership.failed_on, did_not_claim)
     return Ownership(
         role=spec.name,
         phase=Phase.ASSIGNED,
@@ -178,8 +241,11 @@ def _assigned(
         last_owner=ownership.owner or ownership.last_owner,
         since_ms=now_ms,
         failovers=() if forgiven else ownership.failovers,
-        failed_on=() if forgiven else ownership.failed_on,
+        failed_on=() if forgiven else failed_on,
         generation=spec.generation,
+        target=session.node if moves else None,
+        source=ownership.source,
+        drained_from=ownership.drained_from if ownership.drained_from != session.node else None,
         reasons=reasons,
     )
 

@@ -18,23 +18,33 @@ _WORDS = {Act.NOTHING: "", Act.BRING_ONLINE: "bring it online", Act.TAKE_OFFLINE
 def lifecycle_table() -> str:
     """Return every pair of phase and observation with the owner's next step, as a Markdown table."""
     lines = [
-        "| phase | guest | wanted online | the same, restarts used up | wanted offline |",
-        "|---|---|---|---|---|",
+        "| phase | guest | wanted online | the same, restarts used up | wanted on another node | wanted offline |",
+        "|---|---|---|---|---|---|",
     ]
     for phase, guest in product(Phase, GuestObservation):
         if phase is not Phase.VACANT:
             steps = (
                 _step(phase, guest, Wanted.ONLINE, restart_limit=1),
                 _step(phase, guest, Wanted.ONLINE, restart_limit=0),
+                _step(phase, guest, Wanted.ONLINE, restart_limit=1, target=NodeName("other")),
                 _step(phase, guest, Wanted.OFFLINE, restart_limit=1),
             )
             lines.append(f"| {phase} | {guest} | {' | '.join(map(_cell, steps))} |")
     return "\n".join(lines)
 
 
-def _step(phase: Phase, guest: GuestObservation, wanted: Wanted, *, restart_limit: int) -> Step:
+def _step(
+    phase: Phase, guest: GuestObservation, wanted: Wanted, *, restart_limit: int, target: NodeName | None = None
+) -> Step:
+    owner = NodeName("node")
     ownership = Ownership(
-        role=RoleName("role"), phase=phase, epoch=Epoch(1), owner=NodeName("node"), incarnation=Incarnation("start")
+        role=RoleName("role"),
+        phase=phase,
+        epoch=Epoch(1),
+        owner=owner,
+        incarnation=Incarnation("start"),
+        target=target,
+        source=None if target is None else owner,
     )
     spec = RoleSpec(
         name=RoleName("role"),

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from holdfast.decide.coordination import failover_limit, freedom_of, needs_decision, wants_owner
-from holdfast.decide.placement import choose, free_capacity
+from holdfast.decide.coordination import where_to
+from holdfast.decide.freedom import freedom_of, needs_decision, obstacle, wants_owner
+from holdfast.decide.layout import Layout
+from holdfast.decide.placement import candidacy, refusals
+from holdfast.decide.settling import settling
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, Wanted
@@ -40,9 +43,10 @@ def explain_role(
     spec = snapshot.specs[role].value
     versioned = snapshot.ownerships.get(role)
     ownership = versioned.value if versioned is not None else Ownership(role=role)
-    free = free_capacity(snapshot)
-    choice = choose(spec, ownership, snapshot=snapshot, free=free, now_ms=now_ms)
-    elsewhere = {node: choice.refused.get(node, ()) for node in sorted(snapshot.nodes) if node != ownership.owner}
+    layout = Layout(snapshot, now_ms)
+    layout.lift(spec, ownership)
+    search = candidacy(spec, ownership, layout)
+    elsewhere = {node: refusals(search, node) for node in sorted(snapshot.nodes) if node != ownership.owner}
     return Explanation(
         role=role,
         phase=ownership.phase,
@@ -54,9 +58,16 @@ def explain_role(
 
 
 def why_not_running(
-    snapshot: Snapshot, role: RoleName, now_ms: int, fencing: Mapping[NodeName, tuple[Reason, ...]]
+    snapshot: Snapshot,
+    role: RoleName,
+    now_ms: int,
+    fencing: Mapping[NodeName, tuple[Reason, ...]],
+    layout: Layout | None = None,
 ) -> tuple[Reason, ...]:
-    """Return why a role is not online; empty when it is, on a node that is up."""
+    """Return why a role is not online; empty when it is, on a node that is up.
+
+    layout   of this snapshot, made once by who asks about many roles; None: made here.
+    """
     spec = snapshot.specs[role].value
     versioned = snapshot.ownerships.get(role)
     ownership = versioned.value if versioned is not None else Ownership(role=role)
@@ -69,9 +80,13 @@ def why_not_running(
     if freedom.blocked:
         detail = fencing.get(ownership.owner, ()) if ownership.owner is not None else ()
         return (*freedom.blocked, *detail)
-    if (limit := failover_limit(spec, ownership, now_ms)) is not None:
-        return (*ownership.reasons, limit)
-    choice = choose(spec, ownership, snapshot=snapshot, free=free_capacity(snapshot), now_ms=now_ms)
+    if not wants_owner(spec, ownership):
+        return (because(ReasonCode.WANTED_OFFLINE, role),)
+    if against := obstacle(spec, ownership, freedom, snapshot, now_ms):
+        return (*ownership.reasons, *against)
+    if ownership.target is None and (wait := settling(snapshot, now_ms)) is not None:
+        return wait.reasons
+    choice = where_to(spec, ownership, Layout(snapshot, now_ms) if layout is None else layout)
     if choice.node is None:
         return (*choice.reasons, *(reason for why in choice.refused.values() for reason in why))
     return freedom.reasons

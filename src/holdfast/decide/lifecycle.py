@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from holdfast.model.ids import NodeName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
@@ -34,18 +35,32 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """Everything a handler may look at. `now_ms` is wall-clock time, counted against the restart period."""
+    """Everything a handler may look at.
+
+    now_ms      wall-clock time, counted against the restart period.
+    is_frozen   the cluster does nothing by itself, so what ends is not started again.
+    """
 
     ownership: Ownership
     spec: RoleSpec
     now_ms: int
+    is_frozen: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its owner is to give it up: nobody wants it online, or it is wanted elsewhere."""
+        return self.spec.wanted is Wanted.OFFLINE or self.ownership.is_leaving
 
     def becomes(self, phase: Phase, *reasons: Reason) -> Ownership:
         """The record with another phase."""
         return replace(self.ownership, phase=phase, since_ms=self.now_ms, reasons=reasons or self.ownership.reasons)
 
     def released(self, *reasons: Reason) -> Ownership:
-        """The record of a role that nobody owns any more; it is certain that nothing of it runs here."""
+        """The record of a role that nobody owns any more; it is certain that nothing of it runs here.
+
+        A move goes on from there, unless nobody wants the role online any more.
+        """
+        goes_on = self.spec.wanted is Wanted.ONLINE
         return replace(
             self.ownership,
             phase=Phase.VACANT,
@@ -53,19 +68,27 @@ class Situation:
             incarnation=None,
             last_owner=self.ownership.owner,
             since_ms=self.now_ms,
+            target=self.ownership.target if goes_on else None,
+            source=self.ownership.source if goes_on else None,
+            drained_from=self.ownership.drained_from if goes_on else None,
             reasons=reasons,
         )
 
 
-def next_step(ownership: Ownership, spec: RoleSpec, guest: GuestObservation, now_ms: int) -> Step:
+def next_step(
+    ownership: Ownership, spec: RoleSpec, guest: GuestObservation, now_ms: int, *, is_frozen: bool = False
+) -> Step:
     """Return what the owner does next about a role that it owns."""
-    return TABLE[ownership.phase, guest](Situation(ownership=ownership, spec=spec, now_ms=now_ms))
+    return TABLE[ownership.phase, guest](Situation(ownership=ownership, spec=spec, now_ms=now_ms, is_frozen=is_frozen))
 
 
-def after_failed_start(ownership: Ownership, spec: RoleSpec, detail: str, now_ms: int) -> Ownership:
+def after_failed_start(
+    ownership: Ownership, spec: RoleSpec, detail: str, now_ms: int, *, is_frozen: bool = False
+) -> Ownership:
     """Return the record after a start that certainly left nothing running: try again here, or give the role up."""
+    now = Situation(ownership=ownership, spec=spec, now_ms=now_ms, is_frozen=is_frozen)
     reason = because(ReasonCode.GUEST_START_FAILED, spec.name, detail=detail)
-    return _restarted(Situation(ownership=ownership, spec=spec, now_ms=now_ms), reason)
+    return replace(_frozen(now, reason), failed_on=_failed_here(now)) if is_frozen else _restarted(now, reason)
 
 
 def _idle(_: Situation) -> Step:
@@ -73,7 +96,7 @@ def _idle(_: Situation) -> Step:
 
 
 def _claim(now: Situation) -> Step:
-    if now.spec.wanted is Wanted.OFFLINE:
+    if now.is_over:
         return _release(now)
     return Step(record=now.becomes(Phase.STARTING), act=Act.BRING_ONLINE)
 
@@ -84,19 +107,21 @@ def _start(now: Situation) -> Step:
 
 
 def _observed_online(now: Situation) -> Step:
-    return Step(record=now.becomes(Phase.ONLINE))
+    """Online; a move that ends here is over."""
+    record = now.becomes(Phase.ONLINE)
+    return Step(record=record if record.is_leaving else replace(record, target=None, source=None))
 
 
 def _let_run(now: Situation) -> Step:
     """Its process exists and does not execute yet: the claim is committed anew, so that a late step is refused."""
-    return _observed_online(now) if now.spec.wanted is Wanted.OFFLINE else _claim(now)
+    return _observed_online(now) if now.is_over else _claim(now)
 
 
 def _keep(now: Situation) -> Step:
-    if now.spec.wanted is Wanted.ONLINE:
+    if not now.is_over:
         return Step()
-    reason = because(ReasonCode.WANTED_OFFLINE, now.spec.name)
-    return Step(record=now.becomes(Phase.STOPPING, reason), act=Act.TAKE_OFFLINE)
+    unwanted = (because(ReasonCode.WANTED_OFFLINE, now.spec.name),) if now.spec.wanted is Wanted.OFFLINE else ()
+    return Step(record=now.becomes(Phase.STOPPING, *unwanted), act=Act.TAKE_OFFLINE)
 
 
 def _take_offline(_: Situation) -> Step:
@@ -104,31 +129,44 @@ def _take_offline(_: Situation) -> Step:
 
 
 def _release(now: Situation) -> Step:
+    if now.spec.wanted is Wanted.ONLINE and now.ownership.target is not None:
+        return Step(record=now.released(*now.ownership.reasons))
     return Step(record=now.released(because(ReasonCode.WANTED_OFFLINE, now.spec.name)))
 
 
 def _ended(now: Situation) -> Step:
-    if now.spec.wanted is Wanted.OFFLINE:
+    if now.is_over:
         return _release(now)
-    record = _restarted(now, because(ReasonCode.GUEST_ENDED, now.spec.name, detail="its QEMU process is gone"))
+    reason = because(ReasonCode.GUEST_ENDED, now.spec.name, detail="its QEMU process is gone")
+    record = _frozen(now, reason) if now.is_frozen else _restarted(now, reason)
     return Step(record=record, act=Act.BRING_ONLINE if record.phase is Phase.STARTING else Act.NOTHING)
 
 
+def _frozen(now: Situation, reason: Reason) -> Ownership:
+    """Give the role up without a restart; nobody is to blame, so it may come back here later."""
+    return replace(now.released(reason, because(ReasonCode.FROZEN, now.spec.name)), restarts=())
+
+
 def _restarted(now: Situation, reason: Reason) -> Ownership:
-    """Count a restart in place, or give the role up when it was restarted too often."""
+    """Count a restart in place, or give the role up when it was restarted too often.
+
+    A role on the move is not counted as failed over: it has a place to go back to.
+    """
     since_ms = now.now_ms - now.spec.restart_period_s * 1000
     restarts = tuple(at_ms for at_ms in now.ownership.restarts if at_ms >= since_ms)
     if len(restarts) < now.spec.restart_limit:
         return replace(now.becomes(Phase.STARTING, reason), restarts=(*restarts, now.now_ms))
     counts = {"restarts": len(restarts), "period_s": now.spec.restart_period_s, "limit": now.spec.restart_limit}
     gone = now.released(reason, because(ReasonCode.RESTART_LIMIT, now.spec.name, **counts))
+    failovers = now.ownership.failovers
+    if now.ownership.target is None:
+        failovers = (*failovers, now.now_ms)
+    return replace(gone, restarts=(), failovers=failovers, failed_on=_failed_here(now))
+
+
+def _failed_here(now: Situation) -> tuple[NodeName, ...]:
     owner = now.ownership.owner
-    return replace(
-        gone,
-        restarts=(),
-        failovers=(*now.ownership.failovers, now.now_ms),
-        failed_on=(*now.ownership.failed_on, *((owner,) if owner is not None else ())),
-    )
+    return now.ownership.failed_on if owner is None else (*now.ownership.failed_on, owner)
 
 
 Handler = Callable[[Situation], Step]

@@ -1,33 +1,22 @@
 """Where a role can go and where it goes best: filter, then score, each with its reasons.
 
-Source: DESIGN section 10.
+Rule of the file: `refusals` and `score` say it for one node; `best` looks only at nodes that can win, `explain` at all.
+Both give the same node, which a property test holds them to. Source: DESIGN section 10, docs/placement.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
-from holdfast.model.ids import NodeName
-from holdfast.model.nodes import Capacity
+from holdfast.decide.layout import Layout, Neighbours
+from holdfast.model.ids import NodeName, SiteName
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Ownership, RoleSpec
-from holdfast.model.snapshot import Snapshot
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Free:
-    """What is left on a node, in bytes and vCPUs (overcommitted ones included)."""
-
-    memory_bytes: int
-    vcpus: int
-    roles: int
-
-    def less(self, spec: RoleSpec) -> Free:
-        """What is left when `spec` runs there too."""
-        return Free(
-            memory_bytes=self.memory_bytes - spec.memory_bytes, vcpus=self.vcpus - spec.vcpus, roles=self.roles + 1
-        )
+NODES_NAMED: Final = 16
+"""A role that nobody can take names the reasons of so many nodes; `explain` names all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,105 +28,166 @@ class Choice:
     refused: Mapping[NodeName, tuple[Reason, ...]]
 
 
-def free_capacity(snapshot: Snapshot) -> dict[NodeName, Free]:
-    """What is left on every node that is up and reports. Every role counts on its owner in any phase."""
-    free = {}
-    for name, report in snapshot.reports.items():
-        node = snapshot.nodes.get(name)
-        if node is None or snapshot.session_of(name, report.value.incarnation) is None:
-            continue
-        total: Capacity = node.value.capacity or report.value.capacity
-        vcpus = total.vcpus * snapshot.settings.vcpu_overcommit
-        free[name] = Free(memory_bytes=total.memory_bytes, vcpus=vcpus, roles=0)
-    for role, ownership in snapshot.ownerships.items():
-        owner = ownership.value.owner
-        if owner in free and role in snapshot.specs:
-            free[owner] = free[owner].less(snapshot.specs[role].value)
-    return free
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidacy:
+    """One role that looks for a node.
 
-
-def choose(
-    spec: RoleSpec,
-    ownership: Ownership,
-    *,
-    snapshot: Snapshot,
-    free: Mapping[NodeName, Free],
-    now_ms: int,
-    avoid: Iterable[NodeName] = (),
-) -> Choice:
-    """Choose the node for a role. `free` may differ from the snapshot's by what is decided already.
-
-    avoid   nodes that are taken only when no other can take the role.
+    avoid      nodes that are taken only when no other can take the role.
+    left_out   nodes that are not taken at all.
     """
-    refused = {
-        node: reasons
-        for node in sorted(snapshot.nodes)
-        if (reasons := refusals(spec, ownership, node, snapshot=snapshot, free=free, now_ms=now_ms))
-    }
-    candidates = [node for node in sorted(snapshot.nodes) if node not in refused]
-    if not candidates:
-        return Choice(node=None, reasons=(because(ReasonCode.NO_CANDIDATE, spec.name),), refused=refused)
-    avoided = frozenset(avoid)
-    best = min(candidates, key=lambda node: (node in avoided, *_score(spec, node, free[node])))
-    return Choice(node=best, reasons=(_why(spec, best, len(candidates)),), refused=refused)
+
+    spec: RoleSpec
+    ownership: Ownership
+    layout: Layout
+    neighbours: Neighbours
+    avoid: frozenset[NodeName] = frozenset()
+    left_out: frozenset[NodeName] = frozenset()
+
+    @property
+    def last_site(self) -> SiteName | None:
+        """Where it was before."""
+        return self.layout.site_of(self.ownership.owner or self.ownership.last_owner)
 
 
-def refusals(
+def candidacy(
     spec: RoleSpec,
     ownership: Ownership,
-    node: NodeName,
+    layout: Layout,
     *,
-    snapshot: Snapshot,
-    free: Mapping[NodeName, Free],
-    now_ms: int,
-) -> tuple[Reason, ...]:
-    """Return every reason why `node` cannot take the role; empty when it can."""
+    avoid: Iterable[NodeName] = (),
+    left_out: Iterable[NodeName] = (),
+) -> Candidacy:
+    """Prepare the search."""
+    return Candidacy(
+        spec=spec,
+        ownership=ownership,
+        layout=layout,
+        neighbours=layout.neighbours(spec),
+        avoid=frozenset(avoid),
+        left_out=frozenset(left_out),
+    )
+
+
+def best(search: Candidacy) -> NodeName | None:
+    """Return the best node that can take the role, or None."""
+    return min(
+        (node for node in _contenders(search) if node not in search.left_out and not refusals(search, node)),
+        key=lambda node: score(search, node),
+        default=None,
+    )
+
+
+def choose(search: Candidacy) -> Choice:
+    """Choose the node for a role, and say why; when there is none, say of the first nodes why not."""
+    node = best(search)
+    if node is not None:
+        return Choice(node=node, reasons=why(search, node), refused={})
+    nodes = [name for name in sorted(search.layout.snapshot.nodes) if name not in search.left_out]
+    refused = {name: refusals(search, name) for name in nodes[:NODES_NAMED]}
+    reasons = [because(ReasonCode.NO_CANDIDATE, search.spec.name)]
+    if len(nodes) > NODES_NAMED:
+        reasons.append(because(ReasonCode.MORE_NODES, search.spec.name, nodes=len(nodes) - NODES_NAMED))
+    return Choice(node=None, reasons=tuple(reasons), refused=refused)
+
+
+def refusals(search: Candidacy, node: NodeName) -> tuple[Reason, ...]:
+    """Return every reason why `node` cannot take the role; empty when it can.
+
+    A pause does not keep a role from coming back to where its move began.
+    """
+    spec, ownership, layout = search.spec, search.ownership, search.layout
     found: list[Reason] = []
     if spec.possible_owners and node not in spec.possible_owners:
         found.append(because(ReasonCode.NOT_POSSIBLE_OWNER, node))
-    if snapshot.nodes[node].value.is_paused:
-        found.append(because(ReasonCode.NODE_PAUSED, node))
+    if node in layout.closed:
+        comes_back = node == ownership.source
+        found += [why for why in layout.closed[node] if not (comes_back and why.code is ReasonCode.NODE_PAUSED)]
     if node in ownership.failed_on and ownership.generation == spec.generation:
         found.append(because(ReasonCode.START_FAILED_HERE, node))
-    if (losses := quarantined(snapshot, node, now_ms)) is not None:
-        found.append(because(ReasonCode.NODE_QUARANTINED, node, losses=losses))
-    left = free.get(node)
-    if left is None:
-        return (*found, because(ReasonCode.NODE_ABSENT, node))
-    if (detail := snapshot.reports[node].value.not_ready) is not None:
-        found.append(because(ReasonCode.NODE_NOT_READY, node, detail=detail))
-    if snapshot.sessions[node].value.stopping:
-        found.append(because(ReasonCode.NODE_NOT_READY, node, detail="its holdfastd is stopping"))
-    if left.memory_bytes < spec.memory_bytes:
+    found += _at_odds(search.neighbours, node)
+    left = layout.free.get(node)
+    if left is not None and left.memory_bytes < spec.memory_bytes:
         sizes = {"free_bytes": max(0, left.memory_bytes), "needed_bytes": spec.memory_bytes}
         found.append(because(ReasonCode.MEMORY_SHORT, node, **sizes))
-    if left.vcpus < spec.vcpus:
+    if left is not None and left.vcpus < spec.vcpus:
         found.append(because(ReasonCode.VCPUS_SHORT, node, free_vcpus=max(0, left.vcpus), needed_vcpus=spec.vcpus))
     return tuple(found)
 
 
-def quarantined(snapshot: Snapshot, node: NodeName, now_ms: int) -> int | None:
-    """How often a node was lost lately when it was too often, else None. Source: DESIGN section 5."""
-    verdict = snapshot.verdicts.get(node)
-    if verdict is None:
-        return None
-    settings = snapshot.settings
-    if now_ms - verdict.value.at_ms > settings.quarantine_s * 1000:
-        return None
-    since_ms = verdict.value.at_ms - settings.quarantine_period_s * 1000
-    losses = sum(1 for at_ms in verdict.value.losses if at_ms >= since_ms)
-    return losses if losses >= settings.quarantine_losses else None
+def _at_odds(neighbours: Neighbours, node: NodeName) -> Iterator[Reason]:
+    """What hard labels have against a node."""
+    for home, joined in sorted(neighbours.must_join.items()):
+        if home != node:
+            yield because(ReasonCode.MUST_JOIN, node, role=joined.role, home=home, label=joined.label)
+            break
+    if (avoided := neighbours.must_avoid.get(node)) is not None:
+        yield because(ReasonCode.MUST_AVOID, node, role=avoided.role, label=avoided.label)
 
 
-def _score(spec: RoleSpec, node: NodeName, left: Free) -> tuple[int, int, int, NodeName]:
-    """Lower is better: preferred owners in order, then fewer roles per free memory, then the name."""
-    rank = spec.preferred_owners.index(node) if node in spec.preferred_owners else len(spec.preferred_owners)
-    return rank, -left.memory_bytes, left.roles, node
+def _contenders(search: Candidacy) -> Iterable[NodeName]:
+    """The nodes among which the best one is: those that something speaks for or against, and the roomiest others."""
+    spec, ownership, neighbours = search.spec, search.ownership, search.neighbours
+    nodes = search.layout.snapshot.nodes
+    if neighbours.must_join:
+        return [node for node in neighbours.must_join if node in nodes]
+    if spec.possible_owners:
+        return [node for node in dict.fromkeys(spec.possible_owners) if node in nodes]
+    back = () if ownership.source is None else (ownership.source,)
+    special = dict.fromkeys((*spec.preferred_owners, *sorted(search.avoid), *ownership.failed_on, *back))
+    special |= dict.fromkeys((*neighbours.must_avoid, *neighbours.joins, *neighbours.avoids))
+    found = {node: None for node in special if node in nodes}
+    for site in dict.fromkeys((None, spec.preferred_site, search.last_site)):
+        if (roomiest := _roomiest(search, site, special)) is not None:
+            found[roomiest] = None
+    return found
 
 
-def _why(spec: RoleSpec, node: NodeName, candidates: int) -> Reason:
+def _roomiest(search: Candidacy, site: SiteName | None, special: Collection[NodeName]) -> NodeName | None:
+    layout, spec = search.layout, search.spec
+    for node in layout.by_room(site):
+        left = layout.free[node]
+        if left.memory_bytes < spec.memory_bytes:
+            return None
+        if left.vcpus >= spec.vcpus and node not in special and node not in search.left_out:
+            return node
+    return None
+
+
+def score(search: Candidacy, node: NodeName) -> tuple[bool, int, bool, bool, int, int, int, NodeName]:
+    """Lower is better: preferred owners in order, sites, labels, then free memory, fewer roles, and the name."""
+    spec, left, neighbours = search.spec, search.layout.free[node], search.neighbours
+    site = search.layout.site_of(node)
+    return (
+        node in search.avoid,
+        rank(spec, node),
+        spec.preferred_site is not None and site != spec.preferred_site,
+        search.last_site is not None and site != search.last_site,
+        neighbours.avoids.get(node, 0) - neighbours.joins.get(node, 0),
+        -left.memory_bytes,
+        left.roles,
+        node,
+    )
+
+
+def rank(spec: RoleSpec, node: NodeName | None) -> int:
+    """Where a node stands among the preferred owners, from 0; all that are not preferred stand behind them."""
+    return spec.preferred_owners.index(node) if node in spec.preferred_owners else len(spec.preferred_owners)
+
+
+def why(search: Candidacy, node: NodeName) -> tuple[Reason, ...]:
+    """Say what decided for a node that was chosen."""
+    spec, site = search.spec, search.layout.site_of(node)
     if node in spec.preferred_owners:
-        return because(ReasonCode.PREFERRED_OWNER, node, rank=spec.preferred_owners.index(node) + 1)
-    if candidates == 1:
-        return because(ReasonCode.ONLY_CANDIDATE, node)
-    return because(ReasonCode.MOST_FREE, node, candidates=candidates)
+        return (because(ReasonCode.PREFERRED_OWNER, node, rank=rank(spec, node) + 1),)
+    if (joined := search.neighbours.must_join.get(node)) is not None:
+        return (because(ReasonCode.JOINS, node, role=joined.role, label=joined.label),)
+    others = replace(search, left_out=search.left_out | {node})
+    if best(others) is None:
+        return (because(ReasonCode.ONLY_CANDIDATE, node),)
+    if site is not None and site == spec.preferred_site:
+        return (because(ReasonCode.PREFERRED_SITE, node, site=site), because(ReasonCode.MOST_FREE, node))
+    if site is not None and site == search.last_site:
+        return (because(ReasonCode.SAME_SITE, node, site=site), because(ReasonCode.MOST_FREE, node))
+    if node in search.neighbours.joins:
+        return (because(ReasonCode.WISHED_NEIGHBOURS, node, roles=search.neighbours.joins[node]),)
+    return (because(ReasonCode.MOST_FREE, node),)

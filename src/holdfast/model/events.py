@@ -26,6 +26,7 @@ class EventCode(StrEnum):
     ROLE_REMOVED = "role-removed"
     ROLE_CHANGED = "role-changed"
     ROLE_ASSIGNED = "role-assigned"
+    ROLE_MOVING = "role-moving"
     ROLE_STARTING = "role-starting"
     ROLE_ONLINE = "role-online"
     ROLE_STOPPING = "role-stopping"
@@ -33,6 +34,10 @@ class EventCode(StrEnum):
     ROLE_FAILED = "role-failed"
     ROLE_ADOPTED = "role-adopted"
     ROLE_BLOCKED = "role-blocked"
+    CLUSTER_FROZEN = "cluster-frozen"
+    CLUSTER_UNFROZEN = "cluster-unfrozen"
+    NODE_DRAINING = "node-draining"
+    NODE_RESUMED = "node-resumed"
     CONDITION_RAISED = "condition-raised"
     CONDITION_CLEARED = "condition-cleared"
 
@@ -43,7 +48,7 @@ class Event:
 
     at_ms            wall clock of the node that saw it.
     monotonic_ms     the same node's monotonic clock; comparable only among events of one machine.
-    target           the node that the subject goes to, for assignments.
+    target           the node that the subject goes to, for assignments and moves.
     """
 
     code: EventCode

@@ -31,6 +31,10 @@ class ReasonCode(StrEnum):
     STORM_GUARD = "storm-guard"
     WAITING_FOR_WATCHDOG = "waiting-for-watchdog"
     PREFERRED_OWNER = "preferred-owner"
+    PREFERRED_SITE = "preferred-site"
+    SAME_SITE = "same-site"
+    JOINS = "joins"
+    WISHED_NEIGHBOURS = "wished-neighbours"
     MOST_FREE = "most-free"
     ONLY_CANDIDATE = "only-candidate"
     NOT_POSSIBLE_OWNER = "not-possible-owner"
@@ -41,7 +45,19 @@ class ReasonCode(StrEnum):
     MEMORY_SHORT = "memory-short"
     VCPUS_SHORT = "vcpus-short"
     START_FAILED_HERE = "start-failed-here"
+    MUST_JOIN = "must-join"
+    MUST_AVOID = "must-avoid"
     NO_CANDIDATE = "no-candidate"
+    MORE_NODES = "more-nodes"
+    FROZEN = "frozen"
+    SETTLING = "settling"
+    MOVE_REQUESTED = "move-requested"
+    MOVE_CANCELLED = "move-cancelled"
+    DRAINED = "drained"
+    RESUMED = "resumed"
+    FAILBACK = "failback"
+    NOT_RUNNING = "not-running"
+    ALREADY_HERE = "already-here"
     FAILOVER_LIMIT = "failover-limit"
     WANTED_OFFLINE = "wanted-offline"
     WANTED_ONLINE = "wanted-online"
@@ -87,7 +103,11 @@ SENTENCES: dict[ReasonCode, str] = {
     ),
     ReasonCode.WAITING_FOR_WATCHDOG: "the watchdog of {subject} must have fired in {remaining_ms} ms",
     ReasonCode.PREFERRED_OWNER: "{subject} is preferred owner number {rank}",
-    ReasonCode.MOST_FREE: "{subject} has the most free memory of {candidates} candidates",
+    ReasonCode.PREFERRED_SITE: "{subject} is in the preferred site {site}",
+    ReasonCode.SAME_SITE: "{subject} is in the site {site}, where it was before",
+    ReasonCode.JOINS: "{subject} has {role}, which it must be together with (label {label})",
+    ReasonCode.WISHED_NEIGHBOURS: "{subject} has {roles} roles that it is wished together with",
+    ReasonCode.MOST_FREE: "{subject} has the most free memory of all that can take it",
     ReasonCode.ONLY_CANDIDATE: "{subject} is the only candidate",
     ReasonCode.NOT_POSSIBLE_OWNER: "{subject} is not a possible owner",
     ReasonCode.NODE_ABSENT: "{subject} is not up",
@@ -97,7 +117,19 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.MEMORY_SHORT: "{subject} has {free_bytes} bytes of memory free, {needed_bytes} needed",
     ReasonCode.VCPUS_SHORT: "{subject} has {free_vcpus} vCPUs free, {needed_vcpus} needed",
     ReasonCode.START_FAILED_HERE: "it failed on {subject} before",
+    ReasonCode.MUST_JOIN: "{subject} does not have {role}, which it must be together with (label {label}, on {home})",
+    ReasonCode.MUST_AVOID: "{subject} has {role}, which it must be apart from (label {label})",
     ReasonCode.NO_CANDIDATE: "no node can take {subject}",
+    ReasonCode.MORE_NODES: "{nodes} more nodes cannot take it; to see them all, run: holdfast explain role {subject}",
+    ReasonCode.FROZEN: "the cluster is frozen and does nothing by itself; end that with: holdfast cluster unfreeze",
+    ReasonCode.SETTLING: "{subject} may be about to come up; roles are placed when it has, or in {remaining_ms} ms",
+    ReasonCode.MOVE_REQUESTED: "it was asked to move to {subject}",
+    ReasonCode.MOVE_CANCELLED: "its move was cancelled, so it stays with {subject}",
+    ReasonCode.DRAINED: "{subject} is being drained",
+    ReasonCode.RESUMED: "{subject} was resumed, and what its drain moved away is to come back",
+    ReasonCode.FAILBACK: "{subject} is preferred to {owner} and has been up long enough",
+    ReasonCode.NOT_RUNNING: "{subject} does not run, so there is nothing to move",
+    ReasonCode.ALREADY_HERE: "it is on {subject} already",
     ReasonCode.FAILOVER_LIMIT: (
         "{subject} failed over {failovers} times within {period_s} s (limit {limit}); "
         "once it is mended, run: holdfast vm start {subject}"

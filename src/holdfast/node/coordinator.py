@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 DECISION_TIMEOUT_S: Final = 0.5
 LOOK_AGAIN_S: Final = 5.0
+LEAST_WAIT_S: Final = 0.05
 RETRY_S: Final = 0.1
 TIDY_INTERVAL_S: Final = 60.0
 
@@ -56,6 +57,7 @@ class Coordination:
         self._fence_check = fence_check
         self._incarnation = incarnation
         self._elected_with: LeaseId | None = None
+        self._look_again_s = LOOK_AGAIN_S
         self._shown_blocked: dict[RoleName, frozenset[str]] = {}
 
     async def run(self, me: Self) -> None:
@@ -76,7 +78,7 @@ class Coordination:
                     duties = None
                 if snapshot is not None and not elected:
                     settled = await self._campaign(snapshot, me)
-                await _wait(changed, LOOK_AGAIN_S if settled else RETRY_S)
+                await _wait(changed, self._look_again_s if settled else RETRY_S)
 
     def _is_coordinator(self, snapshot: Snapshot, me: Self) -> bool:
         """Whether this very session was elected: one of an earlier daemon is taken over by campaigning."""
@@ -118,6 +120,9 @@ class Coordination:
     async def _decide(self, snapshot: Snapshot) -> bool:
         """Commit the plan's changes side by side; returns whether all were settled."""
         decided = plan(snapshot, self._clock.wall_ms())
+        self._look_again_s = LOOK_AGAIN_S
+        if decided.look_again_ms is not None:
+            self._look_again_s = min(LOOK_AGAIN_S, max(LEAST_WAIT_S, decided.look_again_ms / 1000))
         self._show_blocked(decided.blocked)
         if not decided.changes:
             return True
@@ -126,9 +131,12 @@ class Coordination:
         return all(commit.result() for commit in commits)
 
     async def _commit(self, change: Change, snapshot: Snapshot) -> bool:
-        code = EventCode.ROLE_OFFLINE if change.after.phase is Phase.VACANT else EventCode.ROLE_ASSIGNED
         after = change.after
-        event = self._events.event(code, change.role, *after.reasons, epoch=after.epoch, target=after.owner)
+        code = EventCode.ROLE_ASSIGNED if after.phase is Phase.ASSIGNED else EventCode.ROLE_OFFLINE
+        if after.is_leaving:
+            code = EventCode.ROLE_MOVING
+        target = after.target or after.owner
+        event = self._events.event(code, change.role, *after.reasons, epoch=after.epoch, target=target)
         txn = change_owner(change, snapshot=snapshot, events=self._events.operations(event))
         try:
             return (await self._store.txn(txn, timeout_s=DECISION_TIMEOUT_S)).succeeded

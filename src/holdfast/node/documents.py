@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from holdfast import __version__
-from holdfast.decide.coordination import needs_decision, owners_by_node
+from holdfast.decide.coordination import owners_by_node
 from holdfast.decide.detection import Assessment, Standing
 from holdfast.decide.explain import explain_role, why_not_running
-from holdfast.decide.placement import free_capacity
+from holdfast.decide.freedom import needs_decision
+from holdfast.decide.layout import Layout
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
@@ -100,7 +101,7 @@ def node_status(name: NodeName, snapshot: Snapshot, view: View) -> NodeStatus:
     spec = snapshot.nodes[name].value
     session = snapshot.sessions.get(name)
     report = snapshot.reports.get(name)
-    free = free_capacity(snapshot).get(name)
+    free = Layout(snapshot, view.now_ms).free.get(name)
     capacity = spec.capacity or (report.value.capacity if report is not None else None)
     coordinator = snapshot.coordinator
     watchdog_ms = session.value.watchdog_timeout_ms if session is not None else None
@@ -259,6 +260,7 @@ _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.ROLE_REMOVED: "role {subject} was removed",
     EventCode.ROLE_CHANGED: "role {subject} was changed",
     EventCode.ROLE_ASSIGNED: "role {subject} goes to {target}",
+    EventCode.ROLE_MOVING: "role {subject} moves to {target}",
     EventCode.ROLE_STARTING: "role {subject} is starting",
     EventCode.ROLE_ONLINE: "role {subject} is online",
     EventCode.ROLE_STOPPING: "role {subject} is stopping",
@@ -266,6 +268,10 @@ _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.ROLE_FAILED: "role {subject} failed",
     EventCode.ROLE_ADOPTED: "role {subject} was found running and adopted",
     EventCode.ROLE_BLOCKED: "role {subject} is blocked",
+    EventCode.CLUSTER_FROZEN: "cluster {subject} is frozen",
+    EventCode.CLUSTER_UNFROZEN: "cluster {subject} is not frozen any more",
+    EventCode.NODE_DRAINING: "node {subject} is being drained",
+    EventCode.NODE_RESUMED: "node {subject} is resumed",
     EventCode.CONDITION_RAISED: "condition: {subject}",
     EventCode.CONDITION_CLEARED: "condition cleared: {subject}",
 }

@@ -116,7 +116,14 @@ class Executor:
         ownership = self._ownership(role)
         if ownership is None or not self._is_mine(ownership, node):
             return observed not in (GuestObservation.ABSENT, GuestObservation.UNKNOWN)
-        return next_step(ownership.value, spec, observed, self._clock.wall_ms()) != Step()
+        return self._next(ownership.value, spec, observed) != Step()
+
+    def _next(self, ownership: Ownership, spec: RoleSpec, observed: GuestObservation) -> Step:
+        return next_step(ownership, spec, observed, self._clock.wall_ms(), is_frozen=self._is_frozen)
+
+    @property
+    def _is_frozen(self) -> bool:
+        return self._mirror.snapshot is not None and self._mirror.snapshot.is_frozen
 
     async def _settle(self, role: RoleName, me: Self) -> None:
         """Take steps until the role needs none. Trouble is shown, waited out and tried again."""
@@ -141,7 +148,7 @@ class Executor:
         observed = self._observed(spec.value.uuid)
         if ownership is None or not self._is_mine(ownership, me.node):
             return await self._remove_stray(spec.value, observed)
-        step = next_step(ownership.value, spec.value, observed, self._clock.wall_ms())
+        step = self._next(ownership.value, spec.value, observed)
         if step == Step():
             return False
         if step.act is Act.BRING_ONLINE and not await self._is_entitled(spec.value):
@@ -165,7 +172,7 @@ class Executor:
         if after.phase is Phase.VACANT:
             await self._hypervisor.destroy(spec.uuid)
         code = EVENT_OF_PHASE[after.phase]
-        if after.phase is Phase.VACANT and after.failovers != before.value.failovers:
+        if after.phase is Phase.VACANT and after.failed_on != before.value.failed_on:
             code = EventCode.ROLE_FAILED
         event = self._events.event(code, after.role, *after.reasons, epoch=after.epoch)
         txn = advance(after, before=before, me=me, events=self._events.operations(event))
@@ -189,7 +196,9 @@ class Executor:
         ownership = self._ownership(role)
         if self.guests is None or ownership is None or not self._is_mine(ownership, me.node):
             raise Unavailable(f"role {role}: {outcome.detail}", hint=outcome.hint)
-        after = after_failed_start(ownership.value, spec, outcome.detail, self._clock.wall_ms())
+        after = after_failed_start(
+            ownership.value, spec, outcome.detail, self._clock.wall_ms(), is_frozen=self._is_frozen
+        )
         await self._commit(after, ownership, spec, me)
         await asyncio.sleep(RETRY_S)
 

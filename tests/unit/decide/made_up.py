@@ -62,7 +62,7 @@ def session(name: str, number: int = 1, **changes: Any) -> Session:
         node=NodeName(name),
         incarnation=incarnation(name, number),
         version="0.1.0",
-        started_at_ms=NOW_MS,
+        started_at_ms=NOW_MS - 3_600_000,
         guard_deadline_ms=4000,
         watchdog_timeout_ms=None,
     )

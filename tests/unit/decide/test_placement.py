@@ -22,7 +22,8 @@ from tests.unit.decide.made_up import (
     with_settings,
 )
 
-from holdfast.decide.placement import Choice, choose, free_capacity, quarantined, refusals
+from holdfast.decide.layout import Free, Layout, quarantined
+from holdfast.decide.placement import Candidacy, Choice, candidacy, choose, refusals
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Capacity
 from holdfast.model.reasons import ReasonCode
@@ -33,27 +34,25 @@ A, B, C = (NodeName(name) for name in "abc")
 HOUR_MS = 3_600_000
 
 
-def place(snapshot: Snapshot, *, avoid: tuple[str, ...] = (), ownership: Any = None, **changes: Any) -> Choice:
-    return choose(
+def search(snapshot: Snapshot, *, avoid: tuple[str, ...] = (), ownership: Any = None, **changes: Any) -> Candidacy:
+    return candidacy(
         role_spec("web", **changes),
         ownership or owned("web", None),
-        snapshot=snapshot,
-        free=free_capacity(snapshot),
-        now_ms=NOW_MS,
+        Layout(snapshot, NOW_MS),
         avoid=tuple(NodeName(node) for node in avoid),
     )
 
 
-def why_not(snapshot: Snapshot, node: str, *, ownership: Any = None, **changes: Any) -> list[ReasonCode]:
-    found = refusals(
-        role_spec("web", **changes),
-        ownership or owned("web", None),
-        NodeName(node),
-        snapshot=snapshot,
-        free=free_capacity(snapshot),
-        now_ms=NOW_MS,
-    )
-    return [reason.code for reason in found]
+def place(snapshot: Snapshot, **changes: Any) -> Choice:
+    return choose(search(snapshot, **changes))
+
+
+def why_not(snapshot: Snapshot, node: str, **changes: Any) -> list[ReasonCode]:
+    return [reason.code for reason in refusals(search(snapshot, **changes), NodeName(node))]
+
+
+def free_on(snapshot: Snapshot, node: NodeName) -> Free:
+    return Layout(snapshot, NOW_MS).free[node]
 
 
 def test_a_good_node_is_not_refused() -> None:
@@ -109,18 +108,18 @@ def test_every_reason_is_told_not_only_the_first() -> None:
 
 def test_every_role_counts_on_its_owner_in_any_phase() -> None:
     snapshot = cluster(up("a", memory_bytes=4 * GIB, vcpus=1), role("one", owner="a"), role("two", owner="a"))
-    left = free_capacity(snapshot)[A]
+    left = free_on(snapshot, A)
     assert (left.memory_bytes, left.vcpus, left.roles) == (2 * GIB, 4 - 2, 2)
 
 
 def test_what_a_person_set_as_capacity_outweighs_what_the_hypervisor_reports() -> None:
     snapshot = cluster(known("a", capacity=Capacity(memory_bytes=GIB, vcpus=1)), up("a", memory_bytes=99 * GIB))
-    assert free_capacity(snapshot)[A].memory_bytes == GIB
+    assert free_on(snapshot, A).memory_bytes == GIB
 
 
 def test_overcommit_multiplies_cpus_and_never_memory() -> None:
     snapshot = cluster(with_settings(Settings(vcpu_overcommit=3)), up("a", memory_bytes=GIB, vcpus=2))
-    left = free_capacity(snapshot)[A]
+    left = free_on(snapshot, A)
     assert (left.memory_bytes, left.vcpus) == (GIB, 6)
 
 

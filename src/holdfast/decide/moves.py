@@ -1,0 +1,246 @@
+"""Planned moves: which role leaves a node on which it runs, and for which other one.
+
+Rule of the file: a move only writes where the role is wanted; owner, epoch and phase stay with the owner, which gives
+the role up by itself. Roles that hard labels bind together move together. Source: DESIGN section 4, SAFE-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+from holdfast.decide.failback import opens_in_ms, settles_in_ms
+from holdfast.decide.groups import bound_together
+from holdfast.decide.layout import Layout
+from holdfast.decide.placement import NODES_NAMED, candidacy, choose, rank, refusals, score
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.nodes import Return
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import FailbackPolicy, Ownership, Phase, RoleSpec, Wanted
+from holdfast.model.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One move that begins: the record with its target."""
+
+    after: Ownership
+    target: NodeName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """The moves that begin now, and why roles that are to leave a node stay."""
+
+    begun: tuple[Move, ...] = ()
+    staying: Mapping[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A role that runs, with its record."""
+
+    spec: RoleSpec
+    ownership: Ownership
+
+
+class Movers:
+    """Gathers what should move, and decides how much of it moves now.
+
+    look_again_ms   when time alone lets another role move.
+    """
+
+    def __init__(self, snapshot: Snapshot, now_ms: int) -> None:
+        nodes = snapshot.nodes.items()
+        self.look_again_ms: list[int] = []
+        self._snapshot = snapshot
+        self._now_ms = now_ms
+        self._draining = frozenset(name for name, node in nodes if node.value.is_draining)
+        self._resumed = frozenset(name for name, node in nodes if node.value.returns is Return.NOW)
+        self._under_way = 0
+        self._drained: list[Runner] = []
+        self._coming_back: list[Runner] = []
+        self._failing_back: list[Runner] = []
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any role should move."""
+        return bool(self._drained or self._coming_back or self._failing_back)
+
+    def look_at(self, spec: RoleSpec, ownership: Ownership) -> None:
+        """Take note of a role."""
+        if ownership.target is not None:
+            self._under_way += 1
+            return
+        owner = ownership.owner
+        if owner is None or spec.wanted is Wanted.OFFLINE or ownership.phase is Phase.STOPPING:
+            return
+        if owner in self._draining:
+            self._drained.append(Runner(spec=spec, ownership=ownership))
+        elif ownership.phase is not Phase.ONLINE:
+            return
+        elif ownership.drained_from in self._resumed and ownership.drained_from != owner:
+            self._coming_back.append(Runner(spec=spec, ownership=ownership))
+        elif spec.failback.policy is not FailbackPolicy.NEVER and self._may_fail_back(spec, ownership):
+            self._failing_back.append(Runner(spec=spec, ownership=ownership))
+
+    def decide(self, layout: Layout) -> Moves:
+        """Begin as many moves as the settings allow: drains first, then what comes back, each by urgency."""
+        budget = self._snapshot.settings.moves_at_once - self._under_way
+        begun: dict[RoleName, Move] = {}
+        staying: dict[RoleName, tuple[Reason, ...]] = {}
+        for runner in (*_sorted(self._drained), *_sorted(self._coming_back), *_sorted(self._failing_back)):
+            if budget <= len(begun):
+                break
+            if runner.spec.name in begun or runner.spec.name in staying:
+                continue
+            unit = unit_of(runner, layout)
+            if begun and len(begun) + len(unit) > budget:
+                continue
+            moves, against = self._begin(unit, layout)
+            begun |= {move.after.role: move for move in moves}
+            if not moves and runner.ownership.owner in self._draining:
+                staying |= {member.spec.name: against for member in unit}
+        return Moves(begun=tuple(begun.values()), staying=staying)
+
+    def _begin(self, unit: tuple[Runner, ...], layout: Layout) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
+        owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from
+        assert owner is not None
+        if owner in self._draining:
+            return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True)
+        if home is not None and home in self._resumed:
+            return begin(unit, layout, (because(ReasonCode.RESUMED, home),), only=(home,))
+        for node in self._better(unit[0].spec, unit[0].ownership):
+            if all(rank(one.spec, node) <= rank(one.spec, owner) for one in unit):
+                moves, _ = begin(unit, layout, (because(ReasonCode.FAILBACK, node, owner=owner),), only=(node,))
+                if moves:
+                    return moves, ()
+        return (), ()
+
+    def _may_fail_back(self, spec: RoleSpec, ownership: Ownership) -> bool:
+        """Whether time lets it return to a node that it prefers; when it does not yet, say when to look again."""
+        if self._snapshot.is_frozen:
+            return False
+        waits = []
+        for node in self._preferred(spec, ownership):
+            settles_ms = settles_in_ms(self._snapshot, node, self._now_ms)
+            opens_ms = opens_in_ms(spec.failback, self._now_ms)
+            if settles_ms is not None and opens_ms is not None:
+                waits.append(max(settles_ms, opens_ms))
+        self.look_again_ms += [wait_ms for wait_ms in waits if wait_ms > 0]
+        return 0 in waits
+
+    def _better(self, spec: RoleSpec, ownership: Ownership) -> list[NodeName]:
+        """The nodes that it prefers to its owner and that have been up long enough, best first."""
+        preferred = self._preferred(spec, ownership)
+        return [node for node in preferred if settles_in_ms(self._snapshot, node, self._now_ms) == 0]
+
+    def _preferred(self, spec: RoleSpec, ownership: Ownership) -> list[NodeName]:
+        """The preferred owners before its owner; none of which a person said that it is not to return there."""
+        nodes = self._snapshot.nodes
+        return [
+            node
+            for node in spec.preferred_owners[: rank(spec, ownership.owner)]
+            if node in nodes
+            and not nodes[node].value.is_paused
+            and not (node == ownership.drained_from and nodes[node].value.returns is Return.NEVER)
+        ]
+
+
+def unit_of(runner: Runner, layout: Layout) -> tuple[Runner, ...]:
+    """The role and those on its node that must stay with it: they move together."""
+    if not runner.spec.affinity:
+        return (runner,)
+    here = {}
+    for role, versioned in layout.snapshot.ownerships.items():
+        spec = layout.snapshot.specs.get(role)
+        if spec is not None and spec.value.affinity and versioned.value.owner == runner.ownership.owner:
+            here[role] = Runner(spec=spec.value, ownership=versioned.value)
+    bound = bound_together(one.spec for one in here.values()).get(runner.spec.name, ())
+    return (runner, *(here[spec.name] for spec in bound))
+
+
+def begin(
+    unit: tuple[Runner, ...],
+    layout: Layout,
+    reasons: tuple[Reason, ...],
+    *,
+    only: Iterable[NodeName] = (),
+    is_drain: bool = False,
+) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
+    """Begin to move roles together; returns their moves, or why not.
+
+    only       nodes that they may go to; empty: any.
+    is_drain   their owner remembers them for its resumption.
+    """
+    for one in unit:
+        layout.lift(one.spec, one.ownership)
+    owner = unit[0].ownership.owner
+    assert owner is not None
+    target, said = _target(unit, layout, owner, tuple(only))
+    for one in unit:
+        layout.put_back(one.spec, one.ownership)
+    if target is None:
+        return (), said
+    moves = []
+    for one in unit:
+        layout.put(one.spec, target)
+        home = one.ownership.drained_from or owner if is_drain else one.ownership.drained_from
+        after = replace(
+            one.ownership,
+            target=target,
+            source=one.ownership.source or owner,
+            drained_from=home,
+            reasons=(*reasons, *said),
+        )
+        moves.append(Move(after=after, target=target))
+    return tuple(moves), ()
+
+
+def _target(
+    unit: tuple[Runner, ...], layout: Layout, owner: NodeName, only: tuple[NodeName, ...]
+) -> tuple[NodeName | None, tuple[Reason, ...]]:
+    """Choose where a unit goes, and why; or None, and why not."""
+    leader = unit[0]
+    if (clash := _clash(unit, owner)) is not None:
+        return None, (clash,)
+    if len(unit) == 1 and not only:
+        choice = choose(candidacy(leader.spec, leader.ownership, layout, left_out=(owner,)))
+        return choice.node, (*choice.reasons, *(why for each in choice.refused.values() for why in each))
+    nodes = [node for node in only or sorted(layout.snapshot.nodes) if node != owner]
+    refused = {node: refusals_of(unit, layout, node) for node in nodes}
+    search = candidacy(leader.spec, leader.ownership, layout, left_out=(owner,))
+    target = min((node for node in nodes if not refused[node]), key=lambda node: score(search, node), default=None)
+    if target is not None:
+        return target, ()
+    none = because(ReasonCode.NO_CANDIDATE, leader.spec.name)
+    return None, (none, *(why for node in nodes[:NODES_NAMED] for why in refused[node]))
+
+
+def _clash(unit: tuple[Runner, ...], owner: NodeName) -> Reason | None:
+    """Two roles of the unit that other hard labels would keep apart: no node can take both."""
+    for one, other in combinations(unit, 2):
+        hard = {label.name: label.is_hard for label in one.spec.anti_affinity}
+        for label in other.spec.anti_affinity:
+            if label.name in hard and (label.is_hard or hard[label.name]):
+                return because(ReasonCode.MUST_AVOID, owner, role=other.spec.name, label=label.name)
+    return None
+
+
+def refusals_of(unit: tuple[Runner, ...], layout: Layout, node: NodeName) -> tuple[Reason, ...]:
+    """Return why a node cannot take all the roles together."""
+    leader = unit[0].spec
+    summed = replace(
+        leader,
+        memory_bytes=sum(one.spec.memory_bytes for one in unit),
+        vcpus=sum(one.spec.vcpus for one in unit),
+    )
+    found = list(refusals(candidacy(summed, unit[0].ownership, layout), node))
+    for one in unit[1:]:
+        found += refusals(candidacy(one.spec, one.ownership, layout), node)
+    return tuple(found)
+
+
+def _sorted(runners: list[Runner]) -> list[Runner]:
+    return sorted(runners, key=lambda one: (-one.spec.priority, -one.spec.memory_bytes, one.spec.name))
