@@ -169,9 +169,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return task
 
     def resume(self, process: Process) -> None:
-        """Schedule what was held for a process."""
+        """Schedule what was held for a process, before anything that reached it later."""
         held, process.held = process.held, []
-        self._ready.extend(held)
+        self._ready.extendleft(reversed(held))
 
     def run_until(self, when: float) -> None:
         """Run everything that falls due up to `when`, which is the time afterwards."""
