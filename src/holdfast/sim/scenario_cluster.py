@@ -1,0 +1,177 @@
+"""The cluster of a scenario: settings, nodes and roles as they are when its time line begins."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from holdfast.model.roles import FailbackPolicy, Wanted
+from holdfast.node.request_params import PriorityName
+from holdfast.sim.scenario_values import Duration, MaybeNames, Name, Names, Part, Size, read_as
+
+GIB = 2**30
+
+
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class ClusterPart(Part):
+    """What is set for the whole cluster."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings by the names that `holdfast cluster set` takes, such as `timings.patience_ms: 8000`."""
+
+    networks: Annotated[Names, Field(min_length=1)] = ("cluster-a", "cluster-b")
+    """Names of the cluster networks, in order of preference."""
+
+    guests_ignore_power_button: bool = False
+    """Whether no guest shuts down when asked, so that each must be ended by force."""
+
+
+def _read_watchdog(value: object) -> object:
+    return None if value == "none" else value
+
+
+class NodePart(Part):
+    """A node, or several alike."""
+
+    name: Name
+    """Its name; with `count`, what its number is put after."""
+
+    count: Annotated[int, Field(ge=1, le=64)] | None = None
+    """How many nodes alike: `name: node, count: 3` gives node1, node2 and node3."""
+
+    site: Name | None = None
+    """The site it belongs to."""
+
+    memory: Size = 8 * GIB
+    """Memory for guests."""
+
+    vcpus: Annotated[int, Field(ge=1)] = 8
+    """Virtual CPUs for guests, before the cluster's overcommit."""
+
+    fence: bool = True
+    """Whether it has a fence device."""
+
+    watchdog: Annotated[
+        Duration | None, BeforeValidator(_read_watchdog, json_schema_input_type=Duration | Literal["none"] | None)
+    ] = 3.0
+    """Time-out of its hardware watchdog; `none` when it has no watchdog."""
+
+    voter: bool | None = None
+    """Whether it votes. Left out everywhere: an odd number of the first nodes, up to 5, and both of two."""
+
+    power: Switch = Switch.ON
+    """Whether it has power at first."""
+
+    networks_off: MaybeNames = ()
+    """Networks whose cable is out at first."""
+
+
+class LabelPart(Part):
+    """An affinity label; a plain name is a soft one."""
+
+    name: Name
+    """Roles that share it are placed together, or apart."""
+
+    hard: bool = False
+    """Whether a role rather stays blocked than be placed against it."""
+
+
+Label = Annotated[LabelPart, read_as("name", Name, LabelPart)]
+
+
+class FailbackPart(Part):
+    """When a role returns to a node that it prefers; a plain word is the policy."""
+
+    policy: FailbackPolicy = FailbackPolicy.NEVER
+    """`never`, `at-once`, or `window`."""
+
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    """With `window`: the hour of the day, in UTC, at which it opens. The simulated world begins at 08:00 UTC."""
+
+    until_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    """With `window`: the hour at which it closes."""
+
+
+class RoleChoicesPart(Part):
+    """What can be chosen for a role and changed later; left out, the default holds or nothing changes."""
+
+    priority: PriorityName | None = None
+    """Order of placement; `no-autostart` is never started or failed over by itself. Default: medium."""
+
+    preferred_owners: MaybeNames | None = None
+    """Nodes that it prefers, in this order."""
+
+    possible_owners: MaybeNames | None = None
+    """Nodes that may own it; none given: every node."""
+
+    preferred_site: Name | None = None
+    """The site that it prefers, after the preferred owners."""
+
+    affinity: tuple[Label, ...] | None = None
+    """Labels: roles that share one want the same node."""
+
+    anti_affinity: tuple[Label, ...] | None = None
+    """Labels: roles that share one want different nodes."""
+
+    restart_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Restarts in place within `restart-period`; after that it fails over. Default: 2."""
+
+    failover_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Failovers because it failed itself within `failover-period`; after that it is blocked. Default: 3."""
+
+    failback: Annotated[FailbackPart, read_as("policy", FailbackPolicy, FailbackPart)] | None = None
+    """When it returns to a node that it prefers. Default: never."""
+
+    shutdown_timeout: Duration | None = None
+    """How long its guest may take to shut down before it is ended by force. Default: 5 s."""
+
+
+class RolePart(RoleChoicesPart):
+    """A role, or several alike: a virtual machine with no disk."""
+
+    name: Name
+    """Its name; with `count`, what its number is put after."""
+
+    count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many roles alike: `name: web, count: 3` gives web1, web2 and web3."""
+
+    memory: Size = GIB
+    """Memory of its guest, in whole MiB."""
+
+    vcpus: Annotated[int, Field(ge=1)] = 1
+    """Virtual CPUs of its guest."""
+
+    wanted: Wanted = Wanted.ONLINE
+    """`online` or `offline`."""
+
+    first_owner: Name | None = None
+    """The node on which it runs when the time line begins; left out: where the cluster places it."""
+
+    restart_period: Duration | None = None
+    """The time in which restarts are counted. Default: 15 min."""
+
+    failover_period: Duration | None = None
+    """The time in which failovers are counted. Default: 6 h."""
+
+
+def _read_count(kind: str, part: type[Part]) -> BeforeValidator:
+    def read(value: object) -> object:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return [{"name": kind, "count": value}] if is_number else value
+
+    return BeforeValidator(read, json_schema_input_type=Annotated[int, Field(ge=1)] | list[part])  # type: ignore[valid-type]  # a type made at run time
+
+
+Nodes = Annotated[tuple[NodePart, ...], _read_count("node", NodePart), Field(min_length=1)]
+"""A number, or a list."""
+
+Roles = Annotated[tuple[RolePart, ...], _read_count("web", RolePart)]
+"""A number, or a list."""
