@@ -14,6 +14,7 @@ from pathlib import Path
 
 from holdfast.lab.image import GuestImage
 from holdfast.lab.layout import IMAGE_CACHE
+from holdfast.lab.records import AREA_BYTES
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 KERNEL_OPTIONS = (
@@ -22,7 +23,7 @@ KERNEL_OPTIONS = (
 )
 """What saves an emulated guest time at boot; running the firmware's PCI methods alone takes it a second."""
 PROBE_LIMIT_S = 10.0
-DISK_BYTES = 4 << 20
+DISK_BYTES = AREA_BYTES
 
 
 async def probe_kvm(image: GuestImage, progress: Callable[[str], None]) -> bool:

@@ -22,7 +22,8 @@ from holdfast.lab.construction import LabOptions
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.fence_device import FenceFault
 from holdfast.lab.lab import Lab
-from holdfast.lab.layout import Network
+from holdfast.lab.layout import STORAGE_NODE, Network
+from holdfast.lab.luns import LUN_BYTES, StorageSpec
 from holdfast.lab.machine import Power
 from holdfast.lab.spec import LIBVIRTD
 from holdfast.lab.status import LabStatus, NodeStatus
@@ -56,14 +57,28 @@ def group() -> None:
     """A whole cluster on this one machine, to try things."""
 
 
-@group.command(epilog=_examples("up", "up --nodes 5 --name big", "up --no-fence", "up --bare"))
+@group.command(epilog=_examples("up", "up --nodes 5 --name big", "up --no-fence", "up --storage-luns 4", "up --bare"))
 @click.option("--nodes", default=3, show_default=True, help="How many nodes (1 to 16).")
 @click.option("--fence/--no-fence", default=True, help="Whether the nodes have fence devices.")
 @click.option("--watchdog/--no-watchdog", default=True, help="Whether the nodes have hardware watchdogs.")
 @click.option("--watchdog-timeout-s", default=3.0, show_default=True, help="How long a watchdog waits for a pet.")
+@click.option("--storage-luns", default=0, help="How many LUNs a storage node serves (1 to 16); 0 for none.")
+@click.option("--lun-size-mib", default=LUN_BYTES >> 20, show_default=True, help="Size of each LUN.")
+@click.option("--storage-chap", is_flag=True, help="The storage node demands CHAP.")
 @click.option("--bare", is_flag=True, help="Machines with libvirt only, no cluster on them.")
 @_on_lab
-async def up(lab: Lab, *, nodes: int, fence: bool, watchdog: bool, watchdog_timeout_s: float, bare: bool) -> None:
+async def up(
+    lab: Lab,
+    *,
+    nodes: int,
+    fence: bool,
+    watchdog: bool,
+    watchdog_timeout_s: float,
+    storage_luns: int,
+    lun_size_mib: int,
+    storage_chap: bool,
+    bare: bool,
+) -> None:
     """Bring a lab up and form a cluster on it; complete one that is there already."""
     cluster = provision.services(has_watchdog=watchdog, watchdog_timeout_s=watchdog_timeout_s)
     options = LabOptions(
@@ -72,6 +87,9 @@ async def up(lab: Lab, *, nodes: int, fence: bool, watchdog: bool, watchdog_time
         has_watchdog=watchdog,
         watchdog_timeout_s=watchdog_timeout_s,
         services=(LIBVIRTD,) if bare else cluster,
+        storage=StorageSpec(luns=storage_luns, lun_bytes=lun_size_mib << 20, has_chap=storage_chap)
+        if storage_luns
+        else None,
     )
     status = await lab.up(options, provision=None if bare else provision.forming(fence=fence), progress=_say)
     _show(status)
@@ -193,14 +211,14 @@ async def execute(lab: Lab, node: str, command: tuple[str, ...]) -> None:
 @_on_lab
 async def console(lab: Lab, target: str) -> None:
     """Open a shell in a node, or follow what a guest prints on its serial console (Ctrl-C ends it)."""
-    if target in lab.spec.node_names:
+    if target in lab.spec.machine_names:
         _become(await lab.joining_command(target, "/bin/bash", "-i"))
     log = lab.layout.shared / f"{target}.serial.log"
     if not log.exists():
         known = sorted(path.name.removesuffix(".serial.log") for path in lab.layout.shared.glob("*.serial.log"))
         raise LabBroken(
             f"{target!r} is no node and no guest that ever ran in lab {lab.layout.name}",
-            hint=f"nodes: {', '.join(lab.spec.node_names)}; guests: {', '.join(known) or 'none'}",
+            hint=f"nodes: {', '.join(lab.spec.machine_names)}; guests: {', '.join(known) or 'none'}",
         )
     _become(["tail", "-n", "20", "-F", str(log)])
 
@@ -233,6 +251,8 @@ def _services(node: NodeStatus) -> str:
 
 
 def _devices(node: NodeStatus) -> str:
+    if node.name == STORAGE_NODE:
+        return "-"
     fence = {None: "no fence", FenceFault.NONE: "fence"}.get(node.fence_fault, f"fence ({node.fence_fault})")
     armed = f"watchdog {node.watchdog_remaining_s:.1f} s" if node.watchdog_remaining_s is not None else "watchdog idle"
     return f"{fence}, {armed}"

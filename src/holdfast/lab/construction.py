@@ -17,15 +17,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.lab.acceleration import probe_kvm
+from holdfast.lab.adapter import build_adapter_library
 from holdfast.lab.datacenter import claim_name
 from holdfast.lab.errors import LabBroken, LabNotRunning
 from holdfast.lab.freezer import Freezer, freezer_root
 from holdfast.lab.guests import place_image
 from holdfast.lab.image import guest_image
-from holdfast.lab.layout import Layout
-from holdfast.lab.machine import Power, programs_path
+from holdfast.lab.layout import STORAGE_NODE, Layout, Network
+from holdfast.lab.luns import StorageSpec, make_luns, portal
+from holdfast.lab.machine import Power
 from holdfast.lab.namespaces import NETNS_FOLDER
-from holdfast.lab.processes import ProcessId, joining
+from holdfast.lab.processes import ProcessId
+from holdfast.lab.ready import wait_adapters, wait_libvirt, wait_target
 from holdfast.lab.spec import LIBVIRTD, LabSpec, Service
 from holdfast.lab.status import NodeStatus, read_status
 from holdfast.lab.tools import run_tool
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 Provision = Callable[["Lab", Progress], Awaitable[None]]
 _START_TIMEOUT_S = 20.0
-_LIBVIRT_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 20.0
 _POLL_S = 0.02
 
@@ -52,6 +54,8 @@ class LabOptions:
     watchdog_timeout_s: float = 3.0
     services: tuple[Service, ...] = (LIBVIRTD,)
     """libvirtd must be among them; a cluster adds its own (``provision.services``)."""
+    storage: StorageSpec | None = None
+    """What the storage node serves; None for a lab without one."""
 
 
 async def build(layout: Layout, options: LabOptions, progress: Progress) -> None:
@@ -65,10 +69,14 @@ async def build(layout: Layout, options: LabOptions, progress: Progress) -> None
         else:
             await _start_datacenter(layout, options, progress)
         status = read_status(await ask(layout.control_socket, {"do": "status"}))
+        storage = LabSpec.read(layout.spec_file).storage
+        if storage is not None and not await _bring_storage_up(layout, storage, status.node(STORAGE_NODE), progress):
+            storage = None
         try:
             async with asyncio.TaskGroup() as group:
                 for node in status.nodes:
-                    group.create_task(_bring_up(layout, node, progress))
+                    if node.name != STORAGE_NODE:
+                        group.create_task(_bring_node_up(layout, node, storage, progress))
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
 
@@ -126,7 +134,11 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
         has_watchdog=options.has_watchdog,
         watchdog_timeout_s=options.watchdog_timeout_s,
         has_kvm=has_kvm,
+        storage=options.storage,
     )
+    if spec.storage is not None:
+        await build_adapter_library()
+        make_luns(layout, spec.storage)
     layout.spec_file.write_text(spec.to_json())
     for service in spec.services:
         if not os.access(service.command[0], os.X_OK):
@@ -139,39 +151,35 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
         raise LabBroken(f"the datacenter did not start: {last}", hint=f"see {layout.log_file}") from error
 
 
-async def _bring_up(layout: Layout, node: NodeStatus, progress: Progress) -> None:
+async def _bring_up(layout: Layout, node: NodeStatus, progress: Progress) -> bool:
+    """Switch a machine on; returns whether it runs now."""
+    if node.power is Power.FROZEN:
+        progress(f"{node.name} is frozen; `holdfast lab thaw {node.name}` lets it go on")
+        return False
     if node.power is Power.OFF:
         await ask(layout.control_socket, {"do": "power-on", "node": node.name})
-    elif node.power is Power.FROZEN:
-        progress(f"{node.name} is frozen; `holdfast lab thaw {node.name}` lets it go on")
+    return True
+
+
+async def _bring_storage_up(layout: Layout, storage: StorageSpec, node: NodeStatus, progress: Progress) -> bool:
+    """Switch the storage node on; returns whether nodes can reach its LUNs now."""
+    began = asyncio.get_running_loop().time()
+    if not await _bring_up(layout, node, progress):
+        return False
+    await wait_target(layout)
+    took_s = asyncio.get_running_loop().time() - began
+    progress(f"{node.name} is up, {storage.luns} LUNs can be reached at {portal()} ({took_s:.1f} s)")
+    return Network.STORAGE not in node.cut
+
+
+async def _bring_node_up(layout: Layout, node: NodeStatus, storage: StorageSpec | None, progress: Progress) -> None:
+    began = asyncio.get_running_loop().time()
+    if not await _bring_up(layout, node, progress):
         return
-    loop = asyncio.get_running_loop()
-    began = loop.time()
     await wait_libvirt(layout, node.name)
-    progress(f"{node.name} is up, libvirt answers ({loop.time() - began:.1f} s)")
-
-
-async def wait_libvirt(layout: Layout, name: str) -> None:
-    """Return when a node's libvirt answers and knows QEMU's capabilities. Raises: LabBroken after a minute.
-
-    Knowing them takes libvirt a second after its first start, which no failover should have to pay.
-    """
-    members = Freezer.named(layout.node(name).namespace).members
-    last = LabBroken("it was not asked")
-    try:
-        async with asyncio.timeout(_LIBVIRT_TIMEOUT_S):
-            while True:
-                answer = await ask(layout.control_socket, {"do": "status"})
-                pid = read_status(answer).node(name).init_pid
-                question = ["virsh", "-q", "-c", "qemu:///system", "domcapabilities"]
-                try:
-                    await run_tool(*joining(pid, members, programs_path(), question))
-                    return
-                except LabBroken as error:
-                    last = error
-                    await asyncio.sleep(_POLL_S * 5)
-    except TimeoutError as error:
-        raise LabBroken(f"libvirt on {name} does not answer: {last.message}") from error
+    if storage is not None and Network.STORAGE not in node.cut:
+        await wait_adapters(layout, storage, node.name)
+    progress(f"{node.name} is up, libvirt answers ({asyncio.get_running_loop().time() - began:.1f} s)")
 
 
 async def _end_datacenter(layout: Layout) -> None:

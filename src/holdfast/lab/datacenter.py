@@ -51,9 +51,9 @@ class Datacenter:
         self._layout, self._spec = layout, spec
         self._switch = Switch(layout)
         self._machines = {
-            name: Machine(layout, spec, layout.node(name), self._switch) for name in spec.node_names
+            name: Machine(layout, spec, layout.node(name), self._switch) for name in spec.machine_names
         }  # fmt: skip
-        self._power_switch = PowerSwitch(self._machines)
+        self._power_switch = PowerSwitch({name: self._machines[name] for name in spec.node_names})
         self._stop = asyncio.Event()
         self._orders: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
@@ -130,7 +130,7 @@ class Datacenter:
             "init_started": process.started if process else 0,
             "services": services,
             "cut": self._switch.cuts(machine.node),
-            "fence_fault": self._power_switch.faults[machine.node.name] if self._spec.has_fence else None,
+            "fence_fault": self._power_switch.faults.get(machine.node.name) if self._spec.has_fence else None,
             "watchdog": {"is_armed": watchdog.is_armed, "remaining_s": watchdog.remaining_s} if watchdog else None,
         }
 
@@ -163,7 +163,10 @@ class Datacenter:
         return {"service": (await self._machine(request).order(order))["service"]}
 
     async def _fence_fault(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._power_switch.faults[self._machine(request).node.name] = FenceFault(request["fault"])
+        node = self._machine(request).node
+        if node.is_storage:
+            raise NoSuchNode(f"{node.name} has no fence device")
+        self._power_switch.faults[node.name] = FenceFault(request["fault"])
         return {}
 
     async def _shutdown(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from holdfast.lab.acceleration import DISK_BYTES, KERNEL_OPTIONS, QEMU
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.image import GuestImage
 from holdfast.lab.layout import SHARED_MOUNT, Layout, guest_address, guest_mac
+from holdfast.lab.luns import Lun
 from holdfast.lab.namespaces import open_socket
 from holdfast.lab.switch import GUEST_BRIDGE
 
@@ -125,8 +126,9 @@ def guest_domain_xml(
     memory_mib: int = 128,
     vcpus: int = 1,
     has_disk_lock: bool = True,
+    lun: Lun | None = None,
 ) -> str:
-    """Return the libvirt domain XML of a guest.
+    """Return the libvirt domain XML of a guest, whose disk is a file on the shared storage or a LUN.
 
     Without the disk lock (``<shareable/>``) QEMU's own image lock does not stop a second instance: for tests that must
     see a double start as one. Source: libvirt formatdomain, QEMU image locking.
@@ -153,9 +155,7 @@ def guest_domain_xml(
   <on_crash>destroy</on_crash>
   <devices>
     <emulator>{QEMU}</emulator>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='raw' cache='{disk_cache_mode(layout.shared)}' error_policy='stop' rerror_policy='stop'/>
-      <source file='{shared}/{text}.raw'/>
+    {_disk_xml(layout, text, lun)}
       <target dev='vda' bus='virtio'/>{"" if has_disk_lock else "<shareable/>"}
     </disk>
     <interface type='bridge'>
@@ -173,6 +173,21 @@ def guest_domain_xml(
   </devices>
 </domain>
 """
+
+
+def _disk_xml(layout: Layout, name: str, lun: Lun | None) -> str:
+    """Return the beginning of the disk; a node's adapter presents a LUN as an NBD export, the same on every node."""
+    if lun is None:
+        kind, cache = "file", disk_cache_mode(layout.shared)
+        source = f"<source file='{SHARED_MOUNT}/{name}.raw'/>"
+    else:
+        kind, cache = "network", "none"
+        host = f"<host transport='unix' socket='{lun.nbd_socket}'/>"
+        source = f"<source protocol='nbd' name='{lun.designator}'>{host}</source>"
+    return f"""\
+<disk type='{kind}' device='disk'>
+      <driver name='qemu' type='raw' cache='{cache}' error_policy='stop' rerror_policy='stop'/>
+      {source}"""
 
 
 _EMULATED_CPU = """<cpu mode='custom' match='exact' check='none'>

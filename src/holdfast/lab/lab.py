@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holdfast.lab.boot import programs_path
 from holdfast.lab.construction import LabOptions, Progress, Provision, build, demolish
 from holdfast.lab.errors import LabBroken, NodeIsOff
 from holdfast.lab.fence_device import FenceFault
 from holdfast.lab.freezer import Freezer
 from holdfast.lab.guests import Guest, guest_domain_xml
 from holdfast.lab.layout import Layout, Network
-from holdfast.lab.machine import Power, programs_path
+from holdfast.lab.luns import Lun, luns_of
+from holdfast.lab.machine import Power
 from holdfast.lab.processes import joining
 from holdfast.lab.spec import LabSpec
 from holdfast.lab.status import LabStatus, ServiceStatus, read_status
@@ -153,12 +155,25 @@ class Lab:
         """Return this machine's path of a folder that is private to a node (``/etc/holdfast``, …); it may be off."""
         return self.layout.node(node).on_disk(inside)
 
+    @property
+    def luns(self) -> list[Lun]:
+        """The LUNs of the storage node, none without one. Raises: LabNotRunning."""
+        return luns_of(self.layout, self.spec.storage)
+
     def guest(self, name: str, index: int) -> Guest:
         """Return a guest of the lab by its name and index (1..150)."""
         return Guest(layout=self.layout, name=name, index=index)
 
-    def guest_xml(self, guest: Guest, *, memory_mib: int = 128, vcpus: int = 1, has_disk_lock: bool = True) -> str:
-        """Return a guest's libvirt domain XML. Raises: LabNotRunning."""
+    def guest_xml(
+        self,
+        guest: Guest,
+        *,
+        memory_mib: int = 128,
+        vcpus: int = 1,
+        has_disk_lock: bool = True,
+        lun: Lun | None = None,
+    ) -> str:
+        """Return a guest's libvirt domain XML, with a LUN for its disk if one is given. Raises: LabNotRunning."""
         return guest_domain_xml(
             self.layout,
             name=guest.name,
@@ -167,6 +182,7 @@ class Lab:
             memory_mib=memory_mib,
             vcpus=vcpus,
             has_disk_lock=has_disk_lock,
+            lun=lun,
         )
 
     async def _service(self, node: str, service: str, order: str, **more: int) -> ServiceStatus:

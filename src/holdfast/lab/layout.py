@@ -18,6 +18,8 @@ MAX_NODES = 16
 GUEST_ADDRESS_BASE = 100
 MAX_GUESTS = 150
 SWITCH_HOST = 254
+STORAGE_NODE = "storage1"
+_STORAGE_NUMBER = 101
 SHARED_MOUNT = Path("/srv/holdfast/shared")
 IMAGE_CACHE = Path("/var/cache/holdfast-lab")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -43,7 +45,9 @@ def node_name(number: int) -> str:
 
 
 def node_number(name: str) -> int:
-    """Return the number inside a node's name. Raises: BadLabName."""
+    """Return the number inside a node's name, which its addresses carry. Raises: BadLabName."""
+    if name == STORAGE_NODE:
+        return _STORAGE_NUMBER
     if not re.fullmatch(r"node([1-9]|1[0-6])", name):
         raise BadLabName(f"{name!r} is no lab node", hint="nodes are called node1, node2, … up to node16")
     return int(name.removeprefix("node"))
@@ -72,8 +76,11 @@ def guest_mac(index: int) -> str:
 
 
 def hosts_file(nodes: list[str]) -> str:
-    """Return an /etc/hosts that names every node on every network; the bare name is its cluster-a address."""
-    lines = ["127.0.0.1 localhost"]
+    """Return an /etc/hosts that names every node on every network; the bare name is its cluster-a address.
+
+    The storage node, which the lab may have, has only one address.
+    """
+    lines = ["127.0.0.1 localhost", f"{node_address(Network.STORAGE, _STORAGE_NUMBER)} {STORAGE_NODE}"]
     for network in Network:
         for name in nodes:
             alias = f" {name}" if network is Network.CLUSTER_A else ""
@@ -92,6 +99,16 @@ class NodeLayout:
     def number(self) -> int:
         """The node's number, from its name."""
         return node_number(self.name)
+
+    @property
+    def is_storage(self) -> bool:
+        """Whether it is the storage node, which serves LUNs and is no part of the cluster."""
+        return self.name == STORAGE_NODE
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that it has a cable to."""
+        return (Network.STORAGE,) if self.is_storage else tuple(Network)
 
     @property
     def namespace(self) -> str:
@@ -192,7 +209,7 @@ class Layout:
     @property
     def owned_namespace(self) -> re.Pattern[str]:
         """Matches exactly the namespaces and freezer groups that this lab makes."""
-        return re.compile(rf"hf-{re.escape(self.name)}-(switch|node\d{{1,2}})")
+        return re.compile(rf"hf-{re.escape(self.name)}-(switch|{STORAGE_NODE}|node\d{{1,2}})")
 
     def node(self, name: str) -> NodeLayout:
         """Return where a node of this lab lives. Raises: BadLabName."""

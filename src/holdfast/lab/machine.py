@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -21,30 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import holdfast
-from holdfast.lab import fence_agent
+from holdfast.lab.boot import boot_plan
 from holdfast.lab.errors import LabBroken, NodeIsOff, NodeSilent
 from holdfast.lab.freezer import Freezer
-from holdfast.lab.layout import SHARED_MOUNT, Layout, NodeLayout, hosts_file
-from holdfast.lab.libvirt_files import write_libvirt_files
+from holdfast.lab.layout import Layout, NodeLayout
 from holdfast.lab.processes import child_of
 from holdfast.lab.rig import BootPlan
 from holdfast.lab.spec import LabSpec
 from holdfast.lab.switch import Switch
 from holdfast.lab.watchdog import Watchdog
 
-_DEVICES = "/run/lab"
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DISK_FOLDERS = (
-    "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt",
-    "/etc/holdfast", "/var/lib/holdfast", "/var/log/holdfast",
-)  # fmt: skip
 _BOOT_TIMEOUT_S = 30.0
 _ORDER_TIMEOUT_S = 10.0
-
-
-def programs_path() -> str:
-    """Return the PATH inside a node: what belongs to its devices, the environment that runs this code, the system."""
-    return f"{_DEVICES}:{Path(sys.executable).parent}:{_SYSTEM_PATH}"
 
 
 class Power(StrEnum):
@@ -218,36 +205,11 @@ class Machine:
         self._is_clear = True
 
     def _plan(self) -> BootPlan:
-        binds = {folder: str(self.node.on_disk(folder)) for folder in DISK_FOLDERS}
-        for source in binds.values():
-            Path(source).mkdir(parents=True, exist_ok=True)
-        write_libvirt_files(self.node)
-        hosts = self.node.root / "hosts"
-        hosts.write_text(hosts_file(self._spec.node_names))
-        binds["/etc/hosts"] = str(hosts)
-        binds[str(SHARED_MOUNT)] = str(self._layout.shared)
-        if self._spec.has_fence:
-            agent = self.node.root / "fence_holdfast_lab"
-            shutil.copy(fence_agent.__file__, agent)
-            agent.chmod(0o755)
-            binds[f"{_DEVICES}/{agent.name}"] = str(agent)
-            binds[fence_agent.DEFAULT_PATH] = str(self._layout.power_socket)
-        if self._spec.has_watchdog:
+        plan = boot_plan(self._layout, self._spec, self.node, str(uuid.uuid4()))
+        if self._spec.has_watchdog and not self.node.is_storage:
             self.watchdog = Watchdog(self.node.watchdog, self._spec.watchdog_timeout_s, self._bite)
-            binds["/dev/watchdog"] = str(self.node.watchdog)
         self.off_reason = ""
-        return BootPlan(
-            hostname=self.node.name,
-            boot_id=str(uuid.uuid4()),
-            path=programs_path(),
-            binds=binds,
-            has_kvm=self._spec.has_kvm,
-            services=[
-                {"name": one.name, "command": list(one.command), "nice": one.nice,
-                 "restart_delay_ms": one.restart_delay_ms}
-                for one in self._spec.services
-            ],
-        )  # fmt: skip
+        return plan
 
     def _bite(self) -> None:
         self.pull_plug("its watchdog fired")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SLOT_BYTES = 4096
+AREA_BYTES = 4 << 20
+"""How much of a disk the slots take at most; a larger one carries a journal behind them (``journal.py``)."""
 CLOCK_ERROR_MS = 750
 """A guest learns the host's time from an RTC that ticks in seconds; two guests' clocks differ by less than this."""
 _WORD = re.compile(r"(\w+)=(\S*)")
@@ -46,7 +48,8 @@ class Overlap:
 
 def parse(disk: Path) -> list[Boot]:
     """Return all instances that wrote to a guest's raw disk, in the order in which they took their slots."""
-    raw = disk.read_bytes()
+    with disk.open("rb") as file:
+        raw = file.read(AREA_BYTES)
     texts = (raw[start : start + 512] for start in range(0, len(raw), SLOT_BYTES))
     return [_boot(text.partition(b"\n")[0].decode(errors="replace")) for text in texts if text.strip(b"\0")]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.lab.errors import BadLabName, LabNotRunning
-from holdfast.lab.layout import MAX_NODES, node_name
+from holdfast.lab.layout import MAX_NODES, STORAGE_NODE, node_name
+from holdfast.lab.luns import StorageSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class LabSpec:
     has_watchdog: bool = True
     watchdog_timeout_s: float = 3.0
     has_kvm: bool = False
+    storage: StorageSpec | None = None
+    """None for a lab without a storage node."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:
@@ -45,8 +48,13 @@ class LabSpec:
 
     @property
     def node_names(self) -> list[str]:
-        """The names of all nodes."""
+        """The names of all nodes that a cluster may have."""
         return [node_name(number) for number in range(1, self.nodes + 1)]
+
+    @property
+    def machine_names(self) -> list[str]:
+        """The names of all machines: the storage node, if there is one, and the nodes."""
+        return [STORAGE_NODE, *self.node_names] if self.storage is not None else self.node_names
 
     def to_json(self) -> str:
         """Return the text for ``lab.json``."""
@@ -57,7 +65,8 @@ class LabSpec:
         """Return what ``to_json`` wrote."""
         values: dict[str, Any] = json.loads(text)
         services = tuple(Service(**{**one, "command": tuple(one["command"])}) for one in values.pop("services"))
-        return cls(**values, services=services)
+        storage = values.pop("storage")
+        return cls(**values, services=services, storage=None if storage is None else StorageSpec(**storage))
 
     @classmethod
     def read(cls, path: Path) -> LabSpec:

@@ -59,13 +59,12 @@ class Switch:
         """Give a node its network namespace and its cables; those that were cut stay cut."""
         await run_tool("ip", "netns", "add", node.namespace)
         _disable_ipv6(node.namespace)
-        own_mac = node_mac(Network.VM, node.number)
-        inner = [
-            "link set lo up",
-            f"link add {GUEST_BRIDGE} address {own_mac} type bridge stp_state 0 mcast_snooping 0",
-        ]
+        inner = ["link set lo up"]
+        if Network.VM in node.networks:
+            own_mac = node_mac(Network.VM, node.number)
+            inner.append(f"link add {GUEST_BRIDGE} address {own_mac} type bridge stp_state 0 mcast_snooping 0")
         outer = []
-        for network in Network:
+        for network in node.networks:
             port = node.port(network)
             mac = node_mac(network, node.number)
             outer.append(f"link add {port} type veth peer name {network} address {mac} netns {node.namespace}")
@@ -81,20 +80,21 @@ class Switch:
 
     async def disconnect(self, node: NodeLayout) -> None:
         """Take a dead node's cables and namespace away, so that nothing queued in it can ever be sent."""
-        lines = [f"link del {node.port(network)}" for network in Network]
+        lines = [f"link del {node.port(network)}" for network in node.networks]
         await _ip(self._layout.switch_namespace, lines, force=True)
         if (NETNS_FOLDER / node.namespace).exists():
             await run_tool("ip", "netns", "del", node.namespace)
 
     def silence(self, node: NodeLayout) -> None:
         """Take all cables of a node down at once, without remembering a cut (for a power cut)."""
-        for network in Network:
+        for network in node.networks:
             self._set_up(node.port(network), up=False)
 
     def cut(self, node: NodeLayout, networks: list[Network]) -> None:
         """Cut a node off these networks, now and after a reboot, until ``heal``."""
-        self._cut.setdefault(node.name, set()).update(networks)
-        for network in networks:
+        present = [network for network in networks if network in node.networks]
+        self._cut.setdefault(node.name, set()).update(present)
+        for network in present:
             self._set_up(node.port(network), up=False)
 
     def heal(self, node: NodeLayout, networks: list[Network]) -> None:

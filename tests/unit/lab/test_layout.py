@@ -10,6 +10,7 @@ from holdfast.lab.errors import BadLabName
 from holdfast.lab.layout import (
     MAX_GUESTS,
     MAX_NODES,
+    STORAGE_NODE,
     Layout,
     Network,
     guest_address,
@@ -48,17 +49,19 @@ def test_no_two_addresses_are_the_same() -> None:
 
 def test_interface_and_socket_names_fit_the_kernel() -> None:
     layout = Layout.of("x" * 16)
-    ports = [layout.node(node_name(MAX_NODES)).port(network) for network in Network]
+    nodes = [layout.node(name) for name in (node_name(MAX_NODES), STORAGE_NODE)]
+    ports = [node.port(network) for node in nodes for network in node.networks]
     assert max(map(len, ports)) <= INTERFACE_NAME_MAX
     assert max(len(str(path)) for path in (layout.control_socket, layout.power_socket)) <= SOCKET_PATH_MAX
 
 
 def test_a_lab_owns_its_namespaces_and_no_neighbours() -> None:
-    labs = [Layout.of(name) for name in ("a", "a-node1", "a-switch", "node1")]
+    labs = [Layout.of(name) for name in ("a", "a-node1", "a-switch", "a-storage1", "node1")]
     for one, other in itertools.permutations(labs, 2):
-        for name in (other.switch_namespace, other.node("node1").namespace):
+        for name in (other.switch_namespace, other.node("node1").namespace, other.node(STORAGE_NODE).namespace):
             assert not one.owned_namespace.fullmatch(name)
-        assert one.owned_namespace.fullmatch(one.node("node16").namespace)
+        for name in ("node16", STORAGE_NODE):
+            assert one.owned_namespace.fullmatch(one.node(name).namespace)
 
 
 def test_the_bare_name_of_a_node_is_its_first_cluster_address() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.lab.errors import BadLabName, LabNotRunning
+from holdfast.lab.layout import Layout
+from holdfast.lab.luns import StorageSpec, luns_of
 from holdfast.lab.processes import ProcessId
 from holdfast.lab.spec import LIBVIRTD, LabSpec, Service
 
@@ -17,7 +19,29 @@ def test_a_specification_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "lab.json"
     path.write_text(spec.to_json())
     assert LabSpec.read(path) == spec
-    assert spec.node_names == ["node1", "node2", "node3", "node4"]
+    assert spec.node_names == spec.machine_names == ["node1", "node2", "node3", "node4"]
+
+
+def test_a_storage_node_is_a_machine_and_no_node_of_the_cluster(tmp_path: Path) -> None:
+    spec = LabSpec(nodes=1, services=(), storage=StorageSpec(luns=3, lun_bytes=16 << 20, has_chap=True))
+    path = tmp_path / "lab.json"
+    path.write_text(spec.to_json())
+    assert LabSpec.read(path) == spec
+    assert spec.node_names == ["node1"]
+    assert spec.machine_names == ["storage1", "node1"]
+
+
+@pytest.mark.parametrize(("luns", "lun_bytes"), [(0, 1 << 30), (17, 1 << 30), (1, 1 << 20), (1, (8 << 20) + 512)])
+def test_a_storage_node_serves_one_to_sixteen_luns_of_a_fair_size(luns: int, lun_bytes: int) -> None:
+    with pytest.raises(BadLabName):
+        StorageSpec(luns=luns, lun_bytes=lun_bytes)
+
+
+def test_luns_have_names_of_their_own_in_every_lab() -> None:
+    luns = [lun for name in ("a", "b") for lun in luns_of(Layout.of(name), StorageSpec(luns=16))]
+    assert len({lun.designator for lun in luns}) == len({lun.path for lun in luns}) == 32
+    assert {len(lun.designator) for lun in luns} == {len("naa.") + 32}
+    assert luns_of(Layout.of("a"), None) == []
 
 
 def test_a_lab_that_was_never_built_has_none(tmp_path: Path) -> None:

@@ -9,12 +9,17 @@
 #   earlier:ID  the slot before it changed after this instance had started
 #   shared:ID   another instance writes into this instance's slot
 #   rewound:N   its own slot holds N beats, which is not what this memory wrote: memory older than its disk
+# A disk that is larger than AREA bytes, such as a LUN, carries a journal behind them: every BEAT the guest appends one
+# 4096-byte block, the same sector eight times (see holdfast/lab/journal.py):
+#   hfj boot=ID number=N sum=CRC32
+# Each boot begins with number 1 in the first free block. What it misses there, or finds behind it, is judged by the
+# reader, not by the guest.
 # Plain Perl without modules, because Debian's perl-base is on every machine and one process without forks is cheap
 # under emulation.
 
 $| = 1;
 my ($name, $button_path) = @ARGV;
-my ($SLOT, $BEAT, $BLKFLSBUF) = (4096, 0.25, 0x1261);
+my ($SLOT, $BEAT, $BLKFLSBUF, $AREA) = (4096, 0.25, 0x1261, 4 << 20);
 my ($SYS_CLOCK_GETTIME, $SYS_REBOOT) = (228, 169);
 
 sub clock_ms {
@@ -50,7 +55,8 @@ sub read_slots {
 }
 sub id_of { $_[0] =~ /boot=(\w+)/ ? $1 : "unreadable" }
 
-my $slots = int((-s "/dev/vda" || 512 * first_line("/sys/block/vda/size")) / $SLOT);
+my $blocks = int((-s "/dev/vda" || 512 * first_line("/sys/block/vda/size")) / $SLOT);
+my $slots = $blocks < $AREA / $SLOT ? $blocks : $AREA / $SLOT;
 my $slot = 0;
 for my $text (read_slots(0, $slots - 1)) { last if $text eq ""; $slot++ }
 
@@ -69,6 +75,33 @@ sub look {
     }
 }
 
+# The journal is written without holes, so its end is found by halving.
+my ($free, $end, $number) = ($slots, $blocks, 0);
+while ($free < $end) {
+    my $middle = int(($free + $end) / 2);
+    sysseek $disk, $middle * $SLOT, 0;
+    sysread $disk, my $block, $SLOT;
+    if ($block eq "\0" x $SLOT) { $end = $middle } else { $free = $middle + 1 }
+}
+
+sub crc32 {
+    my $crc = 0xffffffff;
+    for my $byte (unpack "C*", $_[0]) {
+        $crc ^= $byte;
+        $crc = $crc & 1 ? $crc >> 1 ^ 0xedb88320 : $crc >> 1 for 1 .. 8;
+    }
+    return $crc ^ 0xffffffff;
+}
+
+sub append {
+    return if $free >= $blocks;
+    $number++;
+    my $text = "hfj boot=$boot number=$number";
+    my $line = sprintf "%s sum=%08x\n", $text, crc32($text);
+    sysseek $disk, $free++ * $SLOT, 0;
+    syswrite $disk, ($line . "\0" x (512 - length $line)) x 8;
+}
+
 sub beat {
     my ($state) = @_;
     look();
@@ -80,6 +113,7 @@ sub beat {
         . " uptime_ms=$uptime state=$state saw=" . join(",", (sort keys %saw)[0 .. (keys %saw < 8 ? keys(%saw) - 1 : 7)]);
     sysseek $disk, $slot * $SLOT, 0;
     syswrite $disk, $written . "\n" . "\0" x ($SLOT - 1 - length $written);
+    append();
     ioctl $disk, $BLKFLSBUF, 0;
     print "$written\n";
 }
