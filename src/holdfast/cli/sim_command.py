@@ -12,12 +12,13 @@ import click
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Command, Group
 from holdfast.cli.output import console, json_option, put_json
+from holdfast.cli.scenario_command import scenario_command, schema_command
 
 if TYPE_CHECKING:
     from holdfast.sim.campaign import Result
     from holdfast.sim.run import Order, Outcome
 
-PROFILES: Final = ("calm", "rough", "brutal")
+PROFILES: Final = ("calm", "upgrade", "rough", "brutal")
 
 
 class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in some versions of click only
@@ -40,6 +41,10 @@ def sim() -> None:
 
     A seed is one cluster and one schedule of faults. The same seed gives the same run, step by step.
     """
+
+
+sim.add_command(scenario_command)
+sim.add_command(schema_command)
 
 
 @sim.command(
@@ -76,7 +81,7 @@ def run_command(
 
     The exit code is 1 when a run broke a rule.
     """
-    from holdfast.sim.breakage import BreakageKind
+    from holdfast.sim.breakages import BreakageKind
     from holdfast.sim.run import Order
     from holdfast.sim.schedule import Profile
 
