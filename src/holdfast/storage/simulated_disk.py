@@ -48,6 +48,8 @@ POWER_ON: Final = Sense(key=SenseKey.UNIT_ATTENTION, code=0x2900)
 NEXUS_LOST: Final = Sense(key=SenseKey.UNIT_ATTENTION, code=0x2907)
 RESET_BY_ANOTHER: Final = Sense(key=SenseKey.UNIT_ATTENTION, code=0x2903)
 OUT_OF_RANGE: Final = Sense(key=SenseKey.ILLEGAL_REQUEST, code=0x2100)
+_COMPANY: Final = 0x6_001405
+"""A registered name of the company that the kernel's own targets use."""
 _UNDISTURBED: Final = (OperationCode.INQUIRY, OperationCode.REPORT_LUNS)
 """Commands that are answered although a unit attention waits. Source: SAM-5 clause 5.14.1."""
 
@@ -86,20 +88,20 @@ class PendingCommand:
 class SimulatedDisk:
     """One logical unit. Blocks that nobody wrote read as zeros.
 
-    name        its designator: ``naa.`` and this, in hexadecimal.
+    number      tells disks apart; the designator is made of it.
     observe     called with every block that changes on the medium, at the instant it does.
     """
 
     def __init__(
         self,
-        name: int,
+        number: int,
         *,
         blocks: int = 2048,
         block_bytes: int = 512,
         traits: DiskTraits | None = None,
         observe: Callable[[WriteEffect], None] = lambda _: None,
     ) -> None:
-        self.name = f"naa.{6 << 124 | name:032x}"
+        self.name = f"naa.{_COMPANY << 100 | number:032x}"
         self.traits = traits or DiskTraits()
         self.capacity = BlockCapacity(blocks=blocks, block_bytes=block_bytes)
         self.medium: dict[int, bytes] = {}

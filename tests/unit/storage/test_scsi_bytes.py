@@ -16,11 +16,11 @@ from holdfast.storage.scsi.inquiry import (
 )
 from holdfast.storage.scsi.sense import SenseKey, decode_sense
 
-# Page 83h as tgtd 1.0.85 sends it for its first LUN: a T10 name and a locally assigned NAA name.
+# Page 83h as tgtd 1.0.85 sends it for its first LUN: names that the first LUN of every other tgtd has, too.
 TGTD_PAGE = bytes.fromhex(
-    "0083002c" + "02010024" + b"IET     00010001".ljust(36, b"\0").hex() + "01030008" + "3000000100000001"
+    "00830048" + "020100244945542020202020303030313030303100000000000000000000000000000000000000000"
+    "103000830000001000000010103001060000000000000000e00000000010001"
 )
-TGTD_PAGE = TGTD_PAGE[:2] + (len(TGTD_PAGE) - 4).to_bytes(2) + TGTD_PAGE[4:]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,8 @@ VENDOR = named(0, "0102")
         ((T10, EUI, REGISTERED_8), REGISTERED_8, "naa.50014380025d3e20"),
         ((SCSI_NAME, EUI, LOCAL), EUI, "eui.0025385b71b0a1c2"),
         ((T10, LOCAL, SCSI_NAME), SCSI_NAME, "iqn.2026-11.test:lun7"),
-        ((T10, LOCAL), LOCAL, "naa.3000000100000001"),
+        ((T10, LOCAL), T10, "t10.ACME_disk_7"),
+        ((VENDOR, LOCAL, PORT), LOCAL, "naa.3000000100000001"),
         ((VENDOR, T10, PORT), T10, "t10.ACME_disk_7"),
         ((VENDOR, PORT), None, ""),
     ],
@@ -113,10 +114,11 @@ def test_only_registered_names_are_vouched_for() -> None:
 
 def test_designators_are_read() -> None:
     found = decode_designators(TGTD_PAGE)
-    assert [item.type for item in found] == [DesignatorType.T10, DesignatorType.NAA]
+    assert [item.type for item in found] == [DesignatorType.T10, DesignatorType.NAA, DesignatorType.NAA]
     best = best_designator(found)
     assert best is not None
-    assert best.words == "naa.3000000100000001"
+    assert best.words == "t10.IET_00010001"
+    assert not any(item.is_registered for item in found)
 
 
 @pytest.mark.parametrize(

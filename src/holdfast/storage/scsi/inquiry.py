@@ -102,17 +102,22 @@ class Designator:
     def rank(self) -> int:
         """How well it names the logical unit, 0 for the best; None of its kind is worse than one of the next."""
         if self.type == DesignatorType.NAA:
-            return _NAA_RANKS.get(self.value[0] >> 4 if self.value else 0, _UNFIT)
+            start = int.from_bytes(self.value[:4].ljust(4, b"\0"))
+            form, has_company = start >> 28, bool(start >> 4 & 0xFFFFFF)
+            return _NAA_RANKS.get(form, _UNFIT) if has_company or form == _LOCAL_FORM else _LOCAL
         return _RANKS.get(self.type, _UNFIT)
 
 
-_NAA_RANKS: Final = {6: 0, 5: 1, 2: 2, 3: 6}  # 3 is locally assigned: unique as far as its administrator saw to it
+_LOCAL_FORM: Final = 3
+_NAA_RANKS: Final = {6: 0, 5: 1, 2: 2, _LOCAL_FORM: 7}
 _RANKS: Final[dict[int, int]] = {
     DesignatorType.EUI64: 3,
     DesignatorType.SCSI_NAME: 4,
     DesignatorType.UUID: 5,
-    DesignatorType.T10: 7,
+    DesignatorType.T10: 6,
 }
+_LOCAL: Final = 7
+"""Locally assigned, or by a company numbered 0 (tgtd): the first LUN of any two such targets has the same name."""
 _UNFIT: Final = 8
 
 
