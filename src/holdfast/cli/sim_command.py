@@ -11,6 +11,7 @@ import click
 
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Command, Group
+from holdfast.cli.mutations_command import mutations
 from holdfast.cli.output import console, json_option, put_json
 from holdfast.cli.scenario_command import scenario_command, schema_command
 
@@ -44,6 +45,7 @@ def sim() -> None:
 
 
 sim.add_command(scenario_command)
+sim.add_command(mutations)
 sim.add_command(schema_command)
 
 
@@ -55,7 +57,7 @@ sim.add_command(schema_command)
 @click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many seeds to run.")
 @click.option("--first", type=click.IntRange(0), default=1, show_default=True, help="The first of them.")
 @click.option("--seed", type=click.IntRange(0), help="Run only this seed, and show its time line.")
-@click.option("--nodes", type=click.IntRange(2, 7), default=3, show_default=True, help="Nodes of the cluster.")
+@click.option("--nodes", type=click.IntRange(2, 64), default=3, show_default=True, help="Nodes of the cluster.")
 @click.option("--profile", type=click.Choice(PROFILES), help="How bad the days are; all in turn when not given.")
 @click.option("--minutes", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="How long they last.")
 @click.option("--only", type=_Numbers(), help="With --seed: only these faults of its schedule, by number.")

@@ -56,21 +56,27 @@ class FaultKind(StrEnum):
     PERSON_CONFIRMS = "person-confirms"
 
 
-HARMLESS: Final = frozenset(
-    {
-        FaultKind.DATABASE_DOWN,
-        FaultKind.DATABASE_CUT,
-        FaultKind.DATABASE_SLOW,
-        FaultKind.WATCH_SLOW,
-        FaultKind.REPLIES_LOST,
-        FaultKind.REQUESTS_LOST,
-        FaultKind.WRITES_LATE,
-        FaultKind.COMPACTION,
-        FaultKind.LEADER_CHANGE,
-        FaultKind.CLOCK_JUMP,
-    }
+OF_THE_DATABASE: Final = (
+    FaultKind.DATABASE_DOWN,
+    FaultKind.DATABASE_CUT,
+    FaultKind.DATABASE_SLOW,
+    FaultKind.WATCH_SLOW,
+    FaultKind.REPLIES_LOST,
+    FaultKind.REQUESTS_LOST,
+    FaultKind.WRITES_LATE,
+    FaultKind.COMPACTION,
+    FaultKind.LEADER_CHANGE,
+    FaultKind.CLOCK_JUMP,
 )
-"""Faults of the database, in any number and length, that may stop no guest. Source: SAFE-6."""
+"""Faults of the database and of wall clocks."""
+
+OF_HOLDFASTD: Final = (
+    FaultKind.DAEMON_CRASH,
+    FaultKind.DAEMON_UPGRADE,
+    FaultKind.COMPACTION,
+    FaultKind.CLOCK_JUMP,
+)
+"""Ends of holdfastd that are short or announced."""
 
 
 TAKING_A_NODE: Final = (

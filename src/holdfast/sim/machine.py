@@ -77,7 +77,7 @@ class Machine:
         self.daemon: Process | None = None
         self.is_frozen = False
         self.is_guard_wanted = True
-        self.is_libvirt_hung = False
+        self.is_libvirt_hung = self.is_libvirt_down = False
         self.cables_out: set[NetworkName] = set()
         """Networks whose cable stays out, whatever becomes of the power."""
         self._around = around
@@ -252,7 +252,7 @@ class Machine:
         self._boots += 1
         boot, around = self._boots, self._around
         around.truth.note("world", f"{self.name}: power on", code="power-on", subject=self.name)
-        self.is_frozen = self.is_libvirt_hung = False
+        self.is_frozen = self.is_libvirt_hung = self.is_libvirt_down = False
         self.is_guard_wanted = True
         self._incarnations = IncarnationOfBoot(
             lambda: Incarnation(str(UUID(int=around.random.getrandbits(128), version=4)))

@@ -88,7 +88,14 @@ def _libvirt_restart(world: World, fault: Fault) -> End:
         return nothing
     hypervisor = machine.hypervisor
     hypervisor.stop_daemon()
-    return hypervisor.start_daemon
+    machine.is_libvirt_down = True
+
+    def start() -> None:
+        hypervisor.start_daemon()
+        if machine.hypervisor is hypervisor:
+            machine.is_libvirt_down = False
+
+    return start
 
 
 def _start_refused(world: World, fault: Fault) -> End:

@@ -154,8 +154,8 @@ def _ownership(after: Ownership, commit: Commit, records: Records) -> Iterator[s
 def _step_of_owner(after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:
     """SAFE-3: only the owner itself goes on, with its session, and in the same epoch."""
     session = records.sessions.get(after.owner) if after.owner is not None else None
-    if session is None or session.incarnation != after.incarnation:
-        yield f"SAFE-3: {after.phase} of {where}, whose incarnation has no session any more"
+    if session is None or session.incarnation != after.incarnation or after.incarnation in records.lost:
+        yield f"SAFE-3: {after.phase} of {where}, whose owner's incarnation is not up any more"
     if commit.author.name not in ("", after.owner):
         yield f"SAFE-3: {after.phase} of {where}, which does not own it"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from holdfast.sim.breakage import BREAKAGES, BreakageKind
+from holdfast.sim.breakages import BreakageKind, breakage_of
 from holdfast.sim.checkers import (
     disks_agree,
     harmless_stays_harmless,
@@ -28,7 +28,8 @@ from holdfast.sim.fault import Fault
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
 from holdfast.sim.record_checkers import commits_keep_the_rules
-from holdfast.sim.schedule import Profile, Schedule, draw
+from holdfast.sim.schedule import HARMLESS, START_S, Profile, Schedule, draw
+from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.truth import Entry
 from holdfast.sim.world import World
 
@@ -80,7 +81,7 @@ def run(order: Order) -> Outcome:
     faults = tuple(
         (number, fault) for number, fault in enumerate(schedule.faults) if order.kept is None or number in order.kept
     )
-    breakage = BREAKAGES[order.broken]
+    breakage = breakage_of(order.broken)
     with breakage.applied(), quiet():
         world = World(schedule.make, seed=order.seed, breakage=breakage)
         is_spinning = False
@@ -137,6 +138,8 @@ def broken_rules(world: World) -> Iterator[str]:
 
 def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Collection[Fault]) -> Iterator[str]:
     undo: dict[Fault, Callable[[], None]] = {}
+    watch = StatusWatch(world)
+    world.loop.call_at(START_S, watch.start, context=Context())
     for fault in faults:
         world.loop.call_at(fault.at_s, partial(_begin, world, fault, undo), context=Context())
     world.loop.run_until(schedule.ends_s)
@@ -145,7 +148,8 @@ def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Co
     world.loop.call_soon(partial(_heal, world, ends), context=Context())
     yield from _progress(world, schedule.ends_s)
     yield from broken_rules(world)
-    if profile is Profile.CALM:
+    yield from watch.found
+    if profile in HARMLESS:
         yield from harmless_stays_harmless(world.truth)
 
 

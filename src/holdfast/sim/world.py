@@ -16,7 +16,7 @@ from holdfast.model.events import Event
 from holdfast.model.ids import NetworkName, NodeName, RoleName
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import ClusterRecord
-from holdfast.sim.breakage import BREAKAGES, Breakage
+from holdfast.sim.breakage import UNBROKEN, Breakage
 from holdfast.sim.chance import chance
 from holdfast.sim.database import NodeStore, WorldDatabase
 from holdfast.sim.disks import Storage
@@ -45,9 +45,7 @@ class Sky:
 class World:
     """One cluster. Make it, then let `loop` run."""
 
-    def __init__(
-        self, make: Make, *, seed: int, breakage: Breakage = BREAKAGES[None], layout: Layout | None = None
-    ) -> None:
+    def __init__(self, make: Make, *, seed: int, breakage: Breakage = UNBROKEN, layout: Layout | None = None) -> None:
         self.make = make
         layout = layout_of(make) if layout is None else layout
         self.loop = VirtualLoop()  # type: ignore[abstract]  # asyncio asks a loop for no more than this one has
@@ -93,7 +91,7 @@ class World:
             hold=lambda node, uuid, is_held: self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held),
         )
         self.storage.start()
-        self.people = People(loop=self.loop, machines=self.machines)
+        self.people = People(loop=self.loop, machines=self.machines, is_sure=breakage.is_person_sure)
         self._elect()
 
     def settle(self) -> None:
