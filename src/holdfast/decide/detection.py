@@ -66,16 +66,22 @@ class Assessment:
     reasons: tuple[Reason, ...] = ()
 
 
+def heard_directly(silent_ms: Mapping[NetworkName, int], limit_ms: int) -> Standing | None:
+    """The standing of a peer that the observer itself hears, whatever others say; None for one that is silent."""
+    if min(silent_ms.values(), default=0) >= limit_ms:
+        return None
+    return Standing.HEARD if max(silent_ms.values(), default=0) < limit_ms else Standing.BADLY_CONNECTED
+
+
 def assess(peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings: Timings) -> Assessment:
     """Judge one peer from what is known now.
 
     Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience.
     """
     limit_ms = timings.suspect_after_ms
-    silent_ms = min(peer.silent_ms.values(), default=0)
-    if silent_ms < limit_ms:
-        everywhere = all(age_ms < limit_ms for age_ms in peer.silent_ms.values())
-        return _judged(peer, Standing.HEARD if everywhere else Standing.BADLY_CONNECTED)
+    if (heard := heard_directly(peer.silent_ms, limit_ms)) is not None:
+        return _judged(peer, heard)
+    silent_ms = min(peer.silent_ms.values())
     heard_by = sorted(node for node, age_ms in peer.reported_ms.items() if age_ms < limit_ms)
     if heard_by:
         reason = because(ReasonCode.STILL_HEARD, peer.node, heard_by=", ".join(heard_by))

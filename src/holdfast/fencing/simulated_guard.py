@@ -72,6 +72,7 @@ class SimulatedGuard:
         self._watchdog = watchdog
         self._state = State(watchdog_timeout_s=watchdog.timeout_s if watchdog else None)
         self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
         self._runs = False
 
     def start(self) -> None:
@@ -84,8 +85,7 @@ class SimulatedGuard:
     def crash(self) -> None:
         """End the process as SIGKILL does, or freeze it: the watchdog's count-down goes on."""
         self._runs = False
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
 
     def thaw(self) -> None:
         """Continue a frozen process where it was."""
@@ -160,8 +160,19 @@ class SimulatedGuard:
                 pass
 
     def _sleep(self) -> None:
+        due = wake_at(self._state) if self._runs else None
+        if due == self._due:
+            return
+        self._stop_timer()
+        if due is not None:
+            self._due = due
+            self._timer = asyncio.get_running_loop().call_at(due, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._due = None
+        self._take(Notice.WAKE)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due = wake_at(self._state)
-        if due is not None and self._runs:
-            self._timer = asyncio.get_running_loop().call_at(due, self._take, Notice.WAKE)
+        self._timer = self._due = None

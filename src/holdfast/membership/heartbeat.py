@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from holdfast.model.ids import ClusterId, Incarnation, NetworkName, NodeName
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(NamedTuple):
     """One node's newest heartbeat that the sender received on one network: an acknowledgement, and news for others.
+
+    A named tuple where the rest are dataclasses: every heartbeat carries one per peer and network.
 
     sequence   of that heartbeat. It proves that the sender got what that node sent *then*; whoever counts on an
                acknowledgement counts from the time he sent this sequence, never from its arrival.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from holdfast.decide.detection import Assessment, PeerView, Standing, assess
+from holdfast.decide.detection import Assessment, PeerView, Standing, assess, heard_directly
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
-from holdfast.model.ids import Incarnation, NodeName
+from holdfast.model.ids import Incarnation, NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec, Proof, ProofKind, Verdict
 from holdfast.model.roles import Phase
 from holdfast.model.settings import Timings
@@ -88,29 +88,44 @@ class Detector:
         peers = self._peers
         self._hearing.expect(peers.items(), now_ms)
         late = False
-        self.standing = {}
+        standing: dict[NodeName, Assessment] = {}
         for peer in peers.items():
-            view = self._view(peer, peers, snapshot, now_ms, timings)
-            judged = assess(view, me=self._me, voters=self._voters, timings=timings)
-            self.standing[peer[0]] = judged
-            late |= min(view.silent_ms.values(), default=0) > 2 * timings.heartbeat_interval_ms
+            silent_ms = self._hearing.silent_ms(*peer, now_ms)
+            judged = self._judge_heard(peer, silent_ms, timings)
+            if judged is None:
+                view = self._view(peer, silent_ms, snapshot, now_ms)
+                judged = assess(view, me=self._me, voters=self._voters, timings=timings)
+            standing[peer[0]] = judged
+            late |= min(silent_ms.values(), default=0) > 2 * timings.heartbeat_interval_ms
             self._react(peer, judged, snapshot, tasks)
+        self.standing = standing
         for gone in self._suspected - set(peers.items()):
             self._suspected.discard(gone)
             self._power.forget(gone)
         return late
 
-    def _view(
-        self, peer: Peer, peers: dict[NodeName, Incarnation], snapshot: Snapshot, now_ms: int, timings: Timings
-    ) -> PeerView:
+    def _judge_heard(self, peer: Peer, silent_ms: Mapping[NetworkName, int], timings: Timings) -> Assessment | None:
+        """The judgement of a peer that is heard, mostly the same as before; None for one that needs a closer look."""
+        heard = heard_directly(silent_ms, timings.suspect_after_ms)
+        if heard is None:
+            return None
+        node, incarnation = peer
+        before = self.standing.get(node)
+        if before is not None and before.standing is heard and before.incarnation == incarnation and not before.reasons:
+            return before
+        return Assessment(node=node, incarnation=incarnation, standing=heard)
+
+    def _view(self, peer: Peer, silent_ms: Mapping[NetworkName, int], snapshot: Snapshot, now_ms: int) -> PeerView:
         node, incarnation = peer
         last = self._hearing.last(node, incarnation)
         session = snapshot.session_of(node, incarnation)
         return PeerView(
             node=node,
             incarnation=incarnation,
-            silent_ms=self._hearing.silent_ms(node, incarnation, now_ms),
-            reported_ms=self._hearing.reported_ms(peer, peers, now_ms, timings.suspect_after_ms),
+            silent_ms=silent_ms,
+            reported_ms=self._hearing.reported_ms(
+                peer, self._peers, now_ms, snapshot.settings.timings.suspect_after_ms
+            ),
             power=self._power.evidence(peer),
             stopping=(last is not None and last.stopping) or (session is not None and session.value.stopping),
         )

@@ -69,13 +69,14 @@ class Entitlement:
         if promise is not None:
             deadline_ms = min(deadline_ms, promise.guard_deadline_ms)
         now = asyncio.get_running_loop().time()
-        acknowledged = self._hearing.acknowledged_at_ms(self._incarnation)
+        acknowledged_at_ms = self._hearing.acknowledged_at_ms(self._incarnation)
+        acknowledged_at = {node: at_ms / 1000 for node, at_ms in acknowledged_at_ms.items()}
         promised = frozenset(promise.voters) if promise is not None and promise.voters else self._voters
         by_peers = min(
             entitled_until(
                 me=self._me,
                 voters=voters,
-                acknowledged_at={node: at_ms / 1000 for node, at_ms in acknowledged.items()},
+                acknowledged_at=acknowledged_at,
                 now=now,
                 deadline_s=deadline_ms / 1000,
             )

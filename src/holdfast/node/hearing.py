@@ -131,7 +131,7 @@ class Hearing:
     def heard(self, now_ms: int, without: Collection[Incarnation]) -> tuple[Heard, ...]:
         """What to acknowledge: every peer heard, but for refused incarnations."""
         return tuple(
-            Heard(node=node, incarnation=incarnation, network=network, sequence=sequence, age_ms=now_ms - at_ms)
+            Heard(node, incarnation, network, sequence, age_ms=now_ms - at_ms)
             for (node, incarnation), peer in self._peers.items()
             if incarnation not in without
             for network, (sequence, at_ms) in peer.received.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 from holdfast.fencing.guard.logic import Event, Reply, Victim
@@ -19,7 +20,7 @@ from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat, Reject
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
 from holdfast.membership.port import EventHandler, LinkChanged, TransportEvent
-from holdfast.membership.simulated_transport import SimulatedNetworks, SimulatedTransport
+from holdfast.membership.simulated_transport import SimulatedNetworks, SimulatedTransport, Weather
 from holdfast.model.ids import ClusterId, Incarnation, NetworkName
 from holdfast.sim.loop import Process, outside
 from holdfast.sim.truth import Truth
@@ -99,8 +100,12 @@ class MachineWatchdog(SimulatedWatchdog):
 class Air(SimulatedNetworks):
     """The networks. A packet arrives although its sender died meanwhile."""
 
+    def __init__(self, weather: Weather) -> None:
+        super().__init__(weather)
+        self._context = Context()
+
     def _call_at(self, when: float, act: Callable[[float], None], due: float) -> None:
-        outside(super()._call_at, when, act, due)
+        asyncio.get_running_loop().call_at(when, act, due, context=self._context)
 
     def reaches(self, source: str, target: str, networks: tuple[NetworkName, ...]) -> bool:
         """Whether any network carries packets both ways, as a TCP connection needs it."""
