@@ -13,7 +13,7 @@ from holdfast.model.errors import InvalidInput
 from holdfast.model.reasons import ReasonCode
 from holdfast.model.roles import Failback
 from holdfast.model.settings import Settings
-from holdfast.node.settings_words import changed_settings
+from holdfast.node.settings_words import changed_settings, flat_settings
 from holdfast.sim.layout import MIB
 from holdfast.sim.scenario import Scenario
 from holdfast.sim.scenario_cluster import NodePart, RoleChoicesPart, RolePart, Switch
@@ -138,7 +138,11 @@ class _Checks:
                 if what.count is not None or what.first_owner is not None:
                     yield Problem(path=path, text="count and first-owner are for roles that are there at first")
             case dict():
-                yield from _settings(path, what)
+                known = flat_settings(Settings())
+                for name in what:
+                    if name not in known:
+                        text = f"there is no setting {name!r}; {did_you_mean(name, known)}"
+                        yield Problem(path=(*path, name), text=text)
             case tuple():
                 yield from self._names(path, "role" if event.kind in OF_ROLES else "node", what)
             case Part():

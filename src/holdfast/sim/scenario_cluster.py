@@ -65,7 +65,7 @@ class NodePart(Part):
     """Time-out of its hardware watchdog; `none` when it has no watchdog."""
 
     voter: bool | None = None
-    """Whether it votes. Left out everywhere: an odd number of the first nodes, up to 5, and both of two."""
+    """Whether it votes. When no node is chosen: an odd number of the first ones, up to 5, and both of two."""
 
     power: Switch = Switch.ON
     """Whether it has power at first."""

@@ -69,7 +69,7 @@ class NodeExpectation(ExpectationPart):
     """The node; several, or `all`, when it is expected of each."""
 
     state: NodeState | None = None
-    """Its state in `holdfast status`."""
+    """Its state in `holdfast status` on another node, if there is one that can say."""
 
     power: Switch | None = None
     """Whether it has power."""

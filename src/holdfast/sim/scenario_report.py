@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.model.ids import NodeName, RoleName
-from holdfast.node.documents import conditions, node_state, role_status
+from holdfast.model.ids import RoleName
+from holdfast.node.documents import conditions, role_status
 from holdfast.sim.scenario import Scenario
 from holdfast.sim.scenario_history import History
 from holdfast.sim.scenario_result import (
@@ -73,12 +73,11 @@ def _guests(sight: Sight) -> Iterator[GuestPart]:
 
 
 def _nodes(sight: Sight) -> Iterator[NodeEndPart]:
-    answer = sight.answer()
     for name, machine in sight.world.machines.items():
         yield NodeEndPart(
             name=name,
             power=machine.is_on,
-            state="unknown" if answer is None else node_state(NodeName(name), *answer),
+            state=sight.node_state(name) or "unknown",
             roles=tuple(role for role in sight.roles() if name in sight.where(role)),
         )
 

@@ -6,8 +6,10 @@ that daemon dies, there is no answer.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,7 +72,13 @@ class Person:
             return
         answer.asked = machine.name
         assert machine.daemon is not None
-        machine.daemon.spawn(self._serve(machine, answer, tuple(self._requests(event))))
+        serving = machine.daemon.spawn(self._serve(machine, answer, tuple(self._requests(event))))
+        serving.add_done_callback(lambda done: self._end(event, done), context=Context())
+
+    def _end(self, event: EventPart, done: asyncio.Task[None]) -> None:
+        """A request that ends by an error of its own is a bug."""
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._world.truth.accident(f"{event} ended by itself: {error!r}")
 
     async def _serve(self, machine: Machine, answer: Answer, requests: tuple[Request, ...]) -> None:
         assert machine.life is not None

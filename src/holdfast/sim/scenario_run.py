@@ -105,7 +105,7 @@ class _Play:
     def live(self) -> None:
         """Let everything happen, and judge."""
         for event in self.scenario.events:
-            self.world.loop.call_at(self.began_s + event.at, partial(self._happen, event), context=Context())
+            self.world.loop.call_at(self.began_s + event.at, self._happen, event, context=Context())
         judge = self._judge()
         waiting = dict(enumerate(map(self._open, self.scenario.expect)))
         now_s, ends_s = 0.0, self.scenario.ends_s

@@ -57,10 +57,13 @@ class Sight:
         """Whether a node has power."""
         return self.world.machines[NodeName(node)].is_on
 
-    def answer(self) -> tuple[Snapshot, View] | None:
-        """What the coordinator knows, or else another node; None: no holdfastd knows anything."""
+    def answer(self, about: str = "") -> tuple[Snapshot, View] | None:
+        """What the coordinator knows, or else another node; None: no holdfastd knows anything.
+
+        about   a node that is asked about itself only when there is no other.
+        """
         able = [machine for machine in self.world.machines.values() if _snapshot(machine) is not None]
-        machine = min(able, key=self._preference, default=None)
+        machine = min(able, key=lambda one: (one.name == about, *self._preference(one)), default=None)
         if machine is None or machine.life is None:
             return None
         snapshot, life = _snapshot(machine), machine.life
@@ -88,8 +91,8 @@ class Sight:
         return role_state(RoleName(role), *answer)
 
     def node_state(self, node: str) -> NodeState | None:
-        """A node in one word; None: it is not known."""
-        answer = self.answer()
+        """A node in one word, as another one sees it; None: it is not known."""
+        answer = self.answer(about=node)
         return None if answer is None else node_state(NodeName(node), *answer)
 
     def reasons(self, role: str) -> tuple[Reason, ...]:

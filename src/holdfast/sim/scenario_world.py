@@ -12,9 +12,9 @@ from holdfast.model.roles import Failback, Label, Priority, RoleSpec
 from holdfast.model.settings import Settings
 from holdfast.node.settings_words import changed_settings
 from holdfast.sim.breakage import Breakage
-from holdfast.sim.layout import Layout, Make, domain_xml, node_spec, uuid_of
+from holdfast.sim.layout import Layout, Make, domain_xml, node_spec, uuid_of, voters_among
 from holdfast.sim.scenario import Scenario
-from holdfast.sim.scenario_cluster import LabelPart, RoleChoicesPart, RolePart
+from holdfast.sim.scenario_cluster import LabelPart, NodePart, RoleChoicesPart, RolePart
 from holdfast.sim.scenario_events import StartFailsPart
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import MachineHypervisor
@@ -92,19 +92,26 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int) -> World:
 
 def _nodes(scenario: Scenario, networks: tuple[NetworkName, ...]) -> list[NodeSpec]:
     nodes = scenario.all_nodes()
-    are_chosen = any(node.voter is not None for node in nodes)
+    voters = _voters(nodes)
     specs = []
     for number, node in enumerate(nodes, start=1):
         spec = node_spec(number, name=NodeName(node.name), of=len(nodes), networks=networks, has_fence=node.fence)
         specs.append(
             replace(
                 spec,
-                is_voter=bool(node.voter) if are_chosen else spec.is_voter,
+                is_voter=node.name in voters,
                 capacity=Capacity(memory_bytes=node.memory, vcpus=node.vcpus),
                 site=SiteName(node.site) if node.site is not None else None,
             )
         )
     return specs
+
+
+def _voters(nodes: tuple[NodePart, ...]) -> list[str]:
+    """Those that are chosen, else as many of the first ones as vote in a cluster of this size."""
+    chosen = [node.name for node in nodes if node.voter]
+    left = [node.name for node in nodes if node.voter is not False]
+    return chosen or left[: voters_among(len(left))]
 
 
 def role_spec(role: RolePart, uuid: str) -> RoleSpec:
