@@ -1,9 +1,13 @@
 """Who may write to a LUN: protect it, look who may, expel somebody.
 
-Rule of the file: only a reading ends an act. Whatever was asked and however it ended, the LUN is read again, and only a
-reading that shows the wanted state counts; so a lost reply, a repeated command or somebody else's act in between
-changes nothing. Keys belong to one incarnation of one node and are never used again: a late command about an old key
-then finds nobody. Source: SAFE-1, SAFE-2; SPC-4 clause 5.13.
+Rule of the file: only a reading ends an act. Whatever was asked and however it ended, the LUN is read again, and only
+a reading that shows the wanted state counts; so a lost reply, a repeated command or somebody else's act in between
+changes nothing. A reading that is lost itself ends the act as unknown; repeating the act is harmless.
+
+Two rules for callers. Keys belong to one incarnation of one node and are never used again, so that a late command about
+an old key finds nobody. And nobody releases or unregisters while others go on: with its holder the reservation goes, and
+whoever was expelled could write. A node that leaves is expelled by another, which takes the reservation over at once.
+Source: SAFE-1, SAFE-2; SPC-4 clause 5.13.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from holdfast.storage.scsi.reservations import Reservation, ReservationType
 PROTECTION: Final = ReservationType.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
 """Every node that is registered writes, nobody else does; reading is free."""
 STEPS_MAX: Final = 6
-"""Readings before an act is given up as unknown. Two are the rule; others act on the same LUN at the same time."""
+"""Readings before an act is given up as unknown. Two or three are the rule; others may act on the LUN meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +146,9 @@ async def protect(lun: Lun, key: int) -> ProtectOutcome:
         if not isinstance(registered, Done):
             continue
         seen = await _settle_reservation(lun, key)
-        if isinstance(seen, _Settled):
-            return Protected(holders=seen.holders, survives_power_loss=survives)
-        if isinstance(seen, Refused):
+        if not isinstance(seen, _Settled):
             return seen
+        return Protected(holders=seen.holders, survives_power_loss=survives)
     return Unknown(words=f"{lun.path}: not seen as registered and reserved after {STEPS_MAX} attempts")
 
 
@@ -160,13 +163,10 @@ async def expel(lun: Lun, own: int, *, victim: int) -> ExpelOutcome:
     can_abort = True
     how: AbortMethod | None = None
     words = ""
-    for _ in range(STEPS_MAX * 2):
+    for _ in range(STEPS_MAX):
         seen = await _settle_reservation(lun, own)
-        if isinstance(seen, Refused):
+        if not isinstance(seen, _Settled):
             return seen
-        if isinstance(seen, Unknown):
-            how, words = None, seen.words
-            continue
         if seen.has_lapsed:
             how = None
         if victim in seen.holders.keys:
@@ -216,8 +216,7 @@ async def _settle_reservation(lun: Lun, own: int) -> _Settled | Refused | Unknow
         if isinstance(seen, Unknown):
             return seen
         if not isinstance(seen, Done):
-            words = _words(seen) or f"{lun.path}: conflict on a read"
-            return Refused(reason=RefusalReason.UNREACHABLE, words=words)
+            return Refused(reason=RefusalReason.UNREACHABLE, words=_words(seen))
         holders = seen.value
         has_lapsed = has_lapsed or holders.may_have_lapsed
         if own not in holders.keys:
@@ -241,4 +240,6 @@ def _foreign(lun: Lun, holders: Holders) -> Refused:
 
 
 def _words(outcome: Outcome[None] | Outcome[Holders]) -> str:
-    return outcome.words if isinstance(outcome, Failed | Unknown) else ""
+    if isinstance(outcome, Failed | Unknown):
+        return outcome.words
+    return "" if isinstance(outcome, Done) else "The target answered with a reservation conflict."

@@ -149,7 +149,8 @@ class ScsiLun:
                 raise MalformedReply(f"READ: {len(data)} bytes came instead of {wanted}")
             return data
 
-        return await self._ask(scsi.read(block=block, count=count, block_bytes=size.value), whole)
+        command = scsi.read(block=block, count=count, block_bytes=size.value)
+        return await self._ask(command, whole, size.attentions)
 
     async def write(self, *, block: int, data: bytes) -> Outcome[None]:
         """See `Lun`."""
@@ -158,7 +159,8 @@ class ScsiLun:
             return size
         if not data or len(data) % size.value:
             return Failed(words=f"{self.path}: {len(data)} bytes are not whole blocks of {size.value}")
-        return await self._ask(scsi.write(block=block, data=data, block_bytes=size.value, is_forced=True), _nothing)
+        command = scsi.write(block=block, data=data, block_bytes=size.value, is_forced=True)
+        return await self._ask(command, _nothing, size.attentions)
 
     async def flush(self) -> Outcome[None]:
         """See `Lun`."""
@@ -182,12 +184,15 @@ class ScsiLun:
             if not isinstance(capacity, Done):
                 return capacity
             self._block_bytes = capacity.value.block_bytes
+            return Done(value=self._block_bytes, attentions=capacity.attentions)
         return Done(value=self._block_bytes)
 
-    async def _ask(self, command: Command, decode: Callable[[bytes], T]) -> Outcome[T]:
+    async def _ask(
+        self, command: Command, decode: Callable[[bytes], T], attentions: tuple[Attention, ...] = ()
+    ) -> Outcome[T]:
+        """Carry a command, repeated as the module says. `attentions` came before it and are reported with it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_ms / 1000
-        attentions: tuple[Attention, ...] = ()
         while True:
             left_ms = max(1, int((deadline - loop.time()) * 1000))
             reply = await self._transport.execute(command, timeout_ms=left_ms)

@@ -77,6 +77,8 @@ class SimulatedTarget:
         self.disks = {disk.name: disk for disk in disks}
         self.fate = fate
         self.is_up = True
+        self.is_hung = False
+        """Whether it answers nobody; what is sent meanwhile is lost. Sessions stay."""
         self._sessions: list[SimulatedPath] = []
         self._logins = 0
 
@@ -180,7 +182,7 @@ class SimulatedPath:
                 reply.set_result(Lost(words="the session ended"))
 
     def _arrive(self, flight: _Flight) -> None:
-        if not self._arrives:
+        if not self._arrives or self._target.is_hung:
             return
         if flight.fate.answer is not None:
             self._answer(flight, flight.fate.answer)
