@@ -32,6 +32,8 @@ DECISION_TIMEOUT_S: Final = 0.5
 LOOK_AGAIN_S: Final = 5.0
 LEAST_WAIT_S: Final = 0.05
 RETRY_S: Final = 0.1
+COMMITS_AT_ONCE: Final = 64
+"""What the database takes well within the time-out of one. Source: about 1,000 small writes a second on two cores."""
 TIDY_INTERVAL_S: Final = 60.0
 
 
@@ -57,6 +59,8 @@ class Coordination:
         self._fence_check = fence_check
         self._incarnation = incarnation
         self._elected_with: LeaseId | None = None
+        self._committed = 0
+        """Revision of the last decision that was committed."""
         self._look_again_s = LOOK_AGAIN_S
         self._shown_blocked: dict[RoleName, frozenset[str]] = {}
 
@@ -78,7 +82,7 @@ class Coordination:
                     duties = None
                 if snapshot is not None and not elected:
                     settled = await self._campaign(snapshot, me)
-                await _wait(changed, self._look_again_s if settled else RETRY_S)
+                await self._wait(changed, self._look_again_s if settled else RETRY_S)
 
     def _is_coordinator(self, snapshot: Snapshot, me: Self) -> bool:
         """Whether this very session was elected: one of an earlier daemon is taken over by campaigning."""
@@ -126,8 +130,9 @@ class Coordination:
         self._show_blocked(decided.blocked)
         if not decided.changes:
             return True
+        urgent = decided.changes[:COMMITS_AT_ONCE]
         async with asyncio.TaskGroup() as tasks:
-            commits = [tasks.create_task(self._commit(change, snapshot)) for change in decided.changes]
+            commits = [tasks.create_task(self._commit(change, snapshot)) for change in urgent]
         return all(commit.result() for commit in commits)
 
     async def _commit(self, change: Change, snapshot: Snapshot) -> bool:
@@ -139,10 +144,24 @@ class Coordination:
         event = self._events.event(code, change.role, *after.reasons, epoch=after.epoch, target=target)
         txn = change_owner(change, snapshot=snapshot, events=self._events.operations(event))
         try:
-            return (await self._store.txn(txn, timeout_s=DECISION_TIMEOUT_S)).succeeded
+            result = await self._store.txn(txn, timeout_s=DECISION_TIMEOUT_S)
         except HoldfastError as error:
             log.warning("decision on role %s not committed: %s", change.role, error)
             return False
+        self._committed = max(self._committed, result.revision)
+        return result.succeeded
+
+    async def _wait(self, changed: asyncio.Event, timeout_s: float) -> None:
+        """Wait for news that has this node's own decisions in it: before, each would only be decided once more."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await changed.wait()
+                    changed.clear()
+                    if self._mirror.snapshot is not None and self._mirror.snapshot.revision >= self._committed:
+                        return
+        except TimeoutError:
+            return
 
     def _show_blocked(self, blocked: dict[RoleName, tuple[Reason, ...]]) -> None:
         """Record once per cause that a role is blocked. Source: SAFE-5."""
@@ -175,12 +194,3 @@ class Coordination:
         needed |= {verdict.value.incarnation for verdict in snapshot.verdicts.values()}
         for incarnation in sorted(snapshot.proofs.keys() - needed):
             await self._store.txn(Txn(then=(Delete(proof_key(incarnation)),)))
-
-
-async def _wait(changed: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await changed.wait()
-    except TimeoutError:
-        return
-    changed.clear()

@@ -104,12 +104,9 @@ class Executor:
 
     def _concerned(self, snapshot: Snapshot, node: NodeName) -> dict[RoleName, RoleSpec]:
         """The roles that this node owns, and those whose guest was last seen here."""
-        here = self.guests or {}
-        return {
-            role: spec.value
-            for role, spec in snapshot.specs.items()
-            if self._is_mine(self._ownership(role), node) or spec.value.uuid in here
-        }
+        roles = dict.fromkeys(self._mirror.roles.owned_by(node))
+        roles |= {role: None for uuid in self.guests or () if (role := self._mirror.roles.of_guest(uuid)) is not None}
+        return {role: snapshot.specs[role].value for role in roles if role in snapshot.specs}
 
     def _needs_step(self, role: RoleName, spec: RoleSpec, node: NodeName) -> bool:
         observed = self._observed(spec.uuid)
@@ -272,15 +269,12 @@ class Executor:
 
     async def _list_with_guard(self, me: Self) -> None:
         """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1."""
-        specs = self._mirror.snapshot.specs if self._mirror.snapshot is not None else {}
-        here = self.guests or {}
         reading = await self._guard.state()
-        listed = reading.guests
         if reading.is_entitled:
             self._not_entitled = None
-        for role, spec in specs.items():
-            uuid = spec.value.uuid
-            if uuid in here and uuid not in listed and self._is_mine(self._ownership(role), me.node):
+        for uuid in self.guests or ():
+            role = self._mirror.roles.of_guest(uuid)
+            if uuid not in reading.guests and role is not None and self._is_mine(self._ownership(role), me.node):
                 await self._guard.protect(uuid)
 
 

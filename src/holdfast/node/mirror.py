@@ -14,8 +14,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from holdfast.model.events import Event
-from holdfast.model.ids import Revision
+from holdfast.model.ids import Revision, RoleName
 from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.node.role_index import RoleIndex
 from holdfast.store.follow import follow
 from holdfast.store.port import Change, Deleted, KeyValue, Listing, Store
 from holdfast.store.records import (
@@ -57,6 +58,7 @@ class Mirror:
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
+        self.roles = RoleIndex()
         self._signals: WeakKeyDictionary[asyncio.Event, None] = WeakKeyDictionary()
         """A dictionary for its order: subscribers are woken in the order in which they came."""
         self._event_sinks: list[Callable[[str, Event], None]] = []
@@ -80,12 +82,17 @@ class Mirror:
             if self.snapshot is not None and item.revision < self.snapshot.revision:
                 continue  # older than what is known: the member that answers lags behind
             if isinstance(item, Listing):
-                self._publish(apply(Snapshot(), item.items, item.revision))
+                snapshot = apply(Snapshot(), item.items, item.revision)
+                self.roles.rebuild(snapshot)
+                self._publish(snapshot)
                 continue
             if not item.changes:
                 continue
             self._tell(item.changes)
-            self._publish(apply(self.snapshot or Snapshot(), item.changes, item.revision))
+            before = self.snapshot or Snapshot()
+            snapshot = apply(before, item.changes, item.revision)
+            self.roles.update(before, snapshot, roles_of(item.changes))
+            self._publish(snapshot)
 
     def _publish(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -124,6 +131,12 @@ def apply(snapshot: Snapshot, changes: tuple[Change, ...], revision: int) -> Sna
         else:
             copies[field][name] = record
     return replace(snapshot, **copies)
+
+
+def roles_of(changes: tuple[Change, ...]) -> tuple[RoleName, ...]:
+    """The roles whose spec or ownership changed."""
+    kinds = (SPECS, OWNERSHIPS)
+    return tuple(RoleName(c.key.removeprefix(kind)) for c in changes for kind in kinds if c.key.startswith(kind))
 
 
 def _versioned(kind: str, change: Change) -> Versioned[Any] | None:

@@ -10,7 +10,8 @@ from tests.unit.decide.made_up import incarnation, node_spec, owned, proof, role
 
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.snapshot import Coordinator, Snapshot
-from holdfast.node.mirror import FIELDS, SINGLE_FIELDS, apply
+from holdfast.node.mirror import FIELDS, SINGLE_FIELDS, apply, roles_of
+from holdfast.node.role_index import RoleIndex
 from holdfast.store.port import Change, Deleted, KeyValue
 from holdfast.store.records import (
     COORDINATOR,
@@ -26,13 +27,14 @@ from holdfast.store.records import (
 )
 
 NAMES = ("a", "b")
+UUIDS = ("web-1", "web-2", "x/y-1", "x/y-2")
 RECORDS: dict[str, list[bytes]] = {
     **{node_key(NodeName(n)): [encode(node_spec(n)), encode(node_spec(n, is_paused=True))] for n in NAMES},
     **{session_key(NodeName(n)): [encode(session(n, i)) for i in (1, 2)] for n in NAMES},
     **{verdict_key(NodeName(n)): [encode(verdict(n, i)) for i in (1, 2)] for n in NAMES},
     **{proof_key(incarnation(n)): [encode(proof(n))] for n in NAMES},
-    **{spec_key(RoleName(n)): [encode(role_spec(n, vcpus=i)) for i in (1, 2)] for n in ("web", "x/y")},
-    **{ownership_key(RoleName(n)): [encode(owned(n, o)) for o in (None, "a")] for n in ("web", "x/y")},
+    **{spec_key(RoleName(n)): [encode(role_spec(n, uuid=f"{n}-{i}")) for i in (1, 1, 2)] for n in ("web", "x/y")},
+    **{ownership_key(RoleName(n)): [encode(owned(n, o)) for o in (None, "a", "b")] for n in ("web", "x/y")},
     COORDINATOR: [encode(Coordinator(node=NodeName(n), incarnation=incarnation(n))) for n in NAMES],
     "holdfast/tokens/t": [b"{}"],
     "holdfast/unheard-of": [b"?"],
@@ -121,3 +123,16 @@ def test_a_snapshot_that_was_handed_out_never_changes(writes: list[list[tuple[st
         snapshot = apply(snapshot, batch, revision)
         kept.append((snapshot, shown(snapshot)))
     assert all(shown(old) == before for old, before in kept)
+
+
+@given(WRITES)
+def test_the_index_of_roles_says_what_a_look_at_all_of_them_says(writes: list[list[tuple[str, int]]]) -> None:
+    snapshot, index = Snapshot(), RoleIndex()
+    for revision, batch in enumerate(history(writes), start=1):
+        before, snapshot = snapshot, apply(snapshot, batch, revision)
+        index.update(before, snapshot, roles_of(batch))
+        for node in NAMES:
+            owned_there = {role for role, record in snapshot.ownerships.items() if record.value.owner == node}
+            assert set(index.owned_by(NodeName(node))) == owned_there
+        guests = {record.value.uuid: role for role, record in snapshot.specs.items()}
+        assert {uuid: index.of_guest(uuid) for uuid in UUIDS} == {uuid: guests.get(uuid) for uuid in UUIDS}
