@@ -31,8 +31,8 @@ def _of_nodes(before: tuple[NodeStatus, ...], now: tuple[NodeStatus, ...]) -> It
     old = {node.name: node for node in before}
     for node in now:
         known = old.pop(node.name, None)
-        if known is None or (known.state, known.is_paused) != (node.state, node.is_paused):
-            yield f"{node.name} is {node.state}{', paused' if node.is_paused else ''}{_because(node.reasons)}"
+        if known is None or _shown(known) != _shown(node):
+            yield f"{node.name} is {_shown(node)}{_because(node.reasons)}"
     yield from (f"{name} left the cluster" for name in old)
 
 
@@ -49,6 +49,10 @@ def _of_conditions(before: ClusterStatus | None, now: ClusterStatus) -> Iterator
     old = set(before.conditions) if before else set()
     yield from (f"condition raised: {condition.text}" for condition in now.conditions if condition not in old)
     yield from (f"condition cleared: {condition.text}" for condition in old - set(now.conditions))
+
+
+def _shown(node: NodeStatus) -> str:
+    return f"{node.state}{', draining' if node.is_draining else ', paused' if node.is_paused else ''}"
 
 
 def _because(reasons: tuple[str, ...]) -> str:

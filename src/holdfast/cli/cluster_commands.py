@@ -7,7 +7,7 @@ import click
 from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put
-from holdfast.cli.parameters import Pair, duration, place_options, setting, unique
+from holdfast.cli.parameters import Pair, duration, login_name, place_options, setting, unique
 from holdfast.cli.words import instant
 from holdfast.client import requests
 
@@ -17,10 +17,11 @@ from holdfast.client import requests
     examples=(
         "holdfast cluster create demo --node node1 --address cluster-a=10.0.0.1 --shared-directory /srv/vms",
         "holdfast cluster set timings.patience_ms 8000",
+        "holdfast cluster freeze --reason 'switches are replaced'",
     ),
 )
 def cluster() -> None:
-    """The cluster: create it, set it."""
+    """The cluster: create it, set it, freeze it."""
 
 
 @cluster.command(
@@ -84,6 +85,32 @@ def set_(*, name: str, value: str, as_json: bool) -> None:
     """Change the setting NAME of the whole cluster. Lists are written as JSON: '["/srv/vms"]'."""
     answer = ask(requests.set_cluster(name, value))
     put(answer, f"{answer.name} is now {answer.value}", as_json=as_json)
+
+
+@cluster.command("freeze", examples=("holdfast cluster freeze --reason 'switches are replaced'",))
+@click.option("--reason", default="", metavar="TEXT", help="Why; shown as long as it lasts.")
+@click.option("--by", metavar="NAME", help="Who says so; the login name by default.")
+@json_option
+def freeze(*, reason: str, by: str | None, as_json: bool) -> None:
+    """Have the cluster do nothing by itself: no failover, no failback, no restart of what ends.
+
+    Guests run on, and what people order is still done. Nodes still watch each other, and a node that is cut off still
+    ends its guests, for nobody else can know that it is frozen.
+    """
+    answer = ask(requests.freeze_cluster(person=by or login_name(), reason=reason))
+    put(
+        answer,
+        f"cluster {answer.cluster} is frozen: nothing fails over until: holdfast cluster unfreeze",
+        as_json=as_json,
+    )
+
+
+@cluster.command("unfreeze", examples=("holdfast cluster unfreeze",))
+@json_option
+def unfreeze(*, as_json: bool) -> None:
+    """Have the cluster act by itself again; what waited meanwhile is done at once."""
+    answer = ask(requests.unfreeze_cluster())
+    put(answer, f"cluster {answer.cluster} acts by itself again", as_json=as_json)
 
 
 @click.group(cls=Group, examples=("holdfast token create --ttl 1h",))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import sys
-from typing import TextIO
+from typing import Literal, TextIO
 
 import click
 
@@ -17,6 +15,7 @@ from holdfast.cli.parameters import (
     Pair,
     complete_node,
     fence_option,
+    login_name,
     node_argument,
     place_options,
     size,
@@ -25,7 +24,7 @@ from holdfast.cli.parameters import (
 from holdfast.cli.words import printable
 from holdfast.client import requests
 from holdfast.model.errors import NotFound, Refused
-from holdfast.model.status import NodeStatus
+from holdfast.model.status import DrainReport, NodeStatus
 
 _STDIN = "-"
 
@@ -34,12 +33,12 @@ _STDIN = "-"
     cls=Group,
     examples=(
         "holdfast node list",
-        "holdfast node pause node2",
+        "holdfast node drain node2",
         "holdfast node set node2 --fence-agent fence_ipmilan --fence-option ip=192.0.2.7",
     ),
 )
 def node() -> None:
-    """Nodes: join, show, pause, fence."""
+    """Nodes: join, show, drain, fence."""
 
 
 @node.command(
@@ -100,6 +99,7 @@ def show_(*, node: str, as_json: bool) -> None:
     examples=(
         "holdfast node set node2 --fence-agent fence_ipmilan --fence-options-file ipmi.conf",
         "holdfast node set node2 --memory 48GiB --vcpus 16",
+        "holdfast node set node2 --site east",
         "holdfast node set node2 --no-fence",
     ),
 )
@@ -122,6 +122,8 @@ def show_(*, node: str, as_json: bool) -> None:
 @click.option("--no-fence", is_flag=True, help="Remove the fence device.")
 @click.option("--memory", type=size, metavar="SIZE", help="Memory for guests, for example 48GiB.")
 @click.option("--vcpus", type=click.IntRange(min=1), help="CPUs for guests.")
+@click.option("--site", metavar="SITE", help="The site that the node is in; roles may prefer one.")
+@click.option("--no-site", is_flag=True, help="Take the node out of its site.")
 @click.option("--paused/--not-paused", default=None, help="Whether the node takes no new roles.")
 @json_option
 def set_(
@@ -133,11 +135,13 @@ def set_(
     no_fence: bool,
     memory: int | None,
     vcpus: int | None,
+    site: str | None,
+    no_site: bool,
     paused: bool | None,
     as_json: bool,
 ) -> None:
-    """Change NODE: how it is fenced, what it has for guests, whether it takes new roles."""
-    changes: dict[str, object] = {"memory_bytes": memory, "vcpus": vcpus, "paused": paused}
+    """Change NODE: how it is fenced, what it has for guests, where it is, whether it takes new roles."""
+    changes: dict[str, object] = {"memory_bytes": memory, "vcpus": vcpus, "paused": paused, "site": site}
     changes = {name: value for name, value in changes.items() if value is not None}
     lines = [line.strip() for line in options_file or ()]
     from_file = tuple(fence_option(line) for line in lines if line and not line.startswith("#"))
@@ -150,6 +154,10 @@ def set_(
         changes["fence"] = {"agent": fence_agent, "options": pairs}
     elif no_fence:
         changes["fence"] = None
+    if site is not None and no_site:
+        raise click.UsageError("--site and --no-site contradict each other")
+    if no_site:
+        changes["site"] = None
     if not changes:
         raise click.UsageError(f"nothing to change on {node!r} is given")
     _change(node, changes, "is changed", as_json=as_json)
@@ -163,12 +171,48 @@ def pause(*, node: str, as_json: bool) -> None:
     _change(node, {"paused": True}, "takes no new roles; those that it owns run on", as_json=as_json)
 
 
-@node.command("resume", examples=("holdfast node resume node2",))
+@node.command(
+    "drain",
+    examples=("holdfast node drain node2 --dry-run", "holdfast node drain node2 --wait"),
+)
 @node_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would move, and what would stay and why.")
+@click.option("--wait", is_flag=True, help="Return when all is moved that can move, not when it is ordered.")
 @json_option
-def resume(*, node: str, as_json: bool) -> None:
-    """Let NODE take roles again."""
-    _change(node, {"paused": False}, "takes roles again", as_json=as_json)
+def drain(*, node: str, dry_run: bool, wait: bool, as_json: bool) -> None:
+    """Move the roles of NODE away and give it no new ones, for example before it is switched off.
+
+    Roles that no other node can take are named with the reasons and run on where they are.
+    """
+    answer = ask(requests.drain_node(node, dry_run=dry_run, wait=wait))
+    put(answer, _drain_words(answer, waited=wait), as_json=as_json)
+
+
+def _drain_words(report: DrainReport, *, waited: bool) -> str:
+    would = "would " if report.is_dry_run else ""
+    lines = [f"{role} {would}{'move' if would else 'moves'} to {target}" for role, target in report.moves.items()]
+    for role, reasons in report.staying.items():
+        lines.append(f"{role} {would}{'stay' if would else 'stays'} on {report.node}: {'; '.join(reasons)}")
+    if not lines:
+        lines.append(f"{report.node} has no role {'to move' if report.is_dry_run else 'left'}")
+    elif waited and not report.moves:
+        lines.append(f"all that can leave {report.node} has left")
+    return printable("\n".join(lines))
+
+
+@node.command("resume", examples=("holdfast node resume node2", "holdfast node resume node2 --failback now"))
+@node_argument
+@click.option(
+    "--failback",
+    type=click.Choice(("policy", "now", "never")),
+    default="policy",
+    help="Whether what its drain moved away comes back: as each role's policy says, now, or never.",
+)
+@json_option
+def resume(*, node: str, failback: Literal["policy", "now", "never"], as_json: bool) -> None:
+    """Let NODE take roles again; ends its drain."""
+    answer = ask(requests.resume_node(node, failback=failback))
+    put(answer, f"{answer.name} takes roles again", as_json=as_json)
 
 
 @node.command("fence-test", examples=("holdfast node fence-test node2",))
@@ -205,7 +249,7 @@ def confirm_down(*, node: str, reason: str, by: str | None, yes: bool, as_json: 
         typed = click.prompt(f"Type {node} to confirm", err=True, default="", show_default=False)
         if typed != node:
             raise Refused(f"{typed!r} was typed, not {node!r}; nothing was done", hint="repeat when the power is off")
-    person = by or os.environ.get("SUDO_USER") or getpass.getuser()
+    person = by or login_name()
     answer = ask(requests.confirm_down(node, person=person, reason=reason or "no reason was given"))
     put(answer, f"{answer.node} is confirmed down by {person} (incarnation {answer.incarnation})", as_json=as_json)
 

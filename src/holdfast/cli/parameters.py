@@ -5,7 +5,9 @@ Rule of the file: a wrong value is refused before anything is asked, with the va
 
 from __future__ import annotations
 
+import getpass
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,6 +118,11 @@ def place_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def login_name() -> str:
+    """Return who gives a command, also through sudo."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -15,11 +15,13 @@ from holdfast.model.status import NodeStatus, RoleStatus
 
 def node_sheet(node: NodeStatus) -> RenderableType:
     """Return the facts of a node."""
-    state = f"{node.state}{', paused: takes no new roles' if node.is_paused else ''}"
+    paused = "being drained" if node.is_draining else "paused: takes no new roles" if node.is_paused else ""
+    state = f"{node.state}{f', {paused}' if paused else ''}"
     facts: list[tuple[str, RenderableType]] = [
         ("state", Badge(NODE_LOOKS[node.state], state)),
         ("coordinator", _yes(node.is_coordinator)),
         ("voter", _yes(node.is_voter)),
+        ("site", node.site or "-"),
         ("up since", moment(node.up_since_ms)),
         ("version", node.version or "-"),
         ("incarnation", node.incarnation or "-"),
@@ -41,6 +43,7 @@ def role_sheet(role: RoleStatus) -> RenderableType:
         ("wanted", role.wanted),
         ("owner", role.owner or "-"),
         ("last owner", role.last_owner or "-"),
+        ("moves to", role.target or "-"),
         ("phase", f"{role.phase}, epoch {role.epoch}"),
         ("since", moment(role.since_ms)),
         ("priority", role.priority),
@@ -48,6 +51,10 @@ def role_sheet(role: RoleStatus) -> RenderableType:
         ("vCPUs", str(role.vcpus)),
         ("preferred owners", listed(role.preferred_owners)),
         ("possible owners", listed(role.possible_owners) if role.possible_owners else "every node"),
+        ("preferred site", role.preferred_site or "-"),
+        ("together with", listed(role.affinity)),
+        ("apart from", listed(role.anti_affinity)),
+        ("failback", role.failback),
         ("restarts", f"{role.restarts} lately"),
         ("uuid", role.uuid),
         ("disks", "\n".join(role.disk_paths) or "-"),

@@ -17,7 +17,7 @@ def node_table(nodes: Sequence[NodeStatus]) -> Table:
     for node in nodes:
         table.add_row(
             node.name,
-            Badge(NODE_LOOKS[node.state], f"{node.state}{', paused' if node.is_paused else ''}"),
+            Badge(NODE_LOOKS[node.state], node.state + _held(node)),
             _duty(node),
             str(len(node.roles)),
             size(node.memory_free_bytes),
@@ -34,7 +34,7 @@ def role_table(roles: Sequence[RoleStatus]) -> Table:
         table.add_row(
             role.name,
             Badge(ROLE_LOOKS[role.state], role.state),
-            role.owner or "-",
+            _where(role),
             role.priority,
             size(role.memory_bytes),
             moment(role.since_ms),
@@ -53,6 +53,17 @@ def _table(*headers: str) -> Table:
 def _duty(node: NodeStatus) -> str:
     """What the node does besides running guests."""
     return "coordinator" if node.is_coordinator else "voter" if node.is_voter else "-"
+
+
+def _held(node: NodeStatus) -> str:
+    """Why it takes no new roles."""
+    return ", draining" if node.is_draining else ", paused" if node.is_paused else ""
+
+
+def _where(role: RoleStatus) -> str:
+    """Where it is, and where it goes."""
+    goes = f" → {role.target}" if role.target not in {None, role.owner} else ""
+    return f"{role.owner or '-'}{goes}"
 
 
 def _fenced_by(node: NodeStatus) -> str:

@@ -18,6 +18,7 @@ _TROUBLED_NODES: Final = (
     NodeState.BADLY_CONNECTED,
 )
 _TROUBLED_ROLES: Final = (RoleState.BLOCKED, RoleState.UNKNOWN)
+_SPOKEN: Final = ("no-quorum", "cluster-frozen")
 _MOVING_ROLES: Final = (RoleState.STARTING, RoleState.STOPPING)
 
 
@@ -37,7 +38,8 @@ def verdict(status: ClusterStatus) -> str:
         return f"NO QUORUM: decisions are frozen, guests run on (as of revision {status.revision})"
     nodes = Counter(node.state for node in status.nodes)
     roles = Counter(role.state for role in status.roles)
-    wrong = [f"{count(nodes[state], 'node')} {state}" for state in _TROUBLED_NODES if nodes[state]]
+    wrong = ["FROZEN"] if status.is_frozen else []
+    wrong += [f"{count(nodes[state], 'node')} {state}" for state in _TROUBLED_NODES if nodes[state]]
     wrong += [f"{count(roles[state], 'role')} {state}" for state in _TROUBLED_ROLES if roles[state]]
     if warnings := _warnings(status):
         wrong.append(count(len(warnings), "condition"))
@@ -52,13 +54,15 @@ def troubles(status: ClusterStatus) -> list[Trouble]:
     found = [] if status.database_answers else [_no_quorum(status)]
     found += [_of_role(role) for role in status.roles if role.state in _TROUBLED_ROLES]
     found += [_of_node(node, status.answered_by) for node in status.nodes if node.state in _TROUBLED_NODES]
+    frozen = [condition for condition in status.conditions if condition.code == "cluster-frozen"]
+    found += [Trouble(what=one.text, why=(), next_step="holdfast cluster unfreeze", is_grave=False) for one in frozen]
     found += [Trouble(what=condition.text, why=(), next_step="", is_grave=False) for condition in _warnings(status)]
     return found
 
 
 def _warnings(status: ClusterStatus) -> tuple[Condition, ...]:
-    """The conditions without that of a lost quorum, which has words of its own."""
-    return tuple(condition for condition in status.conditions if condition.code != "no-quorum")
+    """The conditions without those that have words of their own: a lost quorum, a freeze."""
+    return tuple(condition for condition in status.conditions if condition.code not in _SPOKEN)
 
 
 def standing(name: str, state: RoleState, owner: str | None) -> str:

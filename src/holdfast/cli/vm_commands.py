@@ -9,46 +9,15 @@ import click
 from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put, put_json, show
-from holdfast.cli.parameters import PRIORITIES, complete_node, duration, role_argument
+from holdfast.cli.parameters import role_argument
+from holdfast.cli.role_options import changes_to, clearing_options, placement, placement_options
 from holdfast.cli.verdict import standing
 from holdfast.client import requests
-from holdfast.client.requests import PriorityWord
 from holdfast.model.errors import HoldfastError, InvalidInput, NotFound
 from holdfast.model.roles import Wanted
 from holdfast.model.status import RoleState, RoleStatus
 
-_priority: Final = click.option("--priority", type=click.Choice(PRIORITIES), help="Who is placed first.")
-_preferred: Final = click.option(
-    "--preferred-owner",
-    "preferred",
-    multiple=True,
-    metavar="NODE",
-    shell_complete=complete_node,
-    help="A node where it should run; several in order of preference.",
-)
-_possible: Final = click.option(
-    "--possible-owner",
-    "possible",
-    multiple=True,
-    metavar="NODE",
-    shell_complete=complete_node,
-    help="A node where it may run; without any, every node.",
-)
-_restart_limit: Final = click.option(
-    "--restart-limit", type=click.IntRange(min=0), help="Restarts in place within a period before it fails over."
-)
-_failover_limit: Final = click.option(
-    "--failover-limit",
-    type=click.IntRange(min=0),
-    help="Failovers by its own failure within a period before it is blocked.",
-)
-_shutdown_timeout: Final = click.option(
-    "--shutdown-timeout",
-    type=duration,
-    metavar="DURATION",
-    help="How long the guest may take to shut down, for example 90s.",
-)
-_no_wait: Final = click.option("--no-wait", is_flag=True, help="Return when it is ordered, not when it is done.")
+no_wait_option: Final = click.option("--no-wait", is_flag=True, help="Return when it is ordered, not when it is done.")
 
 
 class NotReached(HoldfastError):
@@ -73,63 +42,38 @@ def vm() -> None:
     ),
 )
 @click.argument("file", metavar="FILE.xml", type=click.File("rb"))
-@_priority
-@_preferred
-@_possible
-@_restart_limit
-@_failover_limit
-@_shutdown_timeout
+@placement_options
 @click.option("--offline", is_flag=True, help="Add it without starting it.")
 @json_option
-def add(
-    *,
-    file: BinaryIO,
-    priority: PriorityWord | None,
-    preferred: tuple[str, ...],
-    possible: tuple[str, ...],
-    restart_limit: int | None,
-    failover_limit: int | None,
-    shutdown_timeout: int | None,
-    offline: bool,
-    as_json: bool,
-) -> None:
+def add(*, file: BinaryIO, offline: bool, as_json: bool, **given: object) -> None:
     """Keep a libvirt guest available.
 
     FILE.xml is its domain, "-" is standard input. Its disks must lie below a shared directory. The name of the domain
     becomes the name of the role.
     """
-    request = requests.add_vm(
-        _domain_xml(file),
-        wanted=Wanted.OFFLINE if offline else Wanted.ONLINE,
-        priority=priority,
-        preferred_owners=preferred,
-        possible_owners=possible,
-        restart_limit=restart_limit,
-        failover_limit=failover_limit,
-        shutdown_timeout_ms=_milliseconds(shutdown_timeout),
-    )
-    answer = ask(request)
-    put(answer, f"{answer.name} is added; {_standing(answer)}", as_json=as_json)
+    wanted = Wanted.OFFLINE if offline else Wanted.ONLINE
+    answer = ask(requests.add_vm(_domain_xml(file), wanted=wanted, **placement(given)))
+    put(answer, f"{answer.name} is added; {describe(answer)}", as_json=as_json)
 
 
 @vm.command("start", examples=("holdfast vm start web1",))
 @role_argument
-@_no_wait
+@no_wait_option
 @json_option
 def start(*, role: str, no_wait: bool, as_json: bool) -> None:
     """Want NAME online, and wait until it is. Forgives its earlier failures."""
     answer = ask(requests.start_vm(role, wait=not no_wait))
-    _put_outcome(answer, RoleState.ONLINE, waited=not no_wait, as_json=as_json)
+    put_outcome(answer, RoleState.ONLINE, waited=not no_wait, as_json=as_json)
 
 
 @vm.command("stop", examples=("holdfast vm stop web1", "holdfast vm stop web1 --no-wait"))
 @role_argument
-@_no_wait
+@no_wait_option
 @json_option
 def stop(*, role: str, no_wait: bool, as_json: bool) -> None:
     """Want NAME offline, and wait until it is. The guest is asked to shut down, and ended when it takes too long."""
     answer = ask(requests.stop_vm(role, wait=not no_wait))
-    _put_outcome(answer, RoleState.OFFLINE, waited=not no_wait, as_json=as_json)
+    put_outcome(answer, RoleState.OFFLINE, waited=not no_wait, as_json=as_json)
 
 
 @vm.command("remove", examples=("holdfast vm remove web1",))
@@ -183,53 +127,18 @@ def show_(*, role: str, xml: bool, as_json: bool) -> None:
     examples=(
         "holdfast vm set web1 --priority high",
         "holdfast vm set web1 --preferred-owner node2",
-        "holdfast vm set web1 --any-owner",
+        "holdfast vm set web1 --any-owner --failback 22-5",
+        "holdfast vm set web1 --anti-affinity web:hard --preferred-site east",
     ),
 )
 @role_argument
-@_priority
-@_preferred
-@_possible
-@click.option("--no-preferred-owner", "no_preferred", is_flag=True, help="Prefer no node.")
-@click.option("--any-owner", is_flag=True, help="Let it run on every node.")
-@_restart_limit
-@_failover_limit
-@_shutdown_timeout
+@placement_options
+@clearing_options
 @json_option
-def set_(
-    *,
-    role: str,
-    priority: PriorityWord | None,
-    preferred: tuple[str, ...],
-    possible: tuple[str, ...],
-    no_preferred: bool,
-    any_owner: bool,
-    restart_limit: int | None,
-    failover_limit: int | None,
-    shutdown_timeout: int | None,
-    as_json: bool,
-) -> None:
-    """Change how NAME is placed and how often it may fail. Owners given replace those from before."""
-    if (preferred and no_preferred) or (possible and any_owner):
-        raise click.UsageError("owners are given and cleared at the same time")
-    given = (priority, preferred, possible, no_preferred, any_owner, restart_limit, failover_limit, shutdown_timeout)
-    if not any(value not in {None, (), False} for value in given):
-        raise click.UsageError(f"nothing to change on {role!r} is given")
-    request = requests.set_vm(
-        role,
-        priority=priority,
-        preferred_owners=preferred if preferred or no_preferred else None,
-        possible_owners=possible if possible or any_owner else None,
-        restart_limit=restart_limit,
-        failover_limit=failover_limit,
-        shutdown_timeout_ms=_milliseconds(shutdown_timeout),
-    )
-    answer = ask(request)
-    put(answer, f"{answer.name} is changed; {_standing(answer)}", as_json=as_json)
-
-
-def _milliseconds(seconds: int | None) -> int | None:
-    return None if seconds is None else seconds * 1000
+def set_(*, role: str, as_json: bool, **given: object) -> None:
+    """Change how NAME is placed and how often it may fail. Owners and labels given replace those from before."""
+    answer = ask(requests.set_role(role, **changes_to(role, given)))
+    put(answer, f"{answer.name} is changed; {describe(answer)}", as_json=as_json)
 
 
 def _domain_xml(file: BinaryIO) -> str:
@@ -243,18 +152,19 @@ def _domain_xml(file: BinaryIO) -> str:
         ) from error
 
 
-def _put_outcome(role: RoleStatus, goal: RoleState, *, waited: bool, as_json: bool) -> None:
+def put_outcome(role: RoleStatus, goal: RoleState, *, waited: bool, as_json: bool) -> None:
     """Print where the role stands. Raises: NotReached when it was waited for and the goal is not reached."""
     reached = role.state is goal or not waited
     if as_json or reached:
-        put(role, _standing(role), as_json=as_json)
+        put(role, describe(role), as_json=as_json)
     if not reached:
         raise NotReached(
-            f"{_standing(role)}; it is wanted {role.wanted}, and becomes so when nothing stands against it any more",
+            f"{describe(role)}; it is wanted {role.wanted}, and becomes so when nothing stands against it any more",
             hint=f"holdfast explain role {role.name}",
         )
 
 
-def _standing(role: RoleStatus) -> str:
+def describe(role: RoleStatus) -> str:
+    """Return where a role stands, and why when it is not where it is wanted."""
     why = f": {'; '.join(role.reasons)}" if role.reasons and role.state != role.wanted else ""
     return standing(role.name, role.state, role.owner) + why

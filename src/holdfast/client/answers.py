@@ -23,6 +23,14 @@ class SettingValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeState:
+    """Whether the cluster is frozen now: then it does nothing by itself."""
+
+    cluster: str
+    is_frozen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
     """A token that lets one node join, until `expires_at_ms` (wall clock)."""
 

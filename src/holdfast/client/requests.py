@@ -14,16 +14,16 @@ from holdfast.client.answers import (
     ConfirmedDown,
     DomainXml,
     FenceAnswer,
+    FreezeState,
     IssuedToken,
     Presence,
     RemovedRole,
     SettingValue,
 )
 from holdfast.model.roles import Wanted
-from holdfast.model.status import ClusterStatus, EventLine, NodeStatus, RoleExplanation, RoleStatus
+from holdfast.model.status import ClusterStatus, DrainReport, EventLine, NodeStatus, RoleExplanation, RoleStatus
 
 A = TypeVar("A")
-PriorityWord = Literal["high", "medium", "low", "no-autostart"]
 Params = dict[str, object]
 
 QUESTION_S: Final = 15.0
@@ -109,7 +109,10 @@ def join_node(
 
 
 def set_node(node: str, changes: Mapping[str, object]) -> Request[NodeStatus]:
-    """Change a node. Keys: `fence` ({"agent", "options"}, or None to remove it), `memory_bytes`, `vcpus`, `paused`."""
+    """Change a node; what is absent stays.
+
+    Keys: `fence` ({"agent", "options"}, None removes it), `memory_bytes`, `vcpus`, `paused`, `site` (None removes it).
+    """
     params = {"node": node, **changes}
     return Request(method="node.set", answer=NodeStatus, params=params, changes=True, silence_s=CHANGE_S)
 
@@ -124,32 +127,10 @@ def confirm_down(node: str, *, person: str, reason: str) -> Request[ConfirmedDow
     return _change("node.confirm-down", ConfirmedDown, {"node": node, "person": person, "reason": reason})
 
 
-def add_vm(
-    domain_xml: str,
-    *,
-    wanted: Wanted = Wanted.ONLINE,
-    priority: PriorityWord | None = None,
-    preferred_owners: tuple[str, ...] = (),
-    possible_owners: tuple[str, ...] = (),
-    restart_limit: int | None = None,
-    failover_limit: int | None = None,
-    shutdown_timeout_ms: int | None = None,
-) -> Request[RoleStatus]:
-    """Make a virtual machine a role."""
-    return _change(
-        "vm.add",
-        RoleStatus,
-        {
-            "domain_xml": domain_xml,
-            "wanted": wanted.value,
-            "priority": priority,
-            "preferred_owners": list(preferred_owners),
-            "possible_owners": list(possible_owners),
-            "restart_limit": restart_limit,
-            "failover_limit": failover_limit,
-            "shutdown_timeout_ms": shutdown_timeout_ms,
-        },
-    )
+def add_vm(domain_xml: str, *, wanted: Wanted = Wanted.ONLINE, **placement: object) -> Request[RoleStatus]:
+    """Make a virtual machine a role. `placement`: see `set_role`."""
+    params = {"domain_xml": domain_xml, "wanted": wanted.value, **placement}
+    return _change("vm.add", RoleStatus, params)
 
 
 def start_vm(role: str, *, wait: bool) -> Request[RoleStatus]:
@@ -162,30 +143,46 @@ def stop_vm(role: str, *, wait: bool) -> Request[RoleStatus]:
     return _change("vm.stop", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
 
 
-def set_vm(
-    role: str,
-    *,
-    priority: PriorityWord | None = None,
-    preferred_owners: tuple[str, ...] | None = None,
-    possible_owners: tuple[str, ...] | None = None,
-    restart_limit: int | None = None,
-    failover_limit: int | None = None,
-    shutdown_timeout_ms: int | None = None,
-) -> Request[RoleStatus]:
-    """Change a role; None leaves a property as it is, an empty tuple clears a list of owners."""
-    return _change(
-        "vm.set",
-        RoleStatus,
-        {
-            "role": role,
-            "priority": priority,
-            "preferred_owners": None if preferred_owners is None else list(preferred_owners),
-            "possible_owners": None if possible_owners is None else list(possible_owners),
-            "restart_limit": restart_limit,
-            "failover_limit": failover_limit,
-            "shutdown_timeout_ms": shutdown_timeout_ms,
-        },
-    )
+def set_role(role: str, **placement: object) -> Request[RoleStatus]:
+    """Change a role; what is absent or None stays.
+
+    Keys: `priority`, `preferred_owners` and `possible_owners` (names of nodes; none clears them), `preferred_site` (""
+    clears it), `affinity` and `anti_affinity` (of {"name", "is_hard"}), `failback` ({"policy", "from_hour",
+    "until_hour"}), `restart_limit`, `failover_limit`, `shutdown_timeout_ms`.
+    """
+    return _change("role.set", RoleStatus, {"role": role, **placement})
+
+
+def move_role(role: str, *, to: str | None, wait: bool) -> Request[RoleStatus]:
+    """Move a role to a node, or to the best other one; with `wait` the answer comes when it is online there."""
+    return _change("role.move", RoleStatus, {"role": role, "to": to, "wait": wait}, None if wait else CHANGE_S)
+
+
+def cancel_move(role: str) -> Request[RoleStatus]:
+    """Take a move back: the role stays, or starts again, where it came from."""
+    return _change("role.cancel", RoleStatus, {"role": role})
+
+
+def drain_node(node: str, *, dry_run: bool, wait: bool) -> Request[DrainReport]:
+    """Move a node's roles away; a dry run only says what would happen. With `wait` the answer comes when it is over."""
+    params = {"node": node, "dry_run": dry_run, "wait": wait}
+    silence_s = None if wait else CHANGE_S
+    return Request(method="node.drain", answer=DrainReport, params=params, changes=not dry_run, silence_s=silence_s)
+
+
+def resume_node(node: str, *, failback: Literal["policy", "now", "never"]) -> Request[NodeStatus]:
+    """Let a node take roles again. `failback`: what becomes of those that its drain moved away."""
+    return _change("node.resume", NodeStatus, {"node": node, "failback": failback})
+
+
+def freeze_cluster(*, person: str, reason: str) -> Request[FreezeState]:
+    """Have the cluster do nothing by itself."""
+    return _change("cluster.freeze", FreezeState, {"person": person, "reason": reason})
+
+
+def unfreeze_cluster() -> Request[FreezeState]:
+    """Have the cluster act by itself again."""
+    return _change("cluster.unfreeze", FreezeState, {})
 
 
 def remove_vm(role: str, *, force: bool) -> Request[RemovedRole]:

@@ -96,6 +96,7 @@ class _Planning:
             ownership = before.value if before is not None else Ownership(role=role)
             if self._is_due(versioned.value, ownership):
                 due.append((versioned.value, before, ownership))
+                movers.count(ownership)
             else:
                 movers.look_at(versioned.value, ownership)
         self._place(due)

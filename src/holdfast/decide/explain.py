@@ -15,7 +15,7 @@ from holdfast.decide.placement import candidacy, refusals
 from holdfast.decide.settling import settling
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.roles import Ownership, Phase
 from holdfast.model.snapshot import Snapshot
 
 
@@ -57,36 +57,48 @@ def explain_role(
     )
 
 
-def why_not_running(
-    snapshot: Snapshot,
-    role: RoleName,
-    now_ms: int,
-    fencing: Mapping[NodeName, tuple[Reason, ...]],
-    layout: Layout | None = None,
-) -> tuple[Reason, ...]:
-    """Return why a role is not online; empty when it is, on a node that is up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standstill:
+    """Why a role is not online. `is_blocked`: it stays so until what the reasons name has happened."""
 
-    layout   of this snapshot, made once by who asks about many roles; None: made here.
-    """
+    reasons: tuple[Reason, ...] = ()
+    is_blocked: bool = False
+
+
+def why_not_running(
+    snapshot: Snapshot, role: RoleName, now_ms: int, fencing: Mapping[NodeName, tuple[Reason, ...]]
+) -> tuple[Reason, ...]:
+    """Return why a role is not online; empty when it is, on a node that is up."""
+    return standstill(snapshot, role, fencing, Layout(snapshot, now_ms)).reasons
+
+
+def standstill(
+    snapshot: Snapshot, role: RoleName, fencing: Mapping[NodeName, tuple[Reason, ...]], layout: Layout
+) -> Standstill:
+    """Say why a role is not online. `layout`: of this snapshot, made once by who asks about many roles."""
+    now_ms = layout.now_ms
     spec = snapshot.specs[role].value
     versioned = snapshot.ownerships.get(role)
     ownership = versioned.value if versioned is not None else Ownership(role=role)
+    wanted = wants_owner(spec, ownership)
     if not needs_decision(spec, ownership, snapshot):
-        wanted = spec.wanted is Wanted.ONLINE and wants_owner(spec, ownership)
-        if ownership.phase is Phase.ONLINE or wanted or ownership.owner is not None:
-            return () if ownership.phase is Phase.ONLINE else ownership.reasons
-        return (because(ReasonCode.WANTED_OFFLINE, role),)
+        if wanted or ownership.owner is not None:
+            return Standstill(reasons=() if ownership.phase is Phase.ONLINE else ownership.reasons)
+        return Standstill(reasons=(because(ReasonCode.WANTED_OFFLINE, role),))
     freedom = freedom_of(ownership, snapshot, now_ms)
     if freedom.blocked:
         detail = fencing.get(ownership.owner, ()) if ownership.owner is not None else ()
-        return (*freedom.blocked, *detail)
-    if not wants_owner(spec, ownership):
-        return (because(ReasonCode.WANTED_OFFLINE, role),)
+        return Standstill(reasons=(*freedom.blocked, *detail), is_blocked=True)
+    if not wanted:
+        return Standstill(reasons=(because(ReasonCode.WANTED_OFFLINE, role),))
     if against := obstacle(spec, ownership, freedom, snapshot, now_ms):
-        return (*ownership.reasons, *against)
+        return Standstill(reasons=(*ownership.reasons, *against), is_blocked=True)
     if ownership.target is None and (wait := settling(snapshot, now_ms)) is not None:
-        return wait.reasons
-    choice = where_to(spec, ownership, Layout(snapshot, now_ms) if layout is None else layout)
+        return Standstill(reasons=wait.reasons)
+    layout.lift(spec, ownership)
+    choice = where_to(spec, ownership, layout)
+    layout.put_back(spec, ownership)
     if choice.node is None:
-        return (*choice.reasons, *(reason for why in choice.refused.values() for reason in why))
-    return freedom.reasons
+        against = (*choice.reasons, *(reason for why in choice.refused.values() for reason in why))
+        return Standstill(reasons=against, is_blocked=True)
+    return Standstill(reasons=freedom.reasons)

@@ -91,10 +91,12 @@ def next_fence_step(
 
 
 def storm_guard(snapshot: Snapshot, lost: NodeName, *, window_ms: int = 60_000) -> Reason | None:
-    """Say why fencing `lost` must pause because too many vanished at once, or None. Source: SAFE-8.
+    """Say why nobody may be ordered off now: the cluster is frozen, or too many vanished at once. Source: SAFE-8.
 
     Counted are nodes lost within `window_ms` of each other and not proven dead: a proof shows that it was no illusion.
     """
+    if snapshot.is_frozen:
+        return because(ReasonCode.FROZEN, lost)
     verdict = snapshot.verdicts[lost].value
     vanished = [
         other.value

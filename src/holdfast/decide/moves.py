@@ -51,9 +51,11 @@ class Movers:
     look_again_ms   when time alone lets another role move.
     """
 
-    def __init__(self, snapshot: Snapshot, now_ms: int) -> None:
+    def __init__(self, snapshot: Snapshot, now_ms: int, *, at_once: int | None = None) -> None:
+        """`at_once`: how many moves may be under way; None: what the settings say."""
         nodes = snapshot.nodes.items()
         self.look_again_ms: list[int] = []
+        self._at_once = snapshot.settings.moves_at_once if at_once is None else at_once
         self._snapshot = snapshot
         self._now_ms = now_ms
         self._draining = frozenset(name for name, node in nodes if node.value.is_draining)
@@ -68,10 +70,14 @@ class Movers:
         """Whether any role should move."""
         return bool(self._drained or self._coming_back or self._failing_back)
 
+    def count(self, ownership: Ownership) -> None:
+        """Count a role that is on the move already."""
+        self._under_way += ownership.target is not None
+
     def look_at(self, spec: RoleSpec, ownership: Ownership) -> None:
-        """Take note of a role."""
+        """Take note of a role whose owner is up."""
         if ownership.target is not None:
-            self._under_way += 1
+            self.count(ownership)
             return
         owner = ownership.owner
         if owner is None or spec.wanted is Wanted.OFFLINE or ownership.phase is Phase.STOPPING:
@@ -87,7 +93,7 @@ class Movers:
 
     def decide(self, layout: Layout) -> Moves:
         """Begin as many moves as the settings allow: drains first, then what comes back, each by urgency."""
-        budget = self._snapshot.settings.moves_at_once - self._under_way
+        budget = self._at_once - self._under_way
         begun: dict[RoleName, Move] = {}
         staying: dict[RoleName, tuple[Reason, ...]] = {}
         for runner in (*_sorted(self._drained), *_sorted(self._coming_back), *_sorted(self._failing_back)):

@@ -50,6 +50,7 @@ class ReasonCode(StrEnum):
     NO_CANDIDATE = "no-candidate"
     MORE_NODES = "more-nodes"
     FROZEN = "frozen"
+    FROZEN_BY_PERSON = "frozen-by-person"
     SETTLING = "settling"
     MOVE_REQUESTED = "move-requested"
     MOVE_CANCELLED = "move-cancelled"
@@ -122,6 +123,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NO_CANDIDATE: "no node can take {subject}",
     ReasonCode.MORE_NODES: "{nodes} more nodes cannot take it; to see them all, run: holdfast explain role {subject}",
     ReasonCode.FROZEN: "the cluster is frozen and does nothing by itself; end that with: holdfast cluster unfreeze",
+    ReasonCode.FROZEN_BY_PERSON: "{person} froze {subject}: {detail}",
     ReasonCode.SETTLING: "{subject} may be about to come up; roles are placed when it has, or in {remaining_ms} ms",
     ReasonCode.MOVE_REQUESTED: "it was asked to move to {subject}",
     ReasonCode.MOVE_CANCELLED: "its move was cancelled, so it stays with {subject}",

@@ -67,11 +67,18 @@ class NodeStatus:
     fence_agent: str | None
     watchdog: str | None
     reasons: tuple[str, ...]
+    site: str | None = None
+    is_draining: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleStatus:
-    """One role. `phase` is the database's word; `reasons` say why it is here, or why it does not run."""
+    """One role. `phase` is the database's word; `reasons` say why it is here, or why it does not run.
+
+    target                    where a planned move takes it; None: it is on no move.
+    affinity, anti_affinity   labels as `holdfast role set` takes them: NAME, or NAME:hard.
+    failback                  likewise: never, at-once, or the hours of a window.
+    """
 
     name: str
     state: RoleState
@@ -90,12 +97,18 @@ class RoleStatus:
     uuid: str
     disk_paths: tuple[str, ...]
     reasons: tuple[str, ...]
+    target: str | None = None
+    preferred_site: str | None = None
+    affinity: tuple[str, ...] = ()
+    anti_affinity: tuple[str, ...] = ()
+    failback: str = "never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """The whole cluster, as the answering node sees it.
 
+    is_frozen          a person ordered that the cluster does nothing by itself.
     database_answers   False: there is no majority of voters in reach; everything below is as of `revision`, and no
                        decision can be made, but guests run on.
     """
@@ -113,6 +126,7 @@ class ClusterStatus:
     roles: tuple[RoleStatus, ...]
     conditions: tuple[Condition, ...]
     settings: dict[str, object]
+    is_frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +139,20 @@ class RoleExplanation:
     here: tuple[str, ...]
     not_running: tuple[str, ...]
     elsewhere: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainReport:
+    """A drain, before or while it happens.
+
+    moves     per role where it goes, as decided now; it is decided again when its turn comes.
+    staying   per role why no other node can take it; it runs on.
+    """
+
+    node: str
+    is_dry_run: bool
+    moves: dict[str, str]
+    staying: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,20 +5,21 @@ Rule of the file: pure. A thing that was not observed is None, unknown or absent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from holdfast import __version__
 from holdfast.decide.coordination import owners_by_node
 from holdfast.decide.detection import Assessment, Standing
-from holdfast.decide.explain import explain_role, why_not_running
+from holdfast.decide.explain import explain_role, standstill
 from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
+from holdfast.decide.orders import preview_drain
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
 from holdfast.model.reasons import Reason
-from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.roles import Failback, FailbackPolicy, Label, Ownership, Phase, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import (
     ClusterStatus,
@@ -53,6 +54,8 @@ def cluster_status(snapshot: Snapshot, view: View) -> ClusterStatus:
     cluster = snapshot.cluster
     voters = snapshot.voters()
     coordinator = snapshot.coordinator
+    layout = Layout(snapshot, view.now_ms)
+    owned = owners_by_node(snapshot)
     return ClusterStatus(
         cluster=cluster.value.name if cluster is not None else "",
         cluster_id=cluster.value.id if cluster is not None else "",
@@ -63,10 +66,11 @@ def cluster_status(snapshot: Snapshot, view: View) -> ClusterStatus:
         voters=len(voters),
         voters_up=sum(1 for voter in voters if node_state(voter, snapshot, view) in _REACHABLE),
         coordinator=coordinator.value.node if coordinator is not None else None,
-        nodes=tuple(node_status(name, snapshot, view) for name in sorted(snapshot.nodes)),
-        roles=tuple(role_status(name, snapshot, view) for name in sorted(snapshot.specs)),
+        nodes=tuple(_node_status(name, snapshot, view, layout, owned) for name in sorted(snapshot.nodes)),
+        roles=tuple(_role_status(name, snapshot, view, layout) for name in sorted(snapshot.specs)),
         conditions=conditions(snapshot, view),
         settings=flat_settings(snapshot.settings),
+        is_frozen=snapshot.is_frozen,
     )
 
 
@@ -98,10 +102,16 @@ def _absent_state(name: NodeName, snapshot: Snapshot) -> NodeState:
 
 def node_status(name: NodeName, snapshot: Snapshot, view: View) -> NodeStatus:
     """One node in full."""
+    return _node_status(name, snapshot, view, Layout(snapshot, view.now_ms), owners_by_node(snapshot))
+
+
+def _node_status(
+    name: NodeName, snapshot: Snapshot, view: View, layout: Layout, owned: Mapping[NodeName, tuple[RoleName, ...]]
+) -> NodeStatus:
     spec = snapshot.nodes[name].value
     session = snapshot.sessions.get(name)
     report = snapshot.reports.get(name)
-    free = Layout(snapshot, view.now_ms).free.get(name)
+    free = layout.free.get(name)
     capacity = spec.capacity or (report.value.capacity if report is not None else None)
     coordinator = snapshot.coordinator
     watchdog_ms = session.value.watchdog_timeout_ms if session is not None else None
@@ -119,10 +129,12 @@ def node_status(name: NodeName, snapshot: Snapshot, view: View) -> NodeStatus:
         memory_bytes=capacity.memory_bytes if capacity is not None else None,
         memory_free_bytes=free.memory_bytes if free is not None else None,
         vcpus=capacity.vcpus if capacity is not None else None,
-        roles=tuple(owners_by_node(snapshot).get(name, ())),
+        roles=tuple(owned.get(name, ())),
         fence_agent=spec.fence.agent if spec.fence is not None else None,
         watchdog=f"{watchdog_ms} ms" if watchdog_ms is not None else None,
         reasons=words(_node_reasons(name, snapshot, view)),
+        site=spec.site,
+        is_draining=spec.is_draining,
     )
 
 
@@ -139,10 +151,14 @@ def _node_reasons(name: NodeName, snapshot: Snapshot, view: View) -> tuple[Reaso
 
 def role_status(name: RoleName, snapshot: Snapshot, view: View) -> RoleStatus:
     """One role in full."""
+    return _role_status(name, snapshot, view, Layout(snapshot, view.now_ms))
+
+
+def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout) -> RoleStatus:
     spec = snapshot.specs[name].value
     ownership = _ownership(name, snapshot)
-    state = role_state(name, snapshot, view)
-    why = why_not_running(snapshot, name, view.now_ms, fencing(snapshot))
+    still = standstill(snapshot, name, fencing(snapshot), layout)
+    state = _role_state(name, snapshot, view, is_blocked=still.is_blocked)
     return RoleStatus(
         name=name,
         state=state,
@@ -160,22 +176,39 @@ def role_status(name: RoleName, snapshot: Snapshot, view: View) -> RoleStatus:
         restarts=len(ownership.restarts),
         uuid=spec.uuid,
         disk_paths=spec.disk_paths,
-        reasons=words(why or ownership.reasons),
+        reasons=words(still.reasons or ownership.reasons),
+        target=ownership.target,
+        preferred_site=spec.preferred_site,
+        affinity=tuple(map(_label, spec.affinity)),
+        anti_affinity=tuple(map(_label, spec.anti_affinity)),
+        failback=_failback(spec.failback),
     )
+
+
+def _label(label: Label) -> str:
+    return f"{label.name}:hard" if label.is_hard else label.name
+
+
+def _failback(failback: Failback) -> str:
+    if failback.policy is FailbackPolicy.WINDOW:
+        return f"{failback.from_hour}-{failback.until_hour}"
+    return failback.policy
 
 
 def role_state(name: RoleName, snapshot: Snapshot, view: View) -> RoleState:
     """One role in one word. A phase counts only while its owner is up; of a silent owner nothing is known."""
+    still = standstill(snapshot, name, {}, Layout(snapshot, view.now_ms))
+    return _role_state(name, snapshot, view, is_blocked=still.is_blocked)
+
+
+def _role_state(name: RoleName, snapshot: Snapshot, view: View, *, is_blocked: bool) -> RoleState:
     spec = snapshot.specs[name].value
     ownership = _ownership(name, snapshot)
-    if ownership.owner is None:
-        if spec.wanted is Wanted.OFFLINE or not needs_decision(spec, ownership, snapshot):
-            return RoleState.OFFLINE
-        blocked = why_not_running(snapshot, name, view.now_ms, {})
-        return RoleState.BLOCKED if blocked else RoleState.STARTING
+    if ownership.owner is None and (spec.wanted is Wanted.OFFLINE or not needs_decision(spec, ownership, snapshot)):
+        return RoleState.OFFLINE
     if needs_decision(spec, ownership, snapshot):
-        return RoleState.BLOCKED if why_not_running(snapshot, name, view.now_ms, {}) else RoleState.STARTING
-    if node_state(ownership.owner, snapshot, view) is NodeState.SUSPECT:
+        return RoleState.BLOCKED if is_blocked else RoleState.STARTING
+    if ownership.owner is None or node_state(ownership.owner, snapshot, view) is NodeState.SUSPECT:
         return RoleState.UNKNOWN
     return {
         Phase.ASSIGNED: RoleState.STARTING,
@@ -212,6 +245,7 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
         if session is not None and session.value.version != __version__:
             text = f"{name} runs Holdfast {session.value.version}, {view.me} runs {__version__}"
             found.add(Condition(code="version-skew", subject=name, text=text))
+    found |= set(_ordered_conditions(snapshot, view))
     if view.me not in snapshot.sessions:
         text = f"{view.me} is not up: {view.obstacle or 'its session is being registered'}"
         found.add(Condition(code="node-not-up", subject=view.me, text=text))
@@ -219,6 +253,22 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
         text = "no majority of voters answers: decisions are frozen, guests run on"
         found.add(Condition(code="no-quorum", subject=view.me, text=text))
     return tuple(sorted(found, key=lambda condition: (condition.code, condition.subject, condition.text)))
+
+
+def _ordered_conditions(snapshot: Snapshot, view: View) -> Iterator[Condition]:
+    """What stands because a person ordered it."""
+    cluster = snapshot.cluster
+    if cluster is not None and (freeze := cluster.value.frozen) is not None:
+        why = f" ({freeze.reason})" if freeze.reason else ""
+        text = f"{freeze.by} froze the cluster{why}: it does nothing by itself until holdfast cluster unfreeze"
+        yield Condition(code="cluster-frozen", subject=cluster.value.name, text=text)
+    for name, node in sorted(snapshot.nodes.items()):
+        if node.value.is_draining:
+            drain = preview_drain(snapshot, name, view.now_ms)
+            left = len(drain.moves) + len(drain.staying)
+            text = f"{name} is drained: nothing is left on it" if not left else f"{name} is being drained: {left} left"
+            stays = "".join(f"; {role} stays: {'; '.join(words(why))}" for role, why in sorted(drain.staying.items()))
+            yield Condition(code="node-draining", subject=name, text=text + stays)
 
 
 def fencing(snapshot: Snapshot) -> dict[NodeName, tuple[Reason, ...]]:

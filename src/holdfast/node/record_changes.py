@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.hypervisor.domain_xml import GuestDefinition
 from holdfast.hypervisor.guest_paths import check_links, check_shared
 from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused
-from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.ids import NodeName, RoleName, SiteName
 from holdfast.model.nodes import Capacity, NodeSpec, Verdict
 from holdfast.model.roles import Phase, Priority, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
@@ -66,7 +66,11 @@ def changed_node(spec: NodeSpec, wanted: NodeSetParams, snapshot: Snapshot) -> N
         memory_bytes = wanted.memory_bytes or (known.memory_bytes if known is not None else 0)
         vcpus = wanted.vcpus or (known.vcpus if known is not None else 0)
         spec = replace(spec, capacity=Capacity(memory_bytes=memory_bytes, vcpus=vcpus))
-    return spec if wanted.paused is None else replace(spec, is_paused=wanted.paused)
+    if "site" in wanted.model_fields_set:
+        spec = replace(spec, site=None if wanted.site is None else SiteName(wanted.site))
+    if wanted.paused is None:
+        return spec
+    return replace(spec, is_paused=wanted.paused, is_draining=spec.is_draining and wanted.paused)
 
 
 def new_role(guest: GuestDefinition, wanted: AddParams) -> RoleSpec:
@@ -91,6 +95,11 @@ def with_choices(spec: RoleSpec, wanted: RoleChoices, snapshot: Snapshot) -> Rol
         include={"preferred_owners", "possible_owners", "restart_limit", "failover_limit", "shutdown_timeout_ms"},
         exclude_none=True,
     )
+    for name in ("affinity", "anti_affinity", "failback"):
+        if (chosen := getattr(wanted, name)) is not None:
+            changes[name] = chosen
+    if wanted.preferred_site is not None:
+        changes["preferred_site"] = wanted.preferred_site or None
     if wanted.priority is not None:
         changes["priority"] = Priority[wanted.priority.upper().replace("-", "_")]
     return replace(spec, **changes)

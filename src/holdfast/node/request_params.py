@@ -6,12 +6,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.model.nodes import FenceSpec
-from holdfast.model.roles import Wanted
+from holdfast.model.nodes import FenceSpec, Return
+from holdfast.model.roles import Failback, Label, Wanted
 
 
 class _Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoParams(_Params):
+    """A method that takes nothing."""
 
 
 class TokenParams(_Params):
@@ -34,12 +38,13 @@ class NodeParams(_Params):
 
 
 class NodeSetParams(NodeParams):
-    """`node.set`: what is absent stays; `fence: null` takes the device away."""
+    """`node.set`: what is absent stays; `fence: null` takes the device away, `site: null` the site."""
 
     fence: FenceSpec | None = None
     memory_bytes: int | None = Field(default=None, gt=0)
     vcpus: int | None = Field(default=None, gt=0)
     paused: bool | None = None
+    site: str | None = Field(default=None, min_length=1)
 
 
 class ConfirmParams(NodeParams):
@@ -53,7 +58,7 @@ PriorityName = Literal["high", "medium", "low", "no-autostart"]
 
 
 class RoleChoices(_Params):
-    """What a person may choose for a role; None leaves it as it is."""
+    """What a person may choose for a role; None leaves it as it is, an empty `preferred_site` prefers none."""
 
     priority: PriorityName | None = None
     preferred_owners: tuple[str, ...] | None = None
@@ -61,6 +66,10 @@ class RoleChoices(_Params):
     restart_limit: int | None = Field(default=None, ge=0, le=100)
     failover_limit: int | None = Field(default=None, ge=0, le=100)
     shutdown_timeout_ms: int | None = Field(default=None, ge=0, le=3_600_000)
+    preferred_site: str | None = None
+    affinity: tuple[Label, ...] | None = None
+    anti_affinity: tuple[Label, ...] | None = None
+    failback: Failback | None = None
 
 
 class AddParams(RoleChoices):
@@ -81,6 +90,32 @@ class RoleSetParams(RoleChoices):
     """`vm.set`."""
 
     role: str
+
+
+class MoveParams(RoleParams):
+    """`role.move`; without `to` the best other node is chosen."""
+
+    to: str | None = None
+
+
+class DrainParams(NodeParams):
+    """`node.drain`; a dry run changes nothing."""
+
+    dry_run: bool = False
+    wait: bool = False
+
+
+class ResumeParams(NodeParams):
+    """`node.resume`: what becomes of the roles that its drain moved away."""
+
+    failback: Return = Return.POLICY
+
+
+class FreezeParams(_Params):
+    """`cluster.freeze`: who says so, and why."""
+
+    person: str = Field(min_length=1)
+    reason: str = ""
 
 
 class RemoveParams(_Params):

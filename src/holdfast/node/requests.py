@@ -9,28 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from holdfast.hypervisor.domain_xml import parse_guest
-from holdfast.model.errors import Conflict, NotFound, Refused, Unavailable
+from holdfast.model.errors import NotFound, Refused, Unavailable
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Proof, ProofKind
 from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
-from holdfast.model.status import Progress, RoleState
+from holdfast.model.status import Progress, RoleState, RoleStatus
+from holdfast.node.commits import Commits
 from holdfast.node.documents import (
-    View,
     cluster_status,
     event_line,
     explanation,
     node_status,
-    role_status,
 )
 from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
+from holdfast.node.maintenance_requests import MaintenanceRequests
 from holdfast.node.member import device_of
 from holdfast.node.record_changes import (
     changed_node,
@@ -59,15 +59,10 @@ from holdfast.node.transactions import add_role, record_proof, remove_role, set_
 from holdfast.store.port import Store, Txn
 from holdfast.store.records import EVENTS, decode
 
-ATTEMPTS: Final = 5
-MIRROR_WAIT_S: Final = 3.0
-QUORUM_PROBE_S: Final = 1.0
 WAIT_S: Final = 180.0
 STREAM_LENGTH: Final = 1000
 READS: Final = frozenset(("status", "status.watch", "explain", "events", "events.follow", "vm.xml", "node.fence-test"))
 """What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
-
-T = TypeVar("T")
 
 
 class Tokens(Protocol):
@@ -85,16 +80,21 @@ class Requests:
         self._store = store
         self._events = life.events
         self._tokens = tokens
+        self._commits = Commits(life, store)
+        self._maintenance = MaintenanceRequests(self._commits)
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
-        if method not in READS and not await self._database_answers():
+        if method not in READS and not await self._commits.database_answers():
             raise Unavailable(
                 f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
                 hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
             )
         if method in self._streams:
             async for item in self._streams[method](self, params):
+                yield item
+        elif method in self._maintenance.methods:
+            async for item in self._maintenance.handle(method, params):
                 yield item
         elif method in self._answers:
             yield Result(await self._answers[method](self, params))
@@ -104,8 +104,8 @@ class Requests:
             )
 
     async def _status(self, _: dict[str, Any]) -> object:
-        snapshot = await self._snapshot()
-        return cluster_status(snapshot, await self._view(snapshot))
+        snapshot = await self._commits.snapshot()
+        return cluster_status(snapshot, await self._commits.view(snapshot))
 
     async def _watch_status(self, _: dict[str, Any]) -> AsyncGenerator[object, None]:
         changed = self._life.mirror.subscribe()
@@ -121,9 +121,9 @@ class Requests:
 
     async def _explain(self, params: dict[str, Any]) -> object:
         role = RoleParams.model_validate(params).role
-        snapshot = await self._snapshot()
+        snapshot = await self._commits.snapshot()
         find_role(snapshot, role)
-        return explanation(RoleName(role), snapshot, await self._view(snapshot))
+        return explanation(RoleName(role), snapshot, await self._commits.view(snapshot))
 
     async def _list_events(self, params: dict[str, Any]) -> object:
         return [event_line(event) for _, event in await self._last_events(EventParams.model_validate(params).limit)]
@@ -167,7 +167,7 @@ class Requests:
             settings = changed_settings(cluster.value.settings, {wanted.name: wanted.value})
             return set_cluster(replace(cluster.value, settings=settings), before=cluster), wanted
 
-        return await self._change(attempt)
+        return await self._commits.change(attempt)
 
     async def _set_node(self, params: dict[str, Any]) -> object:
         wanted = NodeSetParams.model_validate(params)
@@ -176,12 +176,12 @@ class Requests:
             before = find_node(snapshot, wanted.node)
             return set_node(changed_node(before.value, wanted, snapshot), before=before, events=()), before.value.name
 
-        name = await self._change(attempt)
-        snapshot = await self._snapshot()
-        return node_status(name, snapshot, await self._view(snapshot))
+        name = await self._commits.change(attempt)
+        snapshot = await self._commits.snapshot()
+        return node_status(name, snapshot, await self._commits.view(snapshot))
 
     async def _test_fence(self, params: dict[str, Any]) -> object:
-        node = find_node(await self._snapshot(), NodeParams.model_validate(params).node).value
+        node = find_node(await self._commits.snapshot(), NodeParams.model_validate(params).node).value
         if node.fence is None:
             raise Refused(
                 f"node {node.name} has no fence device",
@@ -208,7 +208,7 @@ class Requests:
             txn = record_proof(proof, verdict=verdict, events=self._events.operations(event))
             return txn, {"node": node, "incarnation": proof.incarnation}
 
-        return await self._change(attempt)
+        return await self._commits.change(attempt)
 
     async def _add_role(self, params: dict[str, Any]) -> object:
         wanted = AddParams.model_validate(params)
@@ -224,11 +224,11 @@ class Requests:
             txn = add_role(spec, cluster=cluster, counted=counted, events=self._events.operations(event))
             return txn, spec.name
 
-        return await self._role_document(await self._change(attempt))
+        return await self._commits.role_document(await self._commits.change(attempt))
 
     async def _set_role(self, params: dict[str, Any]) -> object:
         wanted = RoleSetParams.model_validate(params)
-        return await self._role_document(
+        return await self._commits.role_document(
             await self._change_role(wanted.role, lambda spec, snapshot: with_choices(spec, wanted, snapshot))
         )
 
@@ -245,29 +245,16 @@ class Requests:
             return replace(spec, wanted=wanted, generation=spec.generation + 1)
 
         name = await self._change_role(params.role, change)
-        status = await self._role_document(name)
-        until = asyncio.get_running_loop().time() + (WAIT_S if params.wait else 0)
-        changed = self._life.mirror.subscribe()
-        told = None
-        while status.state is not goal and asyncio.get_running_loop().time() < until:
-            if told != (status.state, status.owner):
-                told = (status.state, status.owner)
-                where = f" on {status.owner}" if status.owner else ""
-                yield Progress(text=f"{name} is {status.state}{where}")
-            try:
-                async with asyncio.timeout(1.0):
-                    await changed.wait()
-            except TimeoutError:
-                pass
-            changed.clear()
-            status = await self._role_document(name)
-            if status.state is RoleState.BLOCKED:
-                break
-        yield Result(status)
+
+        def is_over(status: RoleStatus) -> bool:
+            return not params.wait or status.state in (goal, RoleState.BLOCKED)
+
+        async for item in self._commits.follow_role(name, is_over, WAIT_S):
+            yield item if isinstance(item, Progress) else Result(item)
 
     async def _remove(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         wanted = RemoveParams.model_validate(params)
-        if wanted.force and is_owned(await self._snapshot(), wanted.role):
+        if wanted.force and is_owned(await self._commits.snapshot(), wanted.role):
             async for item in self._stop({"role": wanted.role, "wait": True}):
                 if not isinstance(item, Result):
                     yield item
@@ -283,10 +270,10 @@ class Requests:
             ownership = snapshot.ownerships.get(RoleName(wanted.role))
             return remove_role(spec, ownership, events=self._events.operations(event)), {"name": wanted.role}
 
-        yield Result(await self._change(attempt))
+        yield Result(await self._commits.change(attempt))
 
     async def _xml(self, params: dict[str, Any]) -> object:
-        spec = find_role(await self._snapshot(), RoleParams.model_validate(params).role)
+        spec = find_role(await self._commits.snapshot(), RoleParams.model_validate(params).role)
         return {"domain_xml": spec.value.domain_xml}
 
     async def _change_role(self, role: str, change: Callable[[RoleSpec, Snapshot], RoleSpec]) -> RoleName:
@@ -296,60 +283,7 @@ class Requests:
             after = change(before.value, snapshot)
             return set_role(after, before=before, events=self._events.operations(event)), after.name
 
-        return await self._change(attempt)
-
-    async def _change(self, attempt: Callable[[Snapshot], tuple[Txn, T]]) -> T:
-        """Commit a change; on a conflict decide it anew on a newer snapshot. Returns when the mirror shows it."""
-        for _ in range(ATTEMPTS):
-            snapshot = await self._snapshot()
-            txn, outcome = attempt(snapshot)
-            result = await self._store.txn(txn)
-            await self._wait_revision(result.revision)
-            if result.succeeded:
-                return outcome
-        raise Conflict("it was changed by others all the time", hint="try again")
-
-    async def _wait_revision(self, revision: int) -> None:
-        changed = self._life.mirror.subscribe()
-        try:
-            async with asyncio.timeout(MIRROR_WAIT_S):
-                while (await self._snapshot()).revision < revision:
-                    await changed.wait()
-                    changed.clear()
-        except TimeoutError:
-            return
-
-    async def _snapshot(self) -> Snapshot:
-        snapshot = self._life.mirror.snapshot
-        if snapshot is None or snapshot.cluster is None:
-            raise Unavailable(
-                f"node {self._life.me} has not reached the cluster database since it started",
-                hint="check the other nodes: a majority of voters must run; then try again",
-            )
-        return snapshot
-
-    async def _view(self, snapshot: Snapshot) -> View:
-        life = self._life
-        return View(
-            me=life.me,
-            standing=dict(life.detector.standing),
-            heard_on=life.heard_on(snapshot),
-            database_answers=await self._database_answers(),
-            now_ms=life.clock.wall_ms(),
-            obstacle=life.obstacle,
-        )
-
-    async def _database_answers(self) -> bool:
-        """A read that needs a majority of voters: it proves nothing, but without it nothing can be decided."""
-        try:
-            await self._store.list("holdfast/cluster", timeout_s=QUORUM_PROBE_S)
-        except Unavailable:
-            return False
-        return True
-
-    async def _role_document(self, name: RoleName) -> Any:
-        snapshot = await self._snapshot()
-        return role_status(name, snapshot, await self._view(snapshot))
+        return await self._commits.change(attempt)
 
     _answers: Final[dict[str, Callable[[Requests, dict[str, Any]], Awaitable[object]]]] = {
         "status": _status,
@@ -362,6 +296,7 @@ class Requests:
         "node.confirm-down": _confirm_down,
         "vm.add": _add_role,
         "vm.set": _set_role,
+        "role.set": _set_role,
         "vm.xml": _xml,
     }
     _streams: Final[dict[str, Callable[[Requests, dict[str, Any]], AsyncGenerator[object, None]]]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.decide.coordination import Change
+from holdfast.decide.moves import Move
 from holdfast.model.events import Event
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import FenceOrder, NodeSpec, Proof, Session, Verdict
@@ -181,6 +182,31 @@ def change_owner(change: Change, *, snapshot: Snapshot, events: tuple[Operation,
     return Txn(compares=tuple(compares), then=(Put(ownership_key(change.role), encode(change.after)), *events))
 
 
+def order_moves(moves: tuple[Move, ...], *, snapshot: Snapshot, events: tuple[Operation, ...]) -> Txn:
+    """Commit where roles are wanted; owner, epoch and phase stay, so nothing is given away by it. Source: SAFE-2.
+
+    Fails when a role's record or spec changed, or when the target's session has a gap. Source: SAFE-4.
+    """
+    compares: list[Compare] = []
+    for move in moves:
+        role = move.after.role
+        compares += [
+            ModRevision(ownership_key(role), equals=snapshot.ownerships[role].revision),
+            ModRevision(spec_key(role), equals=snapshot.specs[role].revision),
+            CreateRevision(session_key(move.target), equals=snapshot.sessions[move.target].created),
+        ]
+    puts = (Put(ownership_key(move.after.role), encode(move.after)) for move in moves)
+    return Txn(compares=tuple(dict.fromkeys(compares)), then=(*puts, *events))
+
+
+def take_back_move(after: Ownership, *, before: Versioned[Ownership], events: tuple[Operation, ...]) -> Txn:
+    """Commit that a role is wanted where its move began: fails when its record changed. Source: SAFE-3."""
+    return Txn(
+        compares=(ModRevision(ownership_key(after.role), equals=before.revision),),
+        then=(Put(ownership_key(after.role), encode(after)), *events),
+    )
+
+
 def advance(after: Ownership, *, before: Versioned[Ownership], me: Self, events: tuple[Operation, ...]) -> Txn:
     """Commit a step of the owner: fails when the role was reassigned or this node was declared lost. Source: SAFE-3."""
     return Txn(
@@ -229,6 +255,6 @@ def set_node(spec: NodeSpec, *, before: Versioned[NodeSpec] | None, events: tupl
     )
 
 
-def set_cluster(record: ClusterRecord, *, before: Versioned[ClusterRecord]) -> Txn:
+def set_cluster(record: ClusterRecord, *, before: Versioned[ClusterRecord], events: tuple[Operation, ...] = ()) -> Txn:
     """Change the cluster's own record, such as its settings."""
-    return Txn(compares=(ModRevision(CLUSTER, equals=before.revision),), then=(Put(CLUSTER, encode(record)),))
+    return Txn(compares=(ModRevision(CLUSTER, equals=before.revision),), then=(Put(CLUSTER, encode(record)), *events))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, WELL, node, rol
 
 from holdfast.client.answers import ConfirmedDown, FenceAnswer, IssuedToken, Presence
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
-from holdfast.model.status import Progress, RoleState
+from holdfast.model.status import DrainReport, Progress, RoleState
 
 CREATE = ("cluster", "create", "demo", "--node", "node1", "--address", "cluster-a=10.0.0.1")
 ADD = ("vm", "add", "web1.xml")
+DRAIN = DrainReport(node="node2", is_dry_run=False, moves={"web1": "node1"}, staying={"db1": ("node1 is paused",)})
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,74 @@ def domain_file(tmp_path: Path) -> None:
             Presence(node="node2", cluster="demo", version="1"),
         ),
         (("node", "pause", "node2"), "node.set", {"node": "node2", "paused": True}, node(2)),
-        (("node", "resume", "node2"), "node.set", {"node": "node2", "paused": False}, node(2)),
+        (("node", "resume", "node2"), "node.resume", {"node": "node2", "failback": "policy"}, node(2)),
+        (
+            ("node", "resume", "node2", "--failback", "now"),
+            "node.resume",
+            {"node": "node2", "failback": "now"},
+            node(2),
+        ),
+        (("node", "drain", "node2"), "node.drain", {"node": "node2", "dry_run": False, "wait": False}, DRAIN),
+        (
+            ("node", "drain", "node2", "--dry-run", "--wait"),
+            "node.drain",
+            {"node": "node2", "dry_run": True, "wait": True},
+            DRAIN,
+        ),
+        (("node", "set", "node2", "--site", "east"), "node.set", {"node": "node2", "site": "east"}, node(2)),
+        (("node", "set", "node2", "--no-site"), "node.set", {"node": "node2", "site": None}, node(2)),
+        (
+            ("cluster", "freeze", "--by", "Ada", "--reason", "new switches"),
+            "cluster.freeze",
+            {"person": "Ada", "reason": "new switches"},
+            {"cluster": "demo", "is_frozen": True},
+        ),
+        (("cluster", "unfreeze"), "cluster.unfreeze", {}, {"cluster": "demo", "is_frozen": False}),
+        (("role", "move", "web1"), "role.move", {"role": "web1", "wait": True}, role("web1")),
+        (
+            ("role", "move", "web1", "--to", "node2", "--no-wait"),
+            "role.move",
+            {"role": "web1", "to": "node2", "wait": False},
+            role("web1", target="node2"),
+        ),
+        (("role", "move", "web1", "--cancel"), "role.cancel", {"role": "web1"}, role("web1")),
+        (
+            (
+                *("role", "set", "web1", "--affinity", "db", "--anti-affinity", "web:hard", "--failback", "22-5"),
+                *("--preferred-site", "east", "--no-preferred-owner"),
+            ),
+            "role.set",
+            {
+                "role": "web1",
+                "affinity": [{"name": "db", "is_hard": False}],
+                "anti_affinity": [{"name": "web", "is_hard": True}],
+                "failback": {"policy": "window", "from_hour": 22, "until_hour": 5},
+                "preferred_site": "east",
+                "preferred_owners": [],
+            },
+            role("web1"),
+        ),
+        (
+            (
+                "role",
+                "set",
+                "web1",
+                "--no-affinity",
+                "--no-anti-affinity",
+                "--no-preferred-site",
+                "--failback",
+                "never",
+            ),
+            "role.set",
+            {
+                "role": "web1",
+                "affinity": [],
+                "anti_affinity": [],
+                "preferred_site": "",
+                "failback": {"policy": "never"},
+            },
+            role("web1"),
+        ),
         (("node", "set", "node2", "--no-fence"), "node.set", {"node": "node2", "fence": None}, node(2)),
         (
             ("node", "set", "node2", "--memory", "2GiB", "--fence-agent", "fence_x", "--fence-option", "ip=10.0.0.9"),
@@ -83,7 +152,6 @@ def domain_file(tmp_path: Path) -> None:
                 "wanted": "offline",
                 "priority": "high",
                 "preferred_owners": ["node2"],
-                "possible_owners": [],
                 "shutdown_timeout_ms": 90_000,
             },
             role("web1"),
@@ -98,7 +166,7 @@ def domain_file(tmp_path: Path) -> None:
         (("vm", "remove", "web1", "--force"), "vm.remove", {"role": "web1", "force": True}, {"name": "web1"}),
         (
             ("vm", "set", "web1", "--any-owner", "--preferred-owner", "node1", "--restart-limit", "0"),
-            "vm.set",
+            "role.set",
             {"role": "web1", "preferred_owners": ["node1"], "possible_owners": [], "restart_limit": 0},
             role("web1"),
         ),
@@ -328,3 +396,44 @@ def test_a_reader_that_goes_away_is_no_traceback(daemon: Daemon) -> None:
     )
     assert ended.stdout.count("\n") == 1
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("role", "move", "web1", "--cancel", "--to", "node2"),
+        ("role", "set", "web1"),
+        ("role", "set", "web1", "--affinity", "db", "--no-affinity"),
+        ("role", "set", "web1", "--preferred-site", "east", "--no-preferred-site"),
+        ("role", "set", "web1", "--affinity", "no label"),
+        ("role", "set", "web1", "--failback", "24-5"),
+        ("role", "set", "web1", "--failback", "5-5"),
+        ("role", "set", "web1", "--failback", "sometimes"),
+        ("node", "set", "node2", "--site", "east", "--no-site"),
+        ("node", "resume", "node2", "--failback", "later"),
+    ],
+)
+def test_what_contradicts_itself_or_cannot_be_read_is_not_asked(
+    arguments: tuple[str, ...], daemon: Daemon, holdfast: Holdfast
+) -> None:
+    assert holdfast(*arguments).code == 2
+    assert daemon.asked == []
+
+
+def test_a_drain_names_what_goes_where_and_what_stays_and_why(daemon: Daemon, holdfast: Holdfast) -> None:
+    daemon.on("node.drain", DRAIN)
+    assert holdfast("node", "drain", "node2").out == "web1 moves to node1\ndb1 stays on node2: node1 is paused\n"
+    daemon.on("node.drain", replace(DRAIN, is_dry_run=True))
+    dry = holdfast("node", "drain", "node2", "--dry-run")
+    assert dry.out == "web1 would move to node1\ndb1 would stay on node2: node1 is paused\n"
+    daemon.on("node.drain", replace(DRAIN, moves={}, staying={}))
+    assert holdfast("node", "drain", "node2", "--wait").out == "node2 has no role left\n"
+
+
+def test_a_move_that_does_not_arrive_is_not_reached(daemon: Daemon, holdfast: Holdfast) -> None:
+    daemon.on("role.move", role("web1", state=RoleState.STOPPING, target="node2"))
+    ended = holdfast("role", "move", "web1", "--to", "node2")
+    assert ended.code == 1
+    assert "its move goes on" in ended.err
+    daemon.on("role.move", role("web1", owner="node2"))
+    assert holdfast("role", "move", "web1", "--to", "node2").code == 0

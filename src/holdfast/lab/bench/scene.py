@@ -129,7 +129,7 @@ class Scene:
         before = (await self.status()).roles
         await self._stop([role.name for role in before if role.owner not in (None, owners.get(role.name))])
         for role, node in owners.items():
-            await client.call(requests.set_vm(role, preferred_owners=(node,)))
+            await client.call(requests.set_role(role, preferred_owners=(node,)))
             await client.call(requests.start_vm(role, wait=False))
         await self._wait(
             lambda status: owners == {role.name: role.owner for role in status.roles if role.state is RoleState.ONLINE},

@@ -106,7 +106,7 @@ class Trials:
         role = next(iter(scene.guests))
         await scene.place({role: victim})
         client = await client_of(scene.lab, victim)
-        await client.call(requests.set_vm(role, restart_limit=RESTART_LIMIT))
+        await client.call(requests.set_role(role, restart_limit=RESTART_LIMIT))
         uuid = next(one.uuid for one in (await scene.status()).roles if one.name == role)
         await self._quiet()
         watch, old = QemuWatch(), all_running()[uuid].process

@@ -1,0 +1,101 @@
+"""What a person's order makes of the records: move a role, take that back, empty a node.
+
+Rule of the file: answered from the whole snapshot before anything is written; an order that cannot be carried out comes
+back with every reason. Source: DESIGN sections 4 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from holdfast.decide.freedom import has_living_owner
+from holdfast.decide.layout import Layout
+from holdfast.decide.moves import Move, Movers, Runner, begin, unit_of
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.snapshot import Snapshot, Versioned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOrder:
+    """The moves that an order begins, or why it begins none."""
+
+    moves: tuple[Move, ...] = ()
+    against: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Where the roles of a node would go, and why the others would stay. They run on there."""
+
+    moves: Mapping[RoleName, NodeName] = field(default_factory=dict)
+    staying: Mapping[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
+
+
+def order_move(snapshot: Snapshot, role: RoleName, to: NodeName | None, now_ms: int) -> MoveOrder:
+    """Decide a person's order to move a role to a node, or to the best other one; bound roles go along."""
+    spec, ownership = snapshot.specs[role].value, _ownership(snapshot, role)
+    owner = ownership.owner
+    stops = spec.wanted is Wanted.OFFLINE or (ownership.phase is Phase.STOPPING and ownership.target is None)
+    if owner is None or stops or not has_living_owner(ownership, snapshot):
+        return MoveOrder(against=(because(ReasonCode.NOT_RUNNING, role),))
+    if to == owner:
+        return MoveOrder(against=(because(ReasonCode.ALREADY_HERE, owner),))
+    layout = Layout(snapshot, now_ms)
+    unit = unit_of(Runner(spec=spec, ownership=ownership), layout)
+    moves, against = begin(unit, layout, (), only=() if to is None else (to,))
+    return MoveOrder(moves=tuple(_asked(move) for move in moves), against=against)
+
+
+def cancel_move(snapshot: Snapshot, role: RoleName) -> Ownership | None:
+    """Return the record of a role whose move is taken back; None when none is under way or it arrives already.
+
+    What has been stopped for it starts again where it came from.
+    """
+    ownership = _ownership(snapshot, role)
+    if ownership.source is None or (ownership.phase is not Phase.VACANT and not ownership.is_leaving):
+        return None
+    cancelled = because(ReasonCode.MOVE_CANCELLED, ownership.source)
+    if ownership.phase in (Phase.STOPPING, Phase.VACANT):
+        return replace(ownership, target=ownership.source, drained_from=None, reasons=(cancelled,))
+    return replace(ownership, target=None, source=None, drained_from=None, reasons=(cancelled,))
+
+
+def preview_drain(snapshot: Snapshot, node: NodeName, now_ms: int) -> Drain:
+    """Say what a drain of a node would move and what it would leave there, without regard to how many at once."""
+    drained = drained_node(snapshot, node)
+    movers = Movers(drained, now_ms, at_once=len(snapshot.specs))
+    moves: dict[RoleName, NodeName] = {}
+    for role in sorted(snapshot.specs):
+        ownership = _ownership(snapshot, role)
+        if ownership.owner != node or not has_living_owner(ownership, snapshot):
+            continue
+        if ownership.target is not None and ownership.is_leaving:
+            moves[role] = ownership.target
+        else:
+            movers.look_at(snapshot.specs[role].value, ownership)
+    decided = movers.decide(Layout(drained, now_ms)) if movers.has_work else None
+    if decided is None:
+        return Drain(moves=moves)
+    moves |= {move.after.role: move.target for move in decided.begun}
+    return Drain(moves=moves, staying=decided.staying)
+
+
+def drained_node(snapshot: Snapshot, node: NodeName) -> Snapshot:
+    """The snapshot as it would be with the node being drained."""
+    known = snapshot.nodes[node]
+    emptied = replace(known.value, is_paused=True, is_draining=True)
+    changed = Versioned(value=emptied, revision=known.revision, created=known.created)
+    return replace(snapshot, nodes={**snapshot.nodes, node: changed})
+
+
+def _asked(move: Move) -> Move:
+    asked = because(ReasonCode.MOVE_REQUESTED, move.target)
+    return replace(move, after=replace(move.after, drained_from=None, reasons=(asked, *move.after.reasons)))
+
+
+def _ownership(snapshot: Snapshot, role: RoleName) -> Ownership:
+    found = snapshot.ownerships.get(role)
+    return found.value if found is not None else Ownership(role=role)

@@ -1,0 +1,203 @@
+"""What a person asks to have roles elsewhere: move, drain, resume, freeze.
+
+Rule of the file: what cannot be done is refused with all reasons before anything is written; what was begun is carried
+on by the coordinator, whether anybody waits for it or not. Source: DESIGN sections 4 and 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from holdfast.decide.orders import Drain, cancel_move, order_move, preview_drain
+from holdfast.model.errors import Refused
+from holdfast.model.events import EventCode
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.nodes import Return
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.snapshot import Freeze, Snapshot
+from holdfast.model.status import DrainReport, Progress, RoleState, RoleStatus
+from holdfast.node.commits import Commits, wait_change
+from holdfast.node.documents import node_status, words
+from holdfast.node.line_protocol import Result
+from holdfast.node.record_changes import find_node, find_role
+from holdfast.node.request_params import DrainParams, FreezeParams, MoveParams, NoParams, ResumeParams, RoleParams
+from holdfast.node.transactions import order_moves, set_cluster, set_node, take_back_move
+from holdfast.store.port import Txn
+
+MOVE_WAIT_S: Final = 180.0
+DRAIN_WAIT_S: Final = 3600.0
+Answers = AsyncGenerator[object, None]
+
+
+class MaintenanceRequests:
+    """Answers the requests that change where roles run."""
+
+    def __init__(self, commits: Commits) -> None:
+        self._commits = commits
+        self._events = commits.events
+        answers: dict[str, Callable[[dict[str, Any]], Awaitable[object]]] = {
+            "role.cancel": self._cancel,
+            "node.resume": self._resume,
+            "cluster.freeze": self._freeze,
+            "cluster.unfreeze": self._unfreeze,
+        }
+        streams: dict[str, Callable[[dict[str, Any]], Answers]] = {"role.move": self._move, "node.drain": self._drain}
+        self._answers = answers
+        self._streams = streams
+        self.methods: Final = frozenset((*answers, *streams))
+
+    async def handle(self, method: str, params: dict[str, Any]) -> Answers:
+        """Answer one request: items first, a `Result` last."""
+        if method in self._answers:
+            yield Result(await self._answers[method](params))
+            return
+        async for item in self._streams[method](params):
+            yield item
+
+    async def _move(self, params: dict[str, Any]) -> Answers:
+        wanted = MoveParams.model_validate(params)
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
+            name = find_role(snapshot, wanted.role).value.name
+            to = None if wanted.to is None else find_node(snapshot, wanted.to).value.name
+            order = order_move(snapshot, name, to, self._now_ms)
+            if not order.moves:
+                raise _refused(f"role {name} cannot move{f' to {to}' if to else ''} now", order.against)
+            events = [
+                self._events.event(
+                    EventCode.ROLE_MOVING,
+                    move.after.role,
+                    *move.after.reasons,
+                    epoch=move.after.epoch,
+                    target=move.target,
+                )
+                for move in order.moves
+            ]
+            txn = order_moves(order.moves, snapshot=snapshot, events=self._events.operations(*events))
+            return txn, order.moves[0].target
+
+        target = await self._commits.change(attempt)
+        yield Progress(text=f"{wanted.role} moves to {target}")
+
+        def is_over(status: RoleStatus) -> bool:
+            arrived = status.target is None and status.state is RoleState.ONLINE
+            return not wanted.wait or arrived or status.state in (RoleState.BLOCKED, RoleState.OFFLINE)
+
+        async for item in self._commits.follow_role(RoleName(wanted.role), is_over, MOVE_WAIT_S):
+            yield item if isinstance(item, Progress) else Result(item)
+
+    async def _cancel(self, params: dict[str, Any]) -> object:
+        role = RoleParams.model_validate(params).role
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
+            name = find_role(snapshot, role).value.name
+            after = cancel_move(snapshot, name)
+            if after is None:
+                raise Refused(
+                    f"role {role} is on no move that could be cancelled",
+                    hint=f"holdfast vm show {role} shows where it is",
+                )
+            home = snapshot.nodes.get(after.source or after.owner or NodeName(""))
+            if home is not None and home.value.is_draining:
+                raise Refused(
+                    f"role {role} leaves {home.value.name}, which is being drained, and would leave it again",
+                    hint=f"end the drain first: holdfast node resume {home.value.name}",
+                )
+            before = snapshot.ownerships[name]
+            event = self._events.event(EventCode.ROLE_CHANGED, name, *after.reasons, epoch=after.epoch)
+            return take_back_move(after, before=before, events=self._events.operations(event)), name
+
+        return await self._commits.role_document(await self._commits.change(attempt))
+
+    async def _drain(self, params: dict[str, Any]) -> Answers:
+        wanted = DrainParams.model_validate(params)
+        snapshot = await self._commits.snapshot()
+        node = find_node(snapshot, wanted.node).value.name
+        if wanted.dry_run:
+            yield Result(_report(node, preview_drain(snapshot, node, self._now_ms), is_dry_run=True))
+            return
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, Drain]:
+            before = find_node(snapshot, node)
+            after = replace(before.value, is_paused=True, is_draining=True, returns=Return.POLICY)
+            event = self._events.event(EventCode.NODE_DRAINING, node)
+            txn = set_node(after, before=before, events=self._events.operations(event))
+            return txn, preview_drain(snapshot, node, self._now_ms)
+
+        drain = await self._commits.change(attempt)
+        if wanted.wait:
+            for role, reasons in drain.staying.items():
+                yield Progress(text=f"{role} stays on {node}: {'; '.join(words(reasons))}")
+            async for progress in self._follow_drain(node):
+                yield progress
+            drain = preview_drain(await self._commits.snapshot(), node, self._now_ms)
+        yield Result(_report(node, drain, is_dry_run=False))
+
+    async def _follow_drain(self, node: NodeName) -> AsyncGenerator[Progress, None]:
+        """Tell how many roles are left until none is that could go, or a person ends the drain."""
+        until = asyncio.get_running_loop().time() + DRAIN_WAIT_S
+        changed = self._commits.life.mirror.subscribe()
+        told: Mapping[RoleName, NodeName] | None = None
+        while asyncio.get_running_loop().time() < until:
+            snapshot = await self._commits.snapshot()
+            if node not in snapshot.nodes or not snapshot.nodes[node].value.is_draining:
+                return
+            moves = preview_drain(snapshot, node, self._now_ms).moves
+            under_way = [name for name, one in snapshot.ownerships.items() if one.value.source == node]
+            if not moves and not under_way:
+                return
+            if told is None or moves.keys() != told.keys():
+                told = moves
+                yield Progress(text=f"{len(moves)} roles are to leave {node}, {len(under_way)} are on their way")
+            await wait_change(changed)
+
+    async def _resume(self, params: dict[str, Any]) -> object:
+        wanted = ResumeParams.model_validate(params)
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
+            before = find_node(snapshot, wanted.node)
+            after = replace(before.value, is_paused=False, is_draining=False, returns=wanted.failback)
+            event = self._events.event(EventCode.NODE_RESUMED, before.value.name)
+            return set_node(after, before=before, events=self._events.operations(event)), before.value.name
+
+        name = await self._commits.change(attempt)
+        snapshot = await self._commits.snapshot()
+        return node_status(name, snapshot, await self._commits.view(snapshot))
+
+    async def _freeze(self, params: dict[str, Any]) -> object:
+        wanted = FreezeParams.model_validate(params)
+        freeze = Freeze(by=wanted.person, reason=wanted.reason, at_ms=self._now_ms)
+        reason = because(ReasonCode.FROZEN_BY_PERSON, "the cluster", person=wanted.person, detail=wanted.reason or "-")
+        return await self._set_frozen(freeze, EventCode.CLUSTER_FROZEN, reason)
+
+    async def _unfreeze(self, params: dict[str, Any]) -> object:
+        NoParams.model_validate(params)
+        return await self._set_frozen(None, EventCode.CLUSTER_UNFROZEN)
+
+    async def _set_frozen(self, freeze: Freeze | None, code: EventCode, *reasons: Reason) -> object:
+        def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
+            cluster = snapshot.cluster
+            assert cluster is not None, "a snapshot is handed out only with the cluster's record"
+            event = self._events.event(code, cluster.value.name, *reasons)
+            record = replace(cluster.value, frozen=freeze)
+            txn = set_cluster(record, before=cluster, events=self._events.operations(event))
+            return txn, {"cluster": cluster.value.name, "is_frozen": freeze is not None}
+
+        return await self._commits.change(attempt)
+
+    @property
+    def _now_ms(self) -> int:
+        return self._commits.life.clock.wall_ms()
+
+
+def _refused(what: str, reasons: tuple[Reason, ...]) -> Refused:
+    return Refused(f"{what}: {'; '.join(words(reasons))}", hint="remove one of the reasons, or choose another node")
+
+
+def _report(node: NodeName, drain: Drain, *, is_dry_run: bool) -> DrainReport:
+    moves = {str(role): str(target) for role, target in sorted(drain.moves.items())}
+    staying = {str(role): words(reasons) for role, reasons in sorted(drain.staying.items())}
+    return DrainReport(node=node, is_dry_run=is_dry_run, moves=moves, staying=staying)
