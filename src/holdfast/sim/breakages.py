@@ -46,6 +46,7 @@ class BreakageKind(StrEnum):
     MINORITY_VERDICT = "minority-verdict"
     COORDINATOR_UNCHECKED = "coordinator-unchecked"
     STORM_GUARD_OFF = "storm-guard-off"
+    CLOCKS_RUN_WILD = "clocks-run-wild"
     MIRROR_STALE = "mirror-stale"
     STATUS_FLATTERS = "status-flatters"
     BLOCKED_FORGOTTEN = "blocked-forgotten"
@@ -263,6 +264,12 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         within=200,
         nodes=7,
         breakage=_replaced(("holdfast.node.fencer:storm_guard", broken.always(None))),
+    ),
+    BreakageKind.CLOCKS_RUN_WILD: Mutation(
+        what="machines' clocks run by up to half too fast or too slow, far beyond the margin of the watchdog proof",
+        caught_by=("SAFE-2",),
+        within=200,
+        breakage=Breakage(clock_error=lambda drawn, _: drawn * 0.5),
     ),
     BreakageKind.MIRROR_STALE: Mutation(
         what="after a compaction a node goes on with what it had read before",

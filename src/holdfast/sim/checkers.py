@@ -77,6 +77,8 @@ def not_yet_well(world: World) -> Iterator[str]:
         said = f"{ownership.phase} on {ownership.owner}" if ownership is not None else "never owned"
         if role.wanted is Wanted.ONLINE and len(where) != 1:
             yield f"{role.name} runs on {', '.join(where) or 'no node'} (record: {said})"
+        elif role.wanted is Wanted.OFFLINE:
+            yield f"{role.name} is wanted offline"
         elif ownership is None or (ownership.phase, ownership.owner) != (Phase.ONLINE, where[0]):
             yield f"{role.name} runs on {where[0]}, but the record says {said}"
     sessions = {item.key.removeprefix(SESSIONS) for item in world.database.listing(SESSIONS).items}

@@ -150,7 +150,7 @@ class NodeStore(MemoryStore):
         hearings = self._truth.hearings if is_verdict else {}
         return Author(
             name=self._node,
-            asked_at=asyncio.get_running_loop().time(),
+            asked_at=self._truth.now(),
             hearings={pair: (heard.since, heard.last) for pair, heard in hearings.items()},
         )
 

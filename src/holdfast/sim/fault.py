@@ -85,6 +85,8 @@ TAKING_A_NODE: Final = (
     FaultKind.DAEMON_CRASH,
     FaultKind.PARTITION,
     FaultKind.CABLE_OUT,
+    FaultKind.DEAF,
+    FaultKind.HEARTBEATS_DROPPED,
 )
 """Faults that take a node from the others when they last: without one of them little else matters."""
 

@@ -25,7 +25,10 @@ DOMAIN_XML: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Make:
-    """What a cluster is made of: nodes, roles, networks, and which protection its nodes have."""
+    """What a cluster is made of: nodes, roles, networks, and which protection its nodes have.
+
+    clock_error   the largest share by which a machine's clock is too fast or too slow.
+    """
 
     nodes: int = 3
     roles: int = 4
@@ -33,6 +36,7 @@ class Make:
     has_fence: bool = True
     watchdog_s: float | None = 3.0
     are_guests_deaf: bool = False
+    clock_error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
+from math import inf, nextafter
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -34,10 +35,13 @@ class Process:
     """A process of a simulated machine: what was scheduled from inside of it, and what that scheduled in turn.
 
     A call of a frozen or killed process that falls due is held: it runs at the thaw, or never.
+
+    rate   how fast its clock runs: 1.01 is one percent too fast. It sees no other time than its own.
     """
 
-    def __init__(self, name: str, loop: VirtualLoop) -> None:
+    def __init__(self, name: str, loop: VirtualLoop, *, rate: float = 1.0) -> None:
         self.name = name
+        self.rate = rate
         self.runs = True
         self.tasks: dict[int, asyncio.Task[Any]] = {}
         self.held: list[_Call] = []
@@ -53,12 +57,23 @@ class Process:
         """Have it called inside of the process soon: how anything from outside arrives."""
         self._loop.call_soon(act, *arguments, context=self._context)
 
+    def inside(self, act: Callable[..., T], *arguments: object) -> T:
+        """Call it inside of the process at once, frozen or not."""
+        return self._context.run(act, *arguments)
+
     def enter(self, act: Callable[..., None], *arguments: object) -> None:
         """Call it inside of the process at once, or at the thaw. Only for callers outside of every process."""
         if self.runs:
             self._context.run(act, *arguments)
         else:
             self.call(act, *arguments)
+
+    def world_time_of(self, when: float) -> float:
+        """The first moment of the world at which the clock of the process shows `when`, or it would wake too early."""
+        moment = when / self.rate
+        while moment * self.rate < when:
+            moment = nextafter(moment, inf)
+        return moment
 
     def freeze(self) -> None:
         """Execute nothing from now on."""
@@ -124,7 +139,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._orphans: dict[int, asyncio.Task[Any]] = {}
 
     def time(self) -> float:
-        """Virtual seconds since the world began."""
+        """Virtual seconds since the world began, by the clock of the process that asks."""
+        process = _PROCESS.get()
+        return self._now if process is None else self._now * process.rate
+
+    def world_time(self) -> float:
+        """Virtual seconds since the world began, whoever asks."""
         return self._now
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> _Call:  # type: ignore[override]  # typeshed ties the arguments' types to the callback's
@@ -136,17 +156,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_later(  # type: ignore[override]  # as above
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Call:
-        """See asyncio."""
+        """See asyncio. The delay is by the clock of the process that asks, the world's with a context of its own."""
         call = _Call(callback, args, copy_context() if context is None else context)
+        when = self._now + delay
+        if context is None and call.process is not None and call.process.rate != 1.0:
+            when = call.process.world_time_of(self._now * call.process.rate + delay)
         self._count += 1
-        heappush(self._timers, (self._now + delay, self._count, call))
+        heappush(self._timers, (when, self._count, call))
         return call
 
     def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Call:
-        """See asyncio. Calls of one instant run in the order in which they were scheduled."""
+        """See asyncio and `call_later`. Calls of one instant run in the order in which they were scheduled."""
         call = _Call(callback, args, copy_context() if context is None else context)
+        if context is None and call.process is not None and call.process.rate != 1.0:
+            when = call.process.world_time_of(when)
         self._count += 1
         heappush(self._timers, (when, self._count, call))
         return call

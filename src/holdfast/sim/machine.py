@@ -55,6 +55,8 @@ class Surroundings:
     random: Random
     breakage: Breakage
     are_guests_deaf: bool
+    clocks: Random
+    clock_error: float
     changed: Callable[[], None] = lambda: None
     machines: dict[NodeName, Machine] = field(default_factory=dict)
     wire: dict[bytes, Heartbeat] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Machine:
         """Networks whose cable stays out, whatever becomes of the power."""
         self._around = around
         self._watchdog_s = watchdog_s
+        self._clock_rate = 1.0 + around.breakage.clock_error(around.clocks.uniform(-1.0, 1.0), around.clock_error)
         self._boots = 0
         self._life: Life | None = None
         self._boot()
@@ -148,7 +151,7 @@ class Machine:
         else:
             self.hypervisor.freeze()
         if self.is_guard_wanted:
-            outside(self.guard.thaw)
+            self.guard.thaw()
         else:
             self.guard.crash()
 
@@ -208,7 +211,7 @@ class Machine:
         """Start holdfastd if it does not run and could."""
         if self.daemon is not None or not self.executes:
             return
-        self.daemon = process = Process(f"holdfastd on {self.name}", self._around.loop)
+        self.daemon = process = Process(f"holdfastd on {self.name}", self._around.loop, rate=self._clock_rate)
         self.processes.append(process)
         self._life = life = Life(
             cluster_id=CLUSTER_ID, me=self.name, peers=self._around.peers, ports=self._ports(process)
@@ -265,7 +268,10 @@ class Machine:
             else MachineWatchdog(timeout_s=self._watchdog_s, reset=around.breakage.reset(lambda: self._reset(boot)))
         )
         self.guard = MachineGuard(
-            alive=self.hypervisor.victims, kill=around.breakage.kill(self.hypervisor.kill), watchdog=self._watchdog
+            Process(f"guard on {self.name}", around.loop, rate=self._clock_rate),
+            alive=self.hypervisor.victims,
+            kill=around.breakage.kill(self.hypervisor.kill),
+            watchdog=self._watchdog,
         )
         for network, address in self.spec.addresses.items():
             if network not in self.cables_out:
@@ -279,7 +285,7 @@ class Machine:
         if self.is_frozen:
             self._around.loop.call_later(BOOT_S, self._start_processes, boot)
         else:
-            outside(self.guard.start)
+            self.guard.start()
             self.settle()
             self.start_daemon()
 

@@ -35,10 +35,10 @@ from holdfast.sim.world import World
 
 WELL_WITHIN_S: Final = 150.0
 """Fence devices are looked at every 60 s, so a condition about one may stand so long; the rest takes seconds."""
-ECHO_S: Final = 20.0
+ECHO_S: Final = 16.0
 """What was asked before the healing may still be answered, or fail, so long: a start of a guest takes up to 15 s."""
 PERSON_AFTER_S: Final = 20.0
-STEADY_S: Final = 15.0
+STEADY_S: Final = 8.0
 LOOK_S: Final = 1.0
 
 

@@ -17,7 +17,7 @@ from holdfast.sim.chance import chance
 from holdfast.sim.fault import OF_HOLDFASTD, OF_THE_DATABASE, TAKING_A_NODE, Fault, FaultKind
 from holdfast.sim.layout import Make
 
-START_S: Final = 10.0
+START_S: Final = 6.0
 """Time for the cluster to come up before anything goes wrong."""
 
 
@@ -36,6 +36,13 @@ class Profile(StrEnum):
 
 HARMLESS: Final = {Profile.CALM: OF_THE_DATABASE, Profile.UPGRADE: OF_HOLDFASTD}
 """Profiles of faults that may stop no guest, in any number. Source: SAFE-6."""
+
+CLOCK_ERRORS: Final = (0.0, 0.0001, 0.0001, 0.01)
+"""An oscillator is off by 0.01 %. One percent is what the margin of a watchdog proof allows at the least: 1 s in 45 s,
+shared by the two clocks that it compares."""
+
+LONG_ONE: Final = 0.6
+"""The share of seeds in which a node is gone for long: what follows a loss takes half a minute."""
 
 BACK_WITHIN_S: Final = 1.0
 """A holdfastd that crashed is started again so soon: docs/safety.md allows it 3 s in all."""
@@ -79,6 +86,7 @@ def draw(seed: int, *, nodes: int, profile: Profile, minutes: float) -> Schedule
         has_fence=draws.random() < 0.35,
         watchdog_s=draws.choice((None, 3.0, 3.0, 10.0)),
         are_guests_deaf=draws.random() < 0.3,
+        clock_error=draws.choice(CLOCK_ERRORS),
     )
     known = list(HARMLESS.get(profile, FaultKind))
     kinds = draws.sample(known, draws.randint(weight.kinds[0], min(weight.kinds[1], len(known))))
@@ -102,7 +110,21 @@ def draw(seed: int, *, nodes: int, profile: Profile, minutes: float) -> Schedule
                 amount=round(draws.random(), 3),
             )
         )
-    return Schedule(make=make, faults=tuple(faults), ends_s=ends_s)
+    if profile not in HARMLESS and draws.random() < LONG_ONE:
+        faults.append(_long_one(draws, victim, ends_s))
+    return Schedule(make=make, faults=tuple(sorted(faults, key=lambda fault: fault.at_s)), ends_s=ends_s)
+
+
+def _long_one(draws: Random, victim: int, ends_s: float) -> Fault:
+    """A node is taken from the others for longer than every patience, and for most proofs."""
+    return Fault(
+        kind=draws.choice(TAKING_A_NODE),
+        at_s=round(draws.uniform(START_S, (START_S + ends_s) / 2), 3),
+        lasts_s=round(draws.uniform(18.0, 45.0), 3),
+        target=victim,
+        other=draws.getrandbits(8),
+        amount=round(draws.random(), 3),
+    )
 
 
 def _length(draws: Random, longest_s: float) -> float:

@@ -7,7 +7,7 @@ on its way or an order to a fence device does. So every twin acts `outside`. Not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -83,10 +83,29 @@ class MachineHypervisor(SimulatedHypervisor):
 
 
 class MachineGuard(SimulatedGuard):
-    """The guard's process: its timers are its own."""
+    """The guard as a process of its own: its timers outlive holdfastd's, and its clock is its machine's."""
+
+    def __init__(
+        self,
+        process: Process,
+        *,
+        alive: Callable[[], frozenset[Victim]],
+        kill: Callable[[Victim], None],
+        watchdog: SimulatedWatchdog | None,
+    ) -> None:
+        super().__init__(alive=alive, kill=kill, watchdog=watchdog)
+        self._process = process
+
+    def start(self) -> None:
+        """See `SimulatedGuard`."""
+        self._process.inside(super().start)
+
+    def thaw(self) -> None:
+        """See `SimulatedGuard`."""
+        self._process.inside(super().thaw)
 
     def _ask(self, event: Event) -> Reply:
-        return outside(super()._ask, event)
+        return self._process.inside(super()._ask, event)
 
 
 class MachineWatchdog(SimulatedWatchdog):
@@ -103,6 +122,10 @@ class Air(SimulatedNetworks):
     def __init__(self, weather: Weather) -> None:
         super().__init__(weather)
         self._context = Context()
+
+    def carry(self, network: NetworkName, source: Endpoint, targets: Sequence[Endpoint], datagram: bytes) -> None:
+        """See `SimulatedNetworks`. Times of the network are no node's."""
+        outside(super().carry, network, source, targets, datagram)
 
     def _call_at(self, when: float, act: Callable[[float], None], due: float) -> None:
         asyncio.get_running_loop().call_at(when, act, due, context=self._context)

@@ -6,7 +6,8 @@ who leads the database, how packets fare. What goes wrong is decided by faults.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Final
@@ -30,7 +31,6 @@ from holdfast.store.port import Operation, Put, Txn
 from holdfast.store.records import CLUSTER, SPECS, decode, encode, node_key, spec_key
 
 ELECTION_S: Final = (0.3, 1.5)
-PERSON_AGAIN_S: Final = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class World:
         self.make = make
         layout = layout_of(make) if layout is None else layout
         self.loop = VirtualLoop()  # type: ignore[abstract]  # asyncio asks a loop for no more than this one has
-        self.truth = Truth(self.loop.time)
+        self.truth = Truth(self.loop.world_time)
         self.truth.names |= {role.uuid: str(role.name) for role in layout.roles}
         self.sky = Sky()
         self.links: dict[tuple[NetworkName, str, str], Sky] = {}
@@ -61,6 +61,7 @@ class World:
         self.air = Air(self._fare)
         self.database = WorldDatabase(self.truth, self._on_event)
         self.leader: NodeName | None = None
+        self._errands: deque[Callable[[], object]] = deque()
         self._together: frozenset[NodeName] = frozenset()
         specs = {node.name: node for node in layout.nodes}
         self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
@@ -72,6 +73,8 @@ class World:
             random=chance(seed, "incarnations"),
             breakage=breakage,
             are_guests_deaf=make.are_guests_deaf,
+            clocks=chance(seed, "clocks"),
+            clock_error=make.clock_error,
         )
         self.machines = self._around.machines
         self.database.txn(Txn(then=tuple(_records(layout))))
@@ -128,17 +131,27 @@ class World:
         self._want(name, Wanted.ONLINE)
 
     def _want(self, name: RoleName, wanted: Wanted) -> None:
-        role = next(role for role in self.roles() if role.name == name)
         self.truth.note("world", f"a person wants {name} {wanted}")
-        changed = replace(role, wanted=wanted, generation=role.generation + 1)
-        self.write(Txn(then=(Put(spec_key(name), encode(changed)),)))
+
+        def write() -> None:
+            role = next(role for role in self.roles() if role.name == name)
+            changed = replace(role, wanted=wanted, generation=role.generation + 1)
+            self.database.txn(Txn(then=(Put(spec_key(name), encode(changed)),)))
+
+        self.for_a_person(write)
+
+    def for_a_person(self, write: Callable[[], object]) -> None:
+        """Have a person write, who waits until a majority of voters answers; one thing after the other."""
+        self._errands.append(write)
+        self._run_errands()
 
     def write(self, txn: Txn) -> None:
-        """Write for a person, who tries again until a majority of voters answers."""
-        if self.leader is None:
-            self.loop.call_later(PERSON_AGAIN_S, self.write, txn, context=Context())
-        else:
-            self.database.txn(txn)
+        """Have a person write this."""
+        self.for_a_person(lambda: self.database.txn(txn))
+
+    def _run_errands(self) -> None:
+        while self.leader is not None and self._errands:
+            self._errands.popleft()()
 
     def close(self) -> None:
         """End everything that still runs in it."""
@@ -175,6 +188,7 @@ class World:
         text = f"the database elected {self.leader}"
         self.truth.note("world", text, code="leader-elected", subject=self.leader)
         self.settle()
+        self._run_errands()
 
     def _fare(self, network: NetworkName, source: Endpoint, target: Endpoint, _datagram: bytes) -> Sequence[int]:
         sky = self.sky
