@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -31,7 +32,7 @@ from holdfast.lab.freezer import freezer_root
 from holdfast.lab.journal import read_journal
 from holdfast.lab.lab import Lab
 from holdfast.lab.layout import STORAGE_NODE, Network
-from holdfast.lab.luns import Lun, StorageSpec
+from holdfast.lab.luns import CHAP_SECRET, CHAP_USER, Lun, StorageSpec, portal, target_name
 from holdfast.lab.machine import Power
 from holdfast.lab.namespaces import NETNS_FOLDER
 from holdfast.lab.ready import wait_target
@@ -52,13 +53,20 @@ def lab() -> Iterator[Lab]:
 
 
 @asynccontextmanager
-async def protected(lab: Lab, lun: Lun) -> AsyncIterator[tuple[Adapter, Adapter]]:
-    """Register both nodes, and only them, with a reservation that lets only registered ones write."""
+async def unprotected(lab: Lab, lun: Lun) -> AsyncIterator[tuple[Adapter, Adapter]]:
+    """Remove whatever is registered and reserved; gives both nodes' adapters."""
     with await Adapter.of(lab, "node1", lun) as one, await Adapter.of(lab, "node2", lun) as two:
         for adapter in (one, two):
             await wait_until(partial(answers, adapter), timeout_s=60)
         assert one.order(REGISTER_AND_IGNORE, 0, KEYS["node1"]) == GOOD
         assert one.order(CLEAR, KEYS["node1"]) == GOOD
+        yield one, two
+
+
+@asynccontextmanager
+async def protected(lab: Lab, lun: Lun) -> AsyncIterator[tuple[Adapter, Adapter]]:
+    """Register both nodes, and only them, with a reservation that lets only registered ones write."""
+    async with unprotected(lab, lun) as (one, two):
         for adapter, key in zip((one, two), KEYS.values(), strict=True):
             assert adapter.order(REGISTER_AND_IGNORE, 0, key) == GOOD
         assert two.order(RESERVE, KEYS["node2"]) == GOOD
@@ -69,13 +77,6 @@ async def protected(lab: Lab, lun: Lun) -> AsyncIterator[tuple[Adapter, Adapter]
 async def answers(adapter: Adapter) -> bool:
     """Whether an adapter has a session."""
     return adapter.keys() is not None
-
-
-async def restart_target(lab: Lab) -> None:
-    """Have the target forget its reservations; returns when it takes logins again."""
-    await lab.execute(STORAGE_NODE, "rm", "/run/holdfast-target-set")
-    await lab.service_kill(STORAGE_NODE, TARGET_SERVICE)
-    await wait_target(lab.layout)
 
 
 async def wait_write(lab: Lab, node: str, lun: Lun, order: str) -> None:
@@ -89,11 +90,52 @@ async def wait_write(lab: Lab, node: str, lun: Lun, order: str) -> None:
 
 async def test_two_nodes_see_the_same_lun_and_its_blocks_lie_on_the_storage_node(lab: Lab) -> None:
     lun = lab.luns[0]
-    assert (await do_io(lab, "node1", lun, "write -P 7 0 4k", "flush")).exit_code == 0
-    assert (await do_io(lab, "node2", lun, "read -P 7 0 4k")).exit_code == 0
+    async with unprotected(lab, lun):
+        assert (await do_io(lab, "node1", lun, "write -P 7 0 4k", "flush")).exit_code == 0
+        assert (await do_io(lab, "node2", lun, "read -P 7 0 4k")).exit_code == 0
     assert lun.path.read_bytes()[:4097] == b"\7" * 4096 + b"\0"
     assert lab.luns[1].path.read_bytes()[:1] == b"\0"
     assert lun.path.stat().st_blocks * 512 < lun.path.stat().st_size, "LUNs are sparse"
+
+
+async def test_every_node_knows_a_lun_by_the_designator_that_its_sockets_are_named_after(lab: Lab) -> None:
+    for node in KEYS:
+        for lun in lab.luns:
+            assert (
+                await ask_directly(lab, node, lun, "print((await lun.identity()).value.designator)")
+            ) == lun.designator
+
+
+async def ask_directly(lab: Lab, node: str, lun: Lun, question: str) -> str:
+    """Run a line of Python on a node with a session of its own to a LUN, not the adapter's; returns what it prints."""
+    script = f"""
+import asyncio
+from holdfast.storage.iscsi.address import Chap, IscsiAddress
+from holdfast.storage.iscsi.session import IscsiSession
+from holdfast.storage.scsi_lun import ScsiLun
+
+async def main():
+    session = await IscsiSession.connect(IscsiAddress(
+        target={target_name(lab.layout)!r}, portals=({portal()!r},), initiator="iqn.2026-01.org.holdfast:{node}",
+        chap=Chap(user={CHAP_USER!r}, password={CHAP_SECRET!r}),
+    ))
+    lun = ScsiLun(session.lun({lun.number}))
+    {question}
+    await session.close()
+
+asyncio.run(main())
+"""
+    return (await lab.execute(node, "python", "-c", script)).output.strip()
+
+
+async def test_one_preempt_removes_all_sessions_that_a_node_registered_with_its_key(lab: Lab) -> None:
+    lun, key = lab.luns[0], KEYS["node1"]
+    async with protected(lab, lun) as (one, two):
+        registering = f"print(await lun.register(key={key}, existing=0, survives_power_loss=False))"
+        assert "Done" in await ask_directly(lab, "node1", lun, registering)
+        assert (one.keys() or []).count(key) == 2
+        assert two.order(PREEMPT, KEYS["node2"], key) == GOOD
+        assert two.keys() == [KEYS["node2"]]
 
 
 async def test_a_lun_is_reached_by_nobody_who_does_not_know_the_secret(lab: Lab) -> None:
@@ -108,7 +150,8 @@ async def test_the_storage_node_has_a_plug_a_freezer_and_one_cable_and_keeps_its
     told = (await lab.status()).node(STORAGE_NODE)
     assert [service.name for service in told.services or ()] == [TARGET_SERVICE]
     assert told.fence_fault is None
-    await do_io(lab, "node1", lun, "write -P 9 0 4k")
+    async with unprotected(lab, lun):
+        assert (await do_io(lab, "node1", lun, "write -P 9 0 4k")).exit_code == 0
     await lab.cut(STORAGE_NODE)
     assert (await lab.status()).node(STORAGE_NODE).cut == (Network.STORAGE,)
     await lab.heal(STORAGE_NODE)
@@ -139,19 +182,27 @@ async def test_a_write_that_waited_in_a_frozen_adapter_does_not_reach_the_lun_af
     adapter = adapter_service_name(lun)
     async with protected(lab, lun) as (_, two):
         writing = await asyncio.create_subprocess_exec(
-            *await lab.joining_command("node1", *io_command(lun, "sleep 300", "write -P 4 0 4k")),
-            stdout=asyncio.subprocess.PIPE,
+            *await lab.joining_command("node1", *io_command(lun)), stdin=PIPE, stdout=PIPE, stderr=STDOUT
         )
-        await asyncio.sleep(0.15)
+        assert writing.stdin is not None
+        assert writing.stdout is not None
+        writing.stdin.write(b"read 0 4k\n")
+        assert b"read 4096/4096" in await writing.stdout.readuntil(b"at offset")
         await lab.service_kill("node1", adapter, signal.SIGSTOP)
+        writing.stdin.write(b"write -P 4 0 4k\n")
+        await wait_until(partial(is_unread, lab, "node1", lun))
         assert two.order(PREEMPT, KEYS["node2"], KEYS["node1"]) == GOOD
         assert (await do_io(lab, "node2", lun, "write -P 5 0 4k", "flush")).exit_code == 0
-        await asyncio.sleep(0.3)
-        assert writing.returncode is None, "the write must be under way"
         await lab.service_kill("node1", adapter, signal.SIGCONT)
-        output = (await writing.communicate())[0]
+        output = (await writing.communicate(b"quit\n"))[0]
     assert b"write failed" in output
     assert lun.path.read_bytes()[:4096] == b"\5" * 4096
+
+
+async def is_unread(lab: Lab, node: str, lun: Lun) -> bool:
+    """Whether a request waits at a node's adapter that the adapter has not taken yet."""
+    sockets = (await lab.execute(node, "ss", "-Hx", "state", "established")).output
+    return any(line.split()[1] != "0" for line in sockets.splitlines() if str(lun.nbd_socket) in line)
 
 
 async def test_a_node_that_thaws_adds_no_record_to_its_guests_journal(lab: Lab) -> None:
@@ -223,7 +274,7 @@ async def test_a_register_that_was_under_way_is_not_repeated_on_a_new_session(la
         one.keys()
         await lab.service_kill(STORAGE_NODE, TARGET_SERVICE, signal.SIGSTOP)
         one.send(REGISTER_AND_IGNORE, 0, KEYS["node1"])
-        await restart_target(lab)
+        await lab.restart_target()
         reply = one.reply()
         assert (reply.status, reply.sense_key) == (CHECK_CONDITION, ABORTED_COMMAND)
         await wait_write(lab, "node1", lun, "read 0 4k")
@@ -236,7 +287,7 @@ async def test_the_known_danger_a_restarted_target_lets_a_fenced_node_write(lab:
     async with protected(lab, lun) as (one, two):
         assert two.order(PREEMPT, KEYS["node2"], KEYS["node1"]) == GOOD
         assert (await do_io(lab, "node1", lun, "write -P 8 0 4k")).exit_code != 0
-        await restart_target(lab)
+        await lab.restart_target()
         await wait_write(lab, "node1", lun, "write -P 8 0 4k")
         assert lun.path.read_bytes()[:4096] == b"\b" * 4096
         assert one.keys() == [], "nobody registers again by itself"

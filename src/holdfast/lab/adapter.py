@@ -41,7 +41,6 @@ def adapter_services(layout: Layout, storage: StorageSpec | None, node: str) -> 
         Service(
             name=adapter_service_name(lun),
             command=("/bin/sh", "-c", f'mkdir -p {ADAPTER_FOLDER} && exec "$@"', "sh", *_command(lun, storage, node)),
-            nice=-5,
         )
         for lun in luns_of(layout, storage)
         if storage is not None

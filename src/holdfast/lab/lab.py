@@ -20,12 +20,14 @@ from holdfast.lab.errors import LabBroken, NodeIsOff
 from holdfast.lab.fence_device import FenceFault
 from holdfast.lab.freezer import Freezer
 from holdfast.lab.guests import Guest, guest_domain_xml
-from holdfast.lab.layout import Layout, Network
+from holdfast.lab.layout import STORAGE_NODE, Layout, Network
 from holdfast.lab.luns import Lun, luns_of
 from holdfast.lab.machine import Power
 from holdfast.lab.processes import joining
+from holdfast.lab.ready import wait_target
 from holdfast.lab.spec import LabSpec
 from holdfast.lab.status import LabStatus, ServiceStatus, read_status
+from holdfast.lab.target import ALL_SET, TARGET_SERVICE
 from holdfast.lab.tools import kill_group
 from holdfast.lab.wire import ask
 
@@ -116,6 +118,12 @@ class Lab:
     async def service_kill(self, node: str, service: str, number: int = signal.SIGKILL) -> ServiceStatus:
         """Send a signal to a service's process; the node's init restarts it when it dies of it."""
         return await self._service(node, service, "kill", signal=int(number))
+
+    async def restart_target(self) -> None:
+        """Kill the storage node's target, which forgets registrations and reservations; returns when it runs again."""
+        await self.execute(STORAGE_NODE, "rm", "-f", ALL_SET)
+        await self.service_kill(STORAGE_NODE, TARGET_SERVICE)
+        await wait_target(self.layout)
 
     async def execute(
         self, node: str, *command: str, stdin: str = "", timeout_s: float = 60.0, check: bool = True

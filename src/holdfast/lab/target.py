@@ -13,7 +13,7 @@ from holdfast.lab.spec import Service
 TARGET_SERVICE = "tgtd"
 _PATIENCE_STEPS = 400
 ALL_SET = "/run/holdfast-target-set"
-"""Exists on the storage node while its target takes logins."""
+"""Exists on the storage node once its target, since its last start, takes logins."""
 
 
 def target_service(layout: Layout, storage: StorageSpec) -> Service:

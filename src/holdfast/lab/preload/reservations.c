@@ -32,7 +32,8 @@ unsigned g_unix_fd_add(int fd, int condition, int (*call)(int fd, int condition,
 enum { READABLE = 1 | 8 | 16, KEEP = 1, REMOVE = 0 };
 
 enum { GREETING = 4, CDB = 16, SENSE = 96, MAX_DATA = 8192, RESERVE_IN = 0x5e, RESERVE_OUT = 0x5f };
-enum { ABORTED_COMMAND = 0x0b, INVALID_REQUEST = 0x05, PATH_LOST = 0x0800, INVALID_FIELD = 0x2400 };
+enum { NOT_READY = 0x02, ILLEGAL_REQUEST = 0x05, ABORTED_COMMAND = 0x0b };
+enum { NO_SESSION = 0x0400, SESSION_LOST = 0x0800, INVALID_FIELD = 0x2400 };
 
 struct asker {
   int fd;
@@ -78,7 +79,7 @@ static void done(struct iscsi_context *unused, int status, void *result, void *d
   } else if (status > 0 && status < 0x100) {
     answer(asker, status, NULL, 0, 0, 0);
   } else {
-    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ABORTED_COMMAND, PATH_LOST);
+    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ABORTED_COMMAND, SESSION_LOST);  // it may have been carried out
   }
   if (task) scsi_free_scsi_task(task);
 }
@@ -94,7 +95,7 @@ static void carry_out(struct asker *asker) {
   int is_out = cdb[0] == RESERVE_OUT;
   if ((!is_out && cdb[0] != RESERVE_IN) || sends > MAX_DATA || (!is_out && receives > MAX_DATA)) {
     asker->have = 0;
-    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, INVALID_REQUEST, INVALID_FIELD);
+    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ILLEGAL_REQUEST, INVALID_FIELD);
     return;
   }
   struct iscsi_data list = {.size = sends, .data = asker->in + CDB};
@@ -103,7 +104,10 @@ static void carry_out(struct asker *asker) {
   asker->busy = 1;
   if (!iscsi_is_logged_in(session) ||
       send_command(session, session_lun, task, done, is_out ? &list : NULL, asker) != 0) {
-    done(session, SCSI_STATUS_ERROR, task, asker);
+    asker->busy = 0;
+    asker->have = 0;
+    scsi_free_scsi_task(task);
+    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, NOT_READY, NO_SESSION);
     return;
   }
   iscsi_service(session, POLLOUT);  // QEMU looks for something to send only after its own commands and every 250 ms
