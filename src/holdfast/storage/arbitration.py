@@ -5,8 +5,8 @@ a reading that shows the wanted state counts; so a lost reply, a repeated comman
 changes nothing. A reading that is lost itself ends the act as unknown; repeating the act is harmless.
 
 Two rules for callers. Keys belong to one incarnation of one node and are never used again, so that a late command about
-an old key finds nobody. And nobody releases or unregisters while others go on: with its holder the reservation goes, and
-whoever was expelled could write. A node that leaves is expelled by another, which takes the reservation over at once.
+an old key finds nobody. And nobody releases or unregisters while others go on: the reservation goes with its holder,
+and whoever was expelled could write. A node that leaves is expelled by another, which takes the reservation over.
 Source: SAFE-1, SAFE-2; SPC-4 clause 5.13.
 """
 

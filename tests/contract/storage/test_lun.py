@@ -151,6 +151,8 @@ async def test_a_holder_that_unregisters_releases(bench: Bench) -> None:
     a, b = await two(bench)
     value(await a.reserve(key=A, type=WE_RO))
     await register(a, 0)
+    heard = await b.check()
+    assert [item.kind for item in heard.attentions] == [AttentionKind.RESERVATIONS_RELEASED] * bench.is_exact
     assert await reservation_of(b) is None
     assert await keys_of(b) == [B]
 

@@ -11,7 +11,7 @@ from holdfast.storage.arbitration import AbortMethod, Expelled, Protected, expel
 from holdfast.storage.outcome import Conflict, Done, Failed, Unknown
 from holdfast.storage.port import Lun
 from holdfast.storage.scsi.command import OperationCode
-from holdfast.storage.scsi.reservations import ReservationType
+from holdfast.storage.scsi.reservations import OutAction, ReservationType, ReserveOut
 from holdfast.storage.scsi.sense import Sense, SenseKey
 from holdfast.storage.scsi.status import Status
 from holdfast.storage.scsi_lun import ScsiLun
@@ -19,7 +19,7 @@ from holdfast.storage.simulated import ORDINARY, Exchange, Fate, SimulatedTarget
 from holdfast.storage.simulated_disk import FORGETFUL, DiskTraits, SimulatedDisk, WriteEffect, check_condition
 from holdfast.storage.transport import Answer
 
-A, B = 0xA, 0xB
+A, B, C = 0xA, 0xB, 0xC
 WE_RO = ReservationType.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
 BLOCK = b"holdfast" * 64
 
@@ -101,6 +101,34 @@ async def test_a_lost_preempt_is_settled_by_reading_back(traits: DiskTraits, fat
     if traits is FORGETFUL or fate.reply_ms is None:
         assert outcome.how is AbortMethod.LUN_RESET
     assert isinstance(await b.write(block=0, data=BLOCK), Conflict)
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["told", "not-told"])
+async def test_a_reservation_that_lapsed_on_the_way_is_made_up_for(tells: bool) -> None:
+    """Its holder leaves between the preempt and the reading back, and the expelled node gets a late write in."""
+    scene = Scene()
+    c, a, b = await scene.protected("c", C), await scene.protected("a", A), await scene.protected("b", B)
+    assert isinstance(await c.check(), Done)
+    assert isinstance(await b.read(block=0, count=1), Done)
+    late: list[asyncio.Task[object]] = []
+
+    def after_the_preempt(exchange: Exchange) -> bool:
+        if exchange.initiator == "b":
+            return exchange.command.operation == OperationCode.WRITE_16
+        if B not in scene.disk.reservations.registered.values() and not late:
+            scene.disk.execute("c", ReserveOut(action=OutAction.REGISTER, key=C).command())
+            if not tells:
+                scene.disk.attentions["a"].clear()
+            late.append(asyncio.create_task(b.write(block=0, data=BLOCK)))
+        return bool(late) and exchange.command.operation == OperationCode.PERSISTENT_RESERVE_IN
+
+    scene.fate, scene.concerns = Fate(execution_ms=100, request_ms=1), after_the_preempt
+    outcome = await expel(a, A, victim=B)
+    assert late
+    assert isinstance(outcome, Expelled)
+    assert outcome.how is AbortMethod.LUN_RESET
+    await asyncio.wait(late)
+    assert scene.effects == []
 
 
 async def test_a_hung_write_stays_until_it_is_dropped() -> None:
