@@ -58,6 +58,7 @@ class HeartbeatCodec:
             )
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
         self._last_encoded: dict[tuple[Incarnation, NetworkName], int] = {}
+        self._last_packed: tuple[Heartbeat, bytes] | None = None
 
     def encode(self, heartbeat: Heartbeat, network: NetworkName) -> bytes:
         """The datagram for this network, the same for all peers on it.
@@ -72,7 +73,9 @@ class HeartbeatCodec:
         sender = (heartbeat.incarnation, network)
         if heartbeat.sequence <= self._last_encoded.get(sender, -1):
             raise ValueError(f"sequence {heartbeat.sequence} was used already on network {network}")
-        payload = _pack_payload(heartbeat)
+        if self._last_packed is None or self._last_packed[0] is not heartbeat:
+            self._last_packed = heartbeat, _pack_payload(heartbeat)
+        payload = self._last_packed[1]
         incarnation = _incarnation_bytes(heartbeat.incarnation)
         tag = self._network_tags[network]
         header = _HEADER.pack(_MAGIC, PROTOCOL_VERSION, self._cluster_tag, incarnation, tag, heartbeat.sequence)

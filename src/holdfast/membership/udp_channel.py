@@ -110,15 +110,16 @@ class UdpChannel:
         return True
 
     def _readable(self, udp: socket.socket) -> None:
-        self._take_errors(udp)
-        for _ in range(_MAX_BURST):
+        for count in range(_MAX_BURST):
             if udp is not self._socket:  # the handler closed this channel
                 return
             try:
                 datagram, address = udp.recvfrom(_BUFFER_BYTES)
             except BlockingIOError:
+                if count == 0:  # woken by the queue of errors alone
+                    self._take_errors(udp)
                 return
-            except OSError:  # an error that arrived just now; it is in the queue
+            except OSError:  # an error is pending; it is in the queue too
                 self._take_errors(udp)
                 continue
             source = Endpoint(address=address[0], port=address[1])

@@ -97,8 +97,9 @@ class Heartbeats:
         now_ms = self._clock.monotonic_ms()
         message = self._compose(snapshot, now_ms)
         self._hearing.sent(message.sequence, now_ms)
-        for network, peers in self._routes.items():
-            self._transport.send(network, peers, self._codec.encode(message, network))
+        datagrams = [(network, self._codec.encode(message, network)) for network in self._routes]
+        for network, datagram in datagrams:  # one after the other, so that a peer wakes once for all its networks
+            self._transport.send(network, self._routes[network], datagram)
 
     def _compose(self, snapshot: Snapshot | None, now_ms: int) -> Heartbeat:
         refused = self._refused
