@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from holdfast import __version__
 from holdfast.decide.coordination import owners_by_node
 from holdfast.decide.detection import Assessment, Standing
-from holdfast.decide.explain import explain_role, standstill
+from holdfast.decide.explain import Standstill, explain_role, standstill
 from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
 from holdfast.decide.orders import preview_drain
@@ -158,7 +158,7 @@ def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout)
     spec = snapshot.specs[name].value
     ownership = _ownership(name, snapshot)
     still = standstill(snapshot, name, fencing(snapshot), layout)
-    state = _role_state(name, snapshot, view, is_blocked=still.is_blocked)
+    state = role_state(name, snapshot, view, still)
     return RoleStatus(
         name=name,
         state=state,
@@ -195,19 +195,19 @@ def _failback(failback: Failback) -> str:
     return failback.policy
 
 
-def role_state(name: RoleName, snapshot: Snapshot, view: View) -> RoleState:
-    """One role in one word. A phase counts only while its owner is up; of a silent owner nothing is known."""
-    still = standstill(snapshot, name, {}, Layout(snapshot, view.now_ms))
-    return _role_state(name, snapshot, view, is_blocked=still.is_blocked)
+def role_state(name: RoleName, snapshot: Snapshot, view: View, still: Standstill | None = None) -> RoleState:
+    """One role in one word. A phase counts only while its owner is up; of a silent owner nothing is known.
 
-
-def _role_state(name: RoleName, snapshot: Snapshot, view: View, *, is_blocked: bool) -> RoleState:
+    still   why it does not run, from who asked that already; None: asked here.
+    """
+    if still is None:
+        still = standstill(snapshot, name, {}, Layout(snapshot, view.now_ms))
     spec = snapshot.specs[name].value
     ownership = _ownership(name, snapshot)
     if ownership.owner is None and (spec.wanted is Wanted.OFFLINE or not needs_decision(spec, ownership, snapshot)):
         return RoleState.OFFLINE
     if needs_decision(spec, ownership, snapshot):
-        return RoleState.BLOCKED if is_blocked else RoleState.STARTING
+        return RoleState.BLOCKED if still.is_blocked else RoleState.STARTING
     if ownership.owner is None or node_state(ownership.owner, snapshot, view) is NodeState.SUSPECT:
         return RoleState.UNKNOWN
     return {
