@@ -159,6 +159,7 @@ static int serve(const char *path) {
 // QEMU's iSCSI driver logs in with this, once.
 int iscsi_full_connect_sync(struct iscsi_context *context, const char *portal, int lun) {
   int (*connect_real)(struct iscsi_context *, const char *, int) = dlsym(RTLD_NEXT, __func__);
+  iscsi_set_tcp_syncnt(context, 1);  // of a cut network's return it shall learn by trying often, not by waiting long
   int result = connect_real(context, portal, lun);
   const char *path = getenv("HOLDFAST_ADAPTER_SOCKET");
   if (result != 0 || session || !path) return result;
