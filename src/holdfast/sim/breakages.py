@@ -149,7 +149,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         what="a person's word counts for whichever incarnation the node has, declared lost or not",
         caught_by=("SAFE-2",),
         within=200,
-        breakage=_replaced(("holdfast.sim.people:unproven_verdict", broken.any_incarnation_confirmed)),
+        breakage=_replaced(("holdfast.node.requests:unproven_verdict", broken.any_incarnation_confirmed)),
     ),
     BreakageKind.RESTART_UNCLEAN: Mutation(
         what="a new incarnation registers without ending what the last one left running",

@@ -53,6 +53,10 @@ class FaultKind(StrEnum):
     FENCE_UNCLEAR = "fence-unclear"
     CLOCK_JUMP = "clock-jump"
     ROLE_RESTARTED = "role-restarted"
+    ROLE_MOVED = "role-moved"
+    NODE_DRAINED = "node-drained"
+    CLUSTER_FROZEN = "cluster-frozen"
+    SETTINGS_CHANGED = "settings-changed"
     PERSON_CONFIRMS = "person-confirms"
 
 

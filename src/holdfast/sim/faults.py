@@ -12,5 +12,6 @@ from holdfast.sim.fault import FaultKind
 from holdfast.sim.fault_targets import Begin
 from holdfast.sim.network_faults import NETWORK_FAULTS
 from holdfast.sim.node_faults import NODE_FAULTS
+from holdfast.sim.person_faults import PERSON_FAULTS
 
-FAULTS: Final[dict[FaultKind, Begin]] = {**NODE_FAULTS, **NETWORK_FAULTS, **DATABASE_FAULTS}
+FAULTS: Final[dict[FaultKind, Begin]] = {**NODE_FAULTS, **NETWORK_FAULTS, **DATABASE_FAULTS, **PERSON_FAULTS}

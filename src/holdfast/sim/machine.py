@@ -165,6 +165,7 @@ class Machine:
     def shut_down(self) -> None:
         """Shut the machine down in an orderly way: holdfastd, then the guests, then the power."""
         if self.executes:
+            self._is_going_down = True
             self._around.truth.note("world", f"{self.name}: shuts down", code="shutdown", subject=self.name)
             self.stop_daemon()
             boot = self._boots
@@ -178,16 +179,19 @@ class Machine:
             self._around.loop.call_later(SHUTDOWN_S + BOOT_S, self.power_on, context=Context())
 
     def _end_guests(self, boot: int) -> None:
-        if boot == self._boots and self.executes:
+        if boot == self._boots and self.executes and self._is_going_down:
             for victim in sorted(self.hypervisor.victims()):
                 self.hypervisor.crash_guest(victim.uuid)
 
     def _shut_down(self, boot: int) -> None:
-        if boot == self._boots:
+        if boot == self._boots and self._is_going_down:
             self.power_off("is shut down")
 
     def heal(self) -> None:
-        """Power on, everything running."""
+        """Power on, everything running. A shutdown that is under way is called off."""
+        if self._is_going_down:
+            self._is_going_down = False
+            self.kill_daemon()
         self.thaw()
         self.power_on()
         self.is_guard_wanted, self.is_libvirt_hung = True, False
@@ -256,7 +260,7 @@ class Machine:
         boot, around = self._boots, self._around
         around.truth.note("world", f"{self.name}: power on", code="power-on", subject=self.name)
         self.is_frozen = self.is_libvirt_hung = self.is_libvirt_down = False
-        self.is_guard_wanted = True
+        self.is_guard_wanted, self._is_going_down = True, False
         self._incarnations = IncarnationOfBoot(
             lambda: Incarnation(str(UUID(int=around.random.getrandbits(128), version=4)))
         )

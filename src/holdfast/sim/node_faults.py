@@ -147,14 +147,6 @@ def _clock_jump(world: World, fault: Fault) -> End:
     return heal
 
 
-def _role_restarted(world: World, fault: Fault) -> End:
-    """A person stops a role, and starts it again when the fault ends."""
-    roles = world.roles()
-    role = roles[fault.target % len(roles)]
-    world.stop_role(role.name)
-    return lambda: world.start_role(role.name)
-
-
 def _shutdown(world: World, fault: Fault) -> End:
     machine = machine_of(world, fault.target)
     machine.shut_down()
@@ -186,11 +178,22 @@ def _mass_power_cut(world: World, fault: Fault) -> End:
 def _lost_again_and_again(world: World, fault: Fault) -> End:
     """A machine that dies three times, as soon as it is up again: what quarantine is for."""
     machine = machine_of(world, fault.target)
+    is_over = False
+
+    def pull() -> None:
+        if not is_over:
+            machine.power_off("plug pulled")
+
+    def stop() -> None:
+        nonlocal is_over
+        is_over = True
+        machine.power_on()
+
     for number in range(3):
         at_s = number * (8.0 + fault.amount * 8.0)
-        world.loop.call_later(at_s, machine.power_off, "plug pulled", context=Context())
+        world.loop.call_later(at_s, pull, context=Context())
         world.loop.call_later(at_s + 4.0, machine.power_on, context=Context())
-    return machine.power_on
+    return stop
 
 
 def _storage_cut(world: World, fault: Fault) -> End:
@@ -211,11 +214,6 @@ def _storage_cut_for(world: World, machines: list[Machine]) -> End:
             world.storage.reconnect(name)
 
     return heal
-
-
-def _person_confirms(world: World, fault: Fault) -> End:
-    """A person walks along the machines, and confirms those down that are lost and off."""
-    return world.people.walk()
 
 
 NODE_FAULTS: Final[dict[FaultKind, Begin]] = {
@@ -240,6 +238,4 @@ NODE_FAULTS: Final[dict[FaultKind, Begin]] = {
     FaultKind.FENCE_HANGS: _fence(DeviceFault.HANG),
     FaultKind.FENCE_UNCLEAR: _fence(DeviceFault.UNKNOWN),
     FaultKind.CLOCK_JUMP: _clock_jump,
-    FaultKind.ROLE_RESTARTED: _role_restarted,
-    FaultKind.PERSON_CONFIRMS: _person_confirms,
 }

@@ -7,6 +7,7 @@ it, and with which guest's process existed when it was committed. Source: DESIGN
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from holdfast.model.ids import Incarnation, NodeName
@@ -144,20 +145,28 @@ def _ownership(after: Ownership, commit: Commit, records: Records) -> Iterator[s
         yield f"SAFE-3: the epoch of {where} went from {before.epoch} to {after.epoch}"
     same = (after.owner, after.incarnation, after.epoch) == (before.owner, before.incarnation, before.epoch)
     if same and before.owner is not None:
-        yield from _step_of_owner(after, commit, records, where)
+        yield from _step_of_owner(before, after, commit, records, where)
     elif before.phase not in (Phase.VACANT, Phase.ASSIGNED):
         yield from _left_its_owner(before, after, commit, records, where)
     if after.owner is not None and not same:
         yield from _assigned(before, after, commit, records, where)
 
 
-def _step_of_owner(after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:
+def _step_of_owner(before: Ownership, after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:
     """SAFE-3: only the owner itself goes on, with its session, and in the same epoch."""
+    if _only_wanted_elsewhere(before, after):
+        return
     session = records.sessions.get(after.owner) if after.owner is not None else None
     if session is None or session.incarnation != after.incarnation or after.incarnation in records.lost:
         yield f"SAFE-3: {after.phase} of {where}, whose owner's incarnation is not up any more"
     if commit.author.name not in ("", after.owner):
         yield f"SAFE-3: {after.phase} of {where}, which does not own it"
+
+
+def _only_wanted_elsewhere(before: Ownership, after: Ownership) -> bool:
+    """Whether only the wish changed where it is to run, which anybody may express with a majority of voters."""
+    elsewhere = replace(before, target=after.target, source=after.source, drained_from=after.drained_from)
+    return replace(elsewhere, reasons=after.reasons) == after
 
 
 def _left_its_owner(before: Ownership, after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ from holdfast.sim.checkers import (
 from holdfast.sim.fault import Fault
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
+from holdfast.sim.person_faults import tidy
 from holdfast.sim.record_checkers import commits_keep_the_rules
 from holdfast.sim.schedule import HARMLESS, START_S, Profile, Schedule, draw
 from holdfast.sim.status_checkers import StatusWatch
@@ -180,6 +181,7 @@ def _help(world: World) -> None:
         machine.power_on()
     for role in needing_a_person(world):
         world.start_role(role)
+    tidy(world)
 
 
 def _progress(world: World, since_s: float) -> Iterator[str]:

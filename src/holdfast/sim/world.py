@@ -94,7 +94,7 @@ class World:
             hold=lambda node, uuid, is_held: self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held),
         )
         self.storage.start()
-        self.people = People(loop=self.loop, machines=self.machines, is_sure=breakage.is_person_sure)
+        self.people = People(loop=self.loop, truth=self.truth, machines=self.machines, is_sure=breakage.is_person_sure)
         self._elect()
 
     def settle(self) -> None:

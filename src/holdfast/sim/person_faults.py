@@ -1,0 +1,110 @@
+"""What people do at bad moments: they move roles, empty nodes, freeze the cluster, change settings, confirm deaths.
+
+Rule of the file: see `fault_targets`. Whatever was changed is changed back at the end, however often that takes; what a
+late request changes after that is seen to by `tidy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from holdfast.model.nodes import NodeSpec
+from holdfast.model.snapshot import ClusterRecord
+from holdfast.sim.fault import Fault, FaultKind
+from holdfast.sim.fault_targets import Begin, End, machine_of
+from holdfast.sim.people import WHO
+from holdfast.sim.world import World
+from holdfast.store.records import CLUSTER, NODES, decode
+
+SLOWER: Final = (("patience_ms", 7500, 5000), ("guard_deadline_ms", 6500, 4000))
+"""Settings, what they are changed to in this order, and back in the other."""
+
+
+def _role_restarted(world: World, fault: Fault) -> End:
+    """A person stops a role, and starts it again when the fault ends."""
+    roles = world.roles()
+    role = roles[fault.target % len(roles)]
+    world.stop_role(role.name)
+    return lambda: world.start_role(role.name)
+
+
+def _role_moved(world: World, fault: Fault) -> End:
+    roles = world.roles()
+    params: dict[str, Any] = {"role": roles[fault.target % len(roles)].name, "wait": False}
+    if fault.amount < 0.8:
+        params["to"] = machine_of(world, fault.other).name
+    return _stopped(world.people.ask("role.move", params, first=fault.other))
+
+
+def _node_drained(world: World, fault: Fault) -> End:
+    node = machine_of(world, fault.target).name
+    back = {"node": node, "failback": "now" if fault.amount < 0.5 else "never"}
+    return _and_back(world, fault, ("node.drain", {"node": node, "wait": False}), ("node.resume", back))
+
+
+def _cluster_frozen(world: World, fault: Fault) -> End:
+    return _and_back(
+        world, fault, ("cluster.freeze", {"person": WHO, "reason": "work on the switch"}), ("cluster.unfreeze", {})
+    )
+
+
+def _settings_changed(world: World, fault: Fault) -> End:
+    changing = [
+        world.people.ask("cluster.set", {"name": name, "value": value}, first=fault.other) for name, value, _ in SLOWER
+    ]
+
+    def back() -> None:
+        for task in changing:
+            task.cancel()
+        for name, _, value in reversed(SLOWER):
+            world.people.ask("cluster.set", {"name": name, "value": value}, first=fault.target)
+
+    return back
+
+
+def _person_confirms(world: World, _: Fault) -> End:
+    """A person walks along the machines, and confirms those down that are lost and off."""
+    return _stopped(world.people.walk())
+
+
+Asked = tuple[str, Mapping[str, Any]]
+
+
+def _and_back(world: World, fault: Fault, there: Asked, back: Asked) -> End:
+    asking = world.people.ask(*there, first=fault.other)
+
+    def end() -> None:
+        asking.cancel()
+        world.people.ask(*back, first=fault.other)
+
+    return end
+
+
+def _stopped(task: asyncio.Task[None]) -> End:
+    def stop() -> None:
+        task.cancel()
+
+    return stop
+
+
+def tidy(world: World) -> None:
+    """See to it that nothing stays drained or frozen."""
+    for item in world.database.listing(NODES).items:
+        node = decode(NodeSpec, item.key, item.value)
+        if node.is_paused:
+            world.people.ask("node.resume", {"node": node.name, "failback": "never"})
+    cluster = world.database.get(CLUSTER)
+    if cluster is not None and decode(ClusterRecord, CLUSTER, cluster.value).frozen is not None:
+        world.people.ask("cluster.unfreeze", {})
+
+
+PERSON_FAULTS: Final[dict[FaultKind, Begin]] = {
+    FaultKind.ROLE_RESTARTED: _role_restarted,
+    FaultKind.ROLE_MOVED: _role_moved,
+    FaultKind.NODE_DRAINED: _node_drained,
+    FaultKind.CLUSTER_FROZEN: _cluster_frozen,
+    FaultKind.SETTINGS_CHANGED: _settings_changed,
+    FaultKind.PERSON_CONFIRMS: _person_confirms,
+}
