@@ -83,7 +83,7 @@ class SimulatedNetworks:
 
     def carry(self, network: NetworkName, source: Endpoint, targets: Sequence[Endpoint], datagram: bytes) -> None:
         """Bring a datagram to its targets as the weather has it."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         event = DatagramReceived(network=network, source=source, datagram=datagram)
         for target in targets:
             for delay_ms in self.weather(network, source, target, datagram):
@@ -92,6 +92,9 @@ class SimulatedNetworks:
                     self._underway[due] = []
                     self._call_at(due, self._arrive_all, due)
                 self._underway[due].append((event, target))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _call_at(self, when: float, act: Callable[[float], None], due: float) -> None:
         asyncio.get_running_loop().call_at(when, act, due)

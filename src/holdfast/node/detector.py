@@ -97,7 +97,8 @@ class Detector:
                 judged = assess(view, me=self._me, voters=self._voters, timings=timings)
             standing[peer[0]] = judged
             late |= min(silent_ms.values(), default=0) > 2 * timings.heartbeat_interval_ms
-            self._react(peer, judged, snapshot, tasks)
+            if judged.standing is not Standing.HEARD or self._suspected:
+                self._react(peer, judged, snapshot, tasks)
         self.standing = standing
         for gone in self._suspected - set(peers.items()):
             self._suspected.discard(gone)

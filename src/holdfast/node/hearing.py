@@ -44,7 +44,7 @@ class Hearing:
         for peer in peers:
             if peer not in self._peers:
                 self._peers[peer] = _Peer(since_ms=now_ms)
-        for gone in [known for known in self._peers if known not in peers]:
+        for gone in [known for known in self._peers if known not in peers] if len(self._peers) > len(peers) else ():
             if now_ms - self._peers[gone].last_at_ms > FORGET_MS:
                 del self._peers[gone]
 

@@ -7,7 +7,7 @@ on its way or an order to a fence device does. So every twin acts `outside`. Not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -22,7 +22,7 @@ from holdfast.membership.heartbeat_codec import HeartbeatCodec
 from holdfast.membership.port import EventHandler, LinkChanged, TransportEvent
 from holdfast.membership.simulated_transport import SimulatedNetworks, SimulatedTransport, Weather
 from holdfast.model.ids import ClusterId, Incarnation, NetworkName
-from holdfast.sim.loop import Process, outside
+from holdfast.sim.loop import Process, VirtualLoop, outside
 from holdfast.sim.truth import Truth
 
 T = TypeVar("T")
@@ -117,15 +117,16 @@ class MachineWatchdog(SimulatedWatchdog):
 
 
 class Air(SimulatedNetworks):
-    """The networks. A packet arrives although its sender died meanwhile."""
+    """The networks. A packet arrives although its sender died meanwhile. Times of the network are no node's."""
 
     def __init__(self, weather: Weather) -> None:
         super().__init__(weather)
         self._context = Context()
 
-    def carry(self, network: NetworkName, source: Endpoint, targets: Sequence[Endpoint], datagram: bytes) -> None:
-        """See `SimulatedNetworks`. Times of the network are no node's."""
-        outside(super().carry, network, source, targets, datagram)
+    def _now(self) -> float:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        return loop.world_time()
 
     def _call_at(self, when: float, act: Callable[[float], None], due: float) -> None:
         asyncio.get_running_loop().call_at(when, act, due, context=self._context)
