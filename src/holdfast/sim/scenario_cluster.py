@@ -85,6 +85,14 @@ class LabelPart(Part):
 
 
 Label = Annotated[LabelPart, read_as("name", Name, LabelPart)]
+Labels = Annotated[
+    tuple[Label, ...],
+    BeforeValidator(
+        lambda value: value if isinstance(value, list | tuple) else (value,),
+        json_schema_input_type=Name | LabelPart | list[Name | LabelPart],
+    ),
+]
+"""One, or a list."""
 
 
 class FailbackPart(Part):
@@ -115,10 +123,10 @@ class RoleChoicesPart(Part):
     preferred_site: Name | None = None
     """The site that it prefers, after the preferred owners."""
 
-    affinity: tuple[Label, ...] | None = None
+    affinity: Labels | None = None
     """Labels: roles that share one want the same node."""
 
-    anti_affinity: tuple[Label, ...] | None = None
+    anti_affinity: Labels | None = None
     """Labels: roles that share one want different nodes."""
 
     restart_limit: Annotated[int, Field(ge=0, le=100)] | None = None

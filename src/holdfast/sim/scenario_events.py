@@ -47,7 +47,7 @@ class ResumePart(Part):
     node: Names
     """The nodes."""
 
-    roles: Return = Return.POLICY
+    failback: Return = Return.POLICY
     """What becomes of the roles that the drain moved away: `policy`, `now` or `never`."""
 
 
@@ -148,7 +148,7 @@ class EventPart(Part):
     """Frozen nodes go on where they were."""
 
     shutdown: Names | None = None
-    """Nodes are shut down in an orderly way: guests, then holdfastd, then the power."""
+    """Nodes are shut down in an orderly way: holdfastd, then the guests, then the power."""
 
     reboot: Names | None = None
     """As `shutdown`, and the node starts again."""

@@ -6,6 +6,7 @@ conditions are what `holdfast status` answers at that moment.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -59,7 +60,7 @@ class RoleExpectation(ExpectationPart):
     """How often its guest was started since `after` or the beginning: a number, or the least and the most."""
 
     moved: bool | None = None
-    """Whether it ran anywhere else, or was started again, since `after` or the beginning."""
+    """Whether its guest ended or was started, anywhere, since `after` or the beginning."""
 
 
 class NodeExpectation(ExpectationPart):
@@ -113,8 +114,10 @@ def tag_of(subject: str) -> str:
 
 
 def _which(value: Any) -> str | None:
-    keys = value if isinstance(value, dict) else ()
-    return next((tag_of(subject) for subject in SUBJECTS if subject in keys), None)
+    for subject, part in SUBJECTS.items():
+        if isinstance(value, part) or (isinstance(value, Mapping) and subject in value):
+            return tag_of(subject)
+    return None
 
 
 Expectation = Annotated[

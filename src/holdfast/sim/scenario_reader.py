@@ -31,7 +31,8 @@ PLAIN: Final = (
 )
 """What a scalar without quotes means; what matches none is text. Source: YAML 1.2, core schema."""
 
-YAML: Final = "tag:yaml.org,2002:"
+KINDS: Final = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
+TAGS_OF_YAML: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in KINDS)
 DEEPEST: Final = 12
 
 TAGS: Final = {tag_of(subject): part for subject, part in SUBJECTS.items()}
@@ -67,7 +68,7 @@ class _Document:
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
         self._lines.setdefault(path, node.start_mark.line + 1)
-        if len(path) > DEEPEST or not node.tag.startswith(YAML):
+        if len(path) > DEEPEST or node.tag not in TAGS_OF_YAML:
             text = (
                 "a scenario is not nested so deep" if len(path) > DEEPEST else f"the tag {node.tag} is of no use here"
             )

@@ -119,7 +119,7 @@ class Person:
                 yield from meant(what, self._uuids if event.kind.startswith("role_") else self._world.machines)
             case ResumePart():
                 for name in meant(what.node, self._world.machines):
-                    yield name, what.roles
+                    yield name, what.failback
             case dict():
                 yield from what.items()
             case _:
@@ -138,17 +138,17 @@ def _unfit(machine: Machine) -> tuple[bool, bool]:
 
 REQUESTS: Final[dict[str, Callable[[Person, Any], Request]]] = {
     "drain": lambda _, node: ("node.drain", {"node": node}),
-    "resume": lambda _, what: ("node.resume", {"node": what[0], "roles": what[1]}),
+    "resume": lambda _, what: ("node.resume", {"node": what[0], "failback": what[1]}),
     "pause": lambda _, node: ("node.set", {"node": node, "paused": True}),
     "confirm_down": lambda _, node: ("node.confirm-down", {"node": node, "person": PERSON, "reason": "it says so"}),
     "role_add": Person.add,
     "role_remove": lambda _, role: ("vm.remove", {"role": role, "force": True}),
     "role_start": lambda _, role: ("vm.start", {"role": role}),
     "role_stop": lambda _, role: ("vm.stop", {"role": role}),
-    "role_move": lambda _, what: ("vm.move", {"role": what.role, "node": what.to}),
+    "role_move": lambda _, what: ("role.move", {"role": what.role, "to": what.to}),
     "role_set": lambda _, what: ("vm.set", {"role": what.role, **choices_of(what)}),
     "set": lambda _, item: ("cluster.set", {"name": item[0], "value": item[1]}),
     "cluster_freeze": lambda _, reason: ("cluster.freeze", {"person": PERSON, "reason": reason}),
-    "cluster_unfreeze": lambda _, __: ("cluster.unfreeze", {"person": PERSON}),
+    "cluster_unfreeze": lambda _, __: ("cluster.unfreeze", {}),
 }
 """What a person sends for each kind of event."""

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from holdfast.model.ids import NodeName
 from holdfast.model.roles import Ownership, Phase, Priority, RoleSpec, Wanted
+from holdfast.sim.breakage import UNBROKEN, Breakage
 from holdfast.sim.loop import TimeStandsStill
 from holdfast.sim.run import broken_rules, quiet
 from holdfast.sim.scenario import Scenario
@@ -38,13 +39,15 @@ LOOK_S: Final = 0.02
 """How often it is looked whether an expectation with `within` holds; times are as exact as that."""
 
 
-def run_scenario(scenario: Scenario, *, file: str = "", seed: int | None = None) -> ScenarioResult:
-    """Run a scenario to its end. `seed` None: the scenario's own."""
+def run_scenario(
+    scenario: Scenario, *, file: str = "", seed: int | None = None, breakage: Breakage = UNBROKEN
+) -> ScenarioResult:
+    """Run a scenario to its end. `seed` None: the scenario's own. `breakage`: what is broken on purpose."""
     used = scenario.seed if seed is None else seed
     uuids = uuids_of(scenario)
     refusals = Refusals(uuids)
-    with quiet():
-        world = make_world(scenario, refusals, seed=used)
+    with breakage.applied(), quiet():
+        world = make_world(scenario, refusals, seed=used, breakage=breakage)
         play = _Play(scenario, world, Stage(world, refusals, uuids), Person(world, uuids))
         try:
             play.set_up()

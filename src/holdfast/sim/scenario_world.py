@@ -74,8 +74,8 @@ def uuids_of(scenario: Scenario) -> dict[str, str]:
     return {name: uuid_of(number) for number, name in enumerate(names, start=1)}
 
 
-def make_world(scenario: Scenario, refusals: Refusals, *, seed: int) -> World:
-    """The world of a scenario, with its nodes and no roles yet."""
+def make_world(scenario: Scenario, refusals: Refusals, *, seed: int, breakage: Breakage) -> World:
+    """The world of a scenario, with its nodes and no roles yet. Starts fail as `refusals` say."""
     networks = tuple(NetworkName(name) for name in scenario.cluster.networks)
     nodes = tuple(_nodes(scenario, networks))
     layout = Layout(
@@ -85,7 +85,7 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int) -> World:
         watchdog_s={NodeName(node.name): node.watchdog for node in scenario.all_nodes()},
     )
     make = Make(nodes=len(nodes), networks=networks, are_guests_deaf=scenario.cluster.guests_ignore_power_button)
-    world = World(make, seed=seed, breakage=Breakage(hypervisor=refusals.hypervisor), layout=layout)
+    world = World(make, seed=seed, breakage=replace(breakage, hypervisor=refusals.hypervisor), layout=layout)
     world.truth.names |= {uuid: name for name, uuid in uuids_of(scenario).items()}
     return world
 
