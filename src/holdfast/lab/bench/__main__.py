@@ -5,14 +5,16 @@ from __future__ import annotations
 import click
 
 from holdfast.lab.bench.failover import failover
+from holdfast.lab.bench.reservation import reservation
 
 
 @click.group(name="./dev bench")
 def bench() -> None:
-    """Benchmarks of Holdfast, each on a lab of its own."""
+    """Benchmarks of Holdfast, each on a lab or a target of its own."""
 
 
 bench.add_command(failover)
+bench.add_command(reservation)
 
 if __name__ == "__main__":
     bench(prog_name="./dev bench")

@@ -127,10 +127,10 @@ class OwnTarget:
 
 
 @asynccontextmanager
-async def own_target(*, disks: int, chap: Chap | None = None) -> AsyncIterator[OwnTarget]:
-    """Run a target while the context lasts. Raises LabBroken."""
-    with TemporaryDirectory(prefix="holdfast-target-") as folder:
-        target = OwnTarget(Path(folder), disks=disks, chap=chap)
+async def own_target(*, disks: int, chap: Chap | None = None, folder: Path | None = None) -> AsyncIterator[OwnTarget]:
+    """Run a target while the context lasts, its disks below `folder` or where temporary files are. Raises LabBroken."""
+    with TemporaryDirectory(prefix="holdfast-target-", dir=folder) as place:
+        target = OwnTarget(Path(place), disks=disks, chap=chap)
         try:
             await target.start()
             yield target

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,24 +123,10 @@ class IscsiContext:
     def _service(self, event: int) -> None:
         if self._handle is None:
             return
-        is_over = event == select.POLLIN and self._is_at_end()
-        if is_over or self._library.iscsi_service(self._handle, event) < 0:
+        if self._library.iscsi_service(self._handle, event) < 0:
             self.close()
         else:
             self._watch()
-
-    def _is_at_end(self) -> bool:
-        """Whether the peer closed or reset; with reconnecting off the library would leave that to us."""
-        try:
-            with socket.socket(fileno=self._fd) as peek:
-                try:
-                    return peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-                finally:
-                    peek.detach()
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
 
     def _watch(self) -> None:
         """Have the loop watch what the library waits for now."""
