@@ -93,7 +93,7 @@ static void carry_out(struct asker *asker) {
   unsigned char *cdb = asker->in;
   uint32_t sends = list_length(cdb), receives = cdb[7] << 8 | cdb[8];
   int is_out = cdb[0] == RESERVE_OUT;
-  if ((!is_out && cdb[0] != RESERVE_IN) || sends > MAX_DATA || (!is_out && receives > MAX_DATA)) {
+  if (!is_out && (cdb[0] != RESERVE_IN || receives > MAX_DATA)) {
     asker->have = 0;
     answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ILLEGAL_REQUEST, INVALID_FIELD);
     return;
@@ -116,19 +116,19 @@ static void carry_out(struct asker *asker) {
 static int hear(int fd, int condition, void *data) {
   struct asker *asker = data;
   size_t wanted = !asker->greeted ? GREETING : asker->have < CDB ? CDB : CDB + list_length(asker->in);
-  if (wanted > sizeof asker->in) wanted = sizeof asker->in;
   ssize_t count = asker->busy ? 0 : recv(fd, asker->in + asker->have, wanted - asker->have, MSG_DONTWAIT);
   (void)condition;
-  if (count <= 0) {  // gone, or it spoke before it was answered, which the protocol forbids
-    asker->gone = 1;
+  if (count > 0) asker->have += count;
+  int is_command = asker->greeted && asker->have >= CDB;
+  if (count <= 0 || (is_command && list_length(asker->in) > MAX_DATA)) {
+    asker->gone = 1;  // it left, or broke the protocol by speaking before it was answered, or by a list that is too long
     if (!asker->busy) release(asker);
     return REMOVE;
   }
-  asker->have += count;
   if (!asker->greeted && asker->have == GREETING) {
     asker->greeted = 1;
     asker->have = 0;
-  } else if (asker->have >= CDB && (asker->have == CDB + list_length(asker->in) || asker->have == sizeof asker->in)) {
+  } else if (is_command && asker->have == CDB + list_length(asker->in)) {
     carry_out(asker);
   }
   return KEEP;
