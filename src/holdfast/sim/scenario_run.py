@@ -29,6 +29,7 @@ from holdfast.sim.scenario_requests import Answer, Person
 from holdfast.sim.scenario_result import ScenarioResult, VerdictPart
 from holdfast.sim.scenario_view import Sight
 from holdfast.sim.scenario_world import Refusals, make_world, role_spec, uuids_of
+from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.world import World
 from holdfast.store.port import Put, Txn
 from holdfast.store.records import decode, encode, ownership_key, session_key, spec_key
@@ -48,13 +49,13 @@ def run_scenario(
     refusals = Refusals(uuids)
     with breakage.applied(), quiet():
         world = make_world(scenario, refusals, seed=used, breakage=breakage)
-        play = _Play(scenario, world, Stage(world, refusals, uuids), Person(world, uuids))
+        play = _Play(scenario, world, Stage(world, refusals, uuids), Person(world, uuids), StatusWatch(world))
         try:
             play.set_up()
             play.live()
         except TimeStandsStill as error:
             return play.result(file, used, (f"SPIN: {error}",))
-        result = play.result(file, used, tuple(broken_rules(world)))
+        result = play.result(file, used, (*broken_rules(world), *play.watch.found))
         world.close()
     return result
 
@@ -74,6 +75,7 @@ class _Play:
     world: World
     stage: Stage
     person: Person
+    watch: StatusWatch
     began_s: float = 0.0
     problems: list[str] = field(default_factory=list)
     verdicts: dict[int, VerdictPart] = field(default_factory=dict)
@@ -107,6 +109,7 @@ class _Play:
 
     def live(self) -> None:
         """Let everything happen, and judge."""
+        self.world.loop.call_soon(self.watch.start, context=Context())
         for event in self.scenario.events:
             self.world.loop.call_at(self.began_s + event.at, self._happen, event, context=Context())
         judge = self._judge()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holdfast.model.ids import NodeName, RoleName
-from holdfast.model.roles import RoleSpec, Wanted
+from holdfast.model.roles import Priority, RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import RoleState, RoleStatus
 from holdfast.node.documents import View, role_status
@@ -59,11 +59,12 @@ class StatusWatch:
             del self._since[gone]
 
     def _missing(self) -> list[RoleSpec]:
-        """The roles that somebody wants online and that run nowhere."""
+        """The roles that somebody wants online and that run nowhere; one that never starts by itself may stay so."""
         living = {run.uuid for run in self.world.truth.living()}
         if len(living) == len(self.world.truth.names):
             return []
-        return [role for role in self.world.roles() if role.wanted is Wanted.ONLINE and role.uuid not in living]
+        wanted = [role for role in self.world.roles() if role.wanted is Wanted.ONLINE and role.uuid not in living]
+        return [role for role in wanted if role.priority is not Priority.NO_AUTOSTART]
 
     def _answering(self) -> tuple[Life, Snapshot] | None:
         for machine in self.world.machines.values():
