@@ -82,7 +82,7 @@ class Executor:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_hypervisor())
             tasks.create_task(self._look_regularly(me))
-            tasks.create_task(_forward(changed, self._look))
+            tasks.create_task(self._watch_records(changed, me.node))
             while True:
                 await self._look.wait()
                 self._look.clear()
@@ -257,6 +257,17 @@ class Executor:
             await self._observe()
             self._look.set()
 
+    async def _watch_records(self, changed: asyncio.Event, node: NodeName) -> None:
+        """Look when there is news for this node; most of what changes in a large cluster is about others."""
+        seen = None
+        while True:
+            await changed.wait()
+            changed.clear()
+            news = (self._mirror.roles.news_for(node), self._is_frozen)
+            if news != seen:
+                seen = news
+                self._look.set()
+
     async def _look_regularly(self, me: Self) -> None:
         while True:
             await self._observe()
@@ -291,10 +302,3 @@ def observation_of(guest: Guest | None) -> GuestObservation:
 
 def _at(after: Ownership, revision: int, before: Versioned[Ownership]) -> Versioned[Ownership]:
     return Versioned(value=after, revision=Revision(revision), created=before.created)
-
-
-async def _forward(changed: asyncio.Event, look: asyncio.Event) -> None:
-    while True:
-        await changed.wait()
-        changed.clear()
-        look.set()

@@ -5,6 +5,7 @@ Rule of the file: it says what the mirror's records say, no more; a change costs
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from holdfast.model.ids import NodeName, RoleName
@@ -18,6 +19,8 @@ class RoleIndex:
         self._owned: dict[NodeName, dict[RoleName, None]] = {}
         """Dictionaries for their order."""
         self._by_uuid: dict[str, RoleName] = {}
+        self._news: Counter[NodeName] = Counter()
+        self._rebuilt = 0
 
     def owned_by(self, node: NodeName) -> tuple[RoleName, ...]:
         """The roles whose record names the node as owner, in any phase."""
@@ -27,8 +30,13 @@ class RoleIndex:
         """The role whose guest has this uuid."""
         return self._by_uuid.get(uuid)
 
+    def news_for(self, node: NodeName) -> tuple[int, int]:
+        """A value that differs when a record of a role changed that the node owns, or owned before."""
+        return self._rebuilt, self._news[node]
+
     def rebuild(self, snapshot: Snapshot) -> None:
         """Begin anew with a whole snapshot."""
+        self._rebuilt += 1
         self._owned.clear()
         self._by_uuid.clear()
         self.update(Snapshot(), snapshot, (*snapshot.specs, *snapshot.ownerships))
@@ -37,6 +45,7 @@ class RoleIndex:
         """Follow a change that touched the records of `roles` only."""
         for role in roles:
             was, now = _owner(before, role), _owner(after, role)
+            self._news.update({owner for owner in (was, now) if owner is not None})
             if was is not None and was != now:
                 self._owned[was].pop(role, None)
             if now is not None:

@@ -125,13 +125,22 @@ def test_a_snapshot_that_was_handed_out_never_changes(writes: list[list[tuple[st
     assert all(shown(old) == before for old, before in kept)
 
 
+def records_of(snapshot: Snapshot, node: str) -> list[Any]:
+    """The records of the roles that a node owns."""
+    owned_there = [role for role, record in sorted(snapshot.ownerships.items()) if record.value.owner == node]
+    return [(role, snapshot.ownerships[role], snapshot.specs.get(role)) for role in owned_there]
+
+
 @given(WRITES)
 def test_the_index_of_roles_says_what_a_look_at_all_of_them_says(writes: list[list[tuple[str, int]]]) -> None:
     snapshot, index = Snapshot(), RoleIndex()
     for revision, batch in enumerate(history(writes), start=1):
         before, snapshot = snapshot, apply(snapshot, batch, revision)
+        told = {node: index.news_for(NodeName(node)) for node in NAMES}
         index.update(before, snapshot, roles_of(batch))
         for node in NAMES:
+            if records_of(before, node) != records_of(snapshot, node):
+                assert index.news_for(NodeName(node)) != told[node]
             owned_there = {role for role, record in snapshot.ownerships.items() if record.value.owner == node}
             assert set(index.owned_by(NodeName(node))) == owned_there
         guests = {record.value.uuid: role for role, record in snapshot.specs.items()}
