@@ -164,7 +164,10 @@ class _Planning:
             self.layout.put_back(spec, ownership)
             self._blocked[spec.name] = (*choice.reasons, *(why for each in choice.refused.values() for why in each))
             return
-        self.layout.put(spec, choice.node)
+        if ownership.source is not None:
+            self.layout.put(spec, ownership.source)
+        if ownership.source != choice.node:
+            self.layout.put(spec, choice.node)
         session = self._snapshot.sessions[choice.node]
         after = _assigned(spec, ownership, session.value, (*freedom.reasons, *choice.reasons), self._now_ms)
         change = Change(role=spec.name, before=before, after=after, session=session, proof=freedom.proof)
@@ -197,18 +200,20 @@ class _Planning:
 def where_to(spec: RoleSpec, ownership: Ownership, layout: Layout, companions: Iterable[RoleSpec] = ()) -> Choice:
     """Choose the next owner of a free role: where its move goes, else the best node, else back where it came from.
 
+    An owner that did not take it up, or is gone, comes last.
+
     companions   roles that must be together with it and have no place yet: a node with room for all is better.
     """
     if ownership.target is not None:
-        known = ownership.target in layout.snapshot.nodes
-        against = refusals(candidacy(spec, ownership, layout), ownership.target) if known else ()
-        if known and not against:
+        is_possible = ownership.target in layout.snapshot.nodes and ownership.target != ownership.owner
+        against = refusals(candidacy(spec, ownership, layout), ownership.target) if is_possible else ()
+        if is_possible and not against:
             return Choice(node=ownership.target, reasons=ownership.reasons, refused={})
-        left_out = (ownership.source,) if ownership.source is not None else ()
+        left_out = [node for node in (ownership.source, ownership.owner) if node is not None]
         elsewhere = choose(candidacy(spec, ownership, layout, left_out=left_out))
         if elsewhere.node is not None:
             return replace(elsewhere, reasons=(*against, *elsewhere.reasons))
-    avoid = () if ownership.owner is None or ownership.target is not None else (ownership.owner,)
+    avoid = () if ownership.owner is None else (ownership.owner,)
     if together := tuple(companions):
         roomy = replace(
             spec,

@@ -15,6 +15,7 @@ from tests.unit.decide.made_up import (
     Part,
     cluster,
     coordinated_by,
+    frozen,
     incarnation,
     known,
     lost,
@@ -23,21 +24,34 @@ from tests.unit.decide.made_up import (
     role_spec,
     session,
     up,
+    with_settings,
 )
 
-from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
-from holdfast.model.nodes import Capacity, ProofKind
-from holdfast.model.roles import Ownership, Phase, Priority, RoleSpec, Wanted
+from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName, SiteName
+from holdfast.model.nodes import Capacity, ProofKind, Return
+from holdfast.model.roles import Failback, FailbackPolicy, Label, Ownership, Phase, Priority, RoleSpec, Wanted
+from holdfast.model.settings import Settings
 from holdfast.model.snapshot import Snapshot
 
 NODES = [NodeName(name) for name in "abcd"]
+SITES = [SiteName("east"), SiteName("west")]
+LABELS = ["x", "y"]
+FAILBACKS = [
+    Failback(),
+    Failback(policy=FailbackPolicy.AT_ONCE),
+    Failback(policy=FailbackPolicy.WINDOW, from_hour=22, until_hour=23),
+    Failback(policy=FailbackPolicy.WINDOW, from_hour=20, until_hour=4),
+]
 ROLES = [RoleName(name) for name in ("web", "db", "mail", "ci", "log")]
 TIMES = [NOW_MS, NOW_MS - 9_999, NOW_MS - 10_000, NOW_MS - 21_600_001, NOW_MS + 60_000]
 
 
 def _made_up(nodes: int, roles: int, seed: int) -> Snapshot:
     random = Random(seed)
-    parts: list[Part] = [coordinated_by("a")]
+    settings = Settings(moves_at_once=random.randint(1, 4), failback_settle_s=random.choice([0, 60]))
+    parts: list[Part] = [with_settings(settings), coordinated_by("a")]
+    if random.random() < 0.2:
+        parts.append(frozen())
     for node in random.sample(NODES, nodes):
         parts += _node(node, random)
     for role in random.sample(ROLES, roles):
@@ -55,7 +69,17 @@ def snapshots() -> st.SearchStrategy[Snapshot]:
 
 def _node(node: NodeName, random: Random) -> list[Part]:
     set_capacity = random.choice([None, None, _capacity(random)])
-    parts = [known(node, is_paused=random.random() < 0.1, capacity=set_capacity)]
+    drains = random.random() < 0.15
+    parts = [
+        known(
+            node,
+            capacity=set_capacity,
+            site=random.choice([None, *SITES]),
+            is_paused=drains or random.random() < 0.1,
+            is_draining=drains,
+            returns=random.choice(list(Return)),
+        )
+    ]
     if random.random() < 0.5:
         parts.append(lost(node, random.randint(1, 2), losses=tuple(random.choices(TIMES, k=random.randint(0, 4)))))
     parts += [proven(node, number, random.choice(list(ProofKind))) for number in (1, 2) if random.random() < 0.4]
@@ -64,7 +88,9 @@ def _node(node: NodeName, random: Random) -> list[Part]:
         not_ready = random.choice([None, None, None, None, "no guard"])
         parts.append(up(node, number, memory_bytes=has.memory_bytes, vcpus=has.vcpus, not_ready=not_ready))
         seen = number if random.random() < 0.9 else 3 - number
-        parts.append(put("sessions", node, session(node, seen, stopping=random.random() < 0.1)))
+        started_at_ms = NOW_MS - random.choice([3_600_000, 3_600_000, 30_000, 1000])
+        seen_as = session(node, seen, stopping=random.random() < 0.1, started_at_ms=started_at_ms)
+        parts.append(put("sessions", node, seen_as))
     return parts
 
 
@@ -82,7 +108,16 @@ def _spec(role: RoleName, random: Random) -> RoleSpec:
         preferred_owners=tuple(random.sample(NODES, random.randint(0, 3))),
         possible_owners=tuple(random.sample(NODES, random.choice([0, 0, 1, 3]))),
         generation=random.randint(1, 2),
+        preferred_site=random.choice([None, *SITES]),
+        affinity=_labels(random),
+        anti_affinity=_labels(random),
+        failback=random.choice(FAILBACKS),
     )
+
+
+def _labels(random: Random) -> tuple[Label, ...]:
+    names = random.sample(LABELS, random.choice([0, 0, 1, 2]))
+    return tuple(Label(name=name, is_hard=random.random() < 0.5) for name in names)
 
 
 def _ownership(spec: RoleSpec, random: Random) -> Ownership:
@@ -92,8 +127,12 @@ def _ownership(spec: RoleSpec, random: Random) -> Ownership:
     if phase is not Phase.VACANT:
         owner = random.choice(NODES)
         started = incarnation(owner, random.randint(1, 2))
+    moves = random.random() < 0.25
     return Ownership(
         role=spec.name,
+        target=random.choice(NODES) if moves else None,
+        source=random.choice(NODES) if moves else None,
+        drained_from=random.choice([None, None, *NODES]),
         phase=phase,
         epoch=Epoch(random.randint(0, 9)),
         owner=owner,

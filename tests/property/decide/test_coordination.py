@@ -10,7 +10,7 @@ from hypothesis import given, note
 from tests.property.decide.clusters import snapshots
 from tests.unit.decide.made_up import NOW_MS
 
-from holdfast.decide.coordination import Plan, plan
+from holdfast.decide.coordination import Change, Plan, plan
 from holdfast.model.ids import NodeName, Revision, RoleName
 from holdfast.model.roles import Ownership, Phase, Priority, Wanted
 from holdfast.model.snapshot import Snapshot, Versioned
@@ -21,6 +21,15 @@ CLAIM_AFTER_MS = 10_000
 def before(snapshot: Snapshot, role: RoleName) -> Ownership:
     found = snapshot.ownerships.get(role)
     return found.value if found is not None else Ownership(role=role)
+
+
+def is_wish(change: Change) -> bool:
+    """Whether it only says where a role is wanted."""
+    return (
+        change.before is not None
+        and change.after.phase is change.before.value.phase is not Phase.VACANT
+        and (change.after.epoch == change.before.value.epoch)
+    )
 
 
 def has_living_owner(snapshot: Snapshot, ownership: Ownership) -> bool:
@@ -56,7 +65,7 @@ def test_safe_1_a_role_changes_once_and_only_from_the_record_it_was_decided_on(s
 def test_safe_2_a_role_that_may_have_begun_changes_only_with_the_proof_of_its_incarnation(snapshot: Snapshot) -> None:
     for change in plan(snapshot, NOW_MS).changes:
         old = before(snapshot, change.role)
-        if old.phase in (Phase.STARTING, Phase.ONLINE, Phase.STOPPING):
+        if old.phase in (Phase.STARTING, Phase.ONLINE, Phase.STOPPING) and not is_wish(change):
             assert change.proof == old.incarnation
             assert old.incarnation in snapshot.proofs
 
@@ -65,7 +74,7 @@ def test_safe_2_a_role_that_may_have_begun_changes_only_with_the_proof_of_its_in
 def test_safe_2_a_role_that_was_only_assigned_changes_when_its_owner_is_gone_or_too_late(snapshot: Snapshot) -> None:
     for change in plan(snapshot, NOW_MS).changes:
         old = before(snapshot, change.role)
-        if old.phase is Phase.ASSIGNED:
+        if old.phase is Phase.ASSIGNED and not is_wish(change):
             assert not has_living_owner(snapshot, old) or NOW_MS - old.since_ms >= CLAIM_AFTER_MS
 
 
@@ -75,6 +84,8 @@ def test_safe_3_every_new_owner_has_a_higher_epoch_and_a_session_of_its_very_inc
         old = before(snapshot, change.role)
         if change.after.owner is None:
             assert change.after.epoch == old.epoch
+            continue
+        if is_wish(change):
             continue
         assert change.after.phase is Phase.ASSIGNED
         assert change.after.epoch == old.epoch + 1
@@ -90,9 +101,11 @@ def test_safe_5_every_wanted_role_without_a_living_owner_moves_or_is_blocked_wit
     for role, spec in snapshot.specs.items():
         old = before(snapshot, role)
         served = spec.value.priority is Priority.NO_AUTOSTART and spec.value.generation == old.generation
+        served = served and old.target is None
         wanted = spec.value.wanted is Wanted.ONLINE and not served
         if (wanted or old.owner is not None) and not has_living_owner(snapshot, old):
-            assert role in changed or decided.blocked[role]
+            assert role in changed or decided.blocked.get(role) or decided.waiting[role]
+            assert role not in decided.waiting or decided.look_again_ms is not None
 
 
 @given(snapshots())
@@ -120,10 +133,14 @@ def test_only_nodes_that_may_take_a_role_get_it(snapshot: Snapshot) -> None:
     for change in plan(snapshot, NOW_MS).changes:
         owner, spec = change.after.owner, snapshot.specs[change.role].value
         if owner is not None:
-            assert not spec.possible_owners or owner in spec.possible_owners
-            assert not snapshot.nodes[owner].value.is_paused
-            assert not snapshot.sessions[owner].value.stopping
-            assert snapshot.reports[owner].value.not_ready is None
+            goes_to = change.after.target if is_wish(change) else owner
+            assert not spec.possible_owners or goes_to in spec.possible_owners
+            taker = change.after.target if is_wish(change) else owner
+            assert taker is not None
+            comes_back = not is_wish(change) and taker == before(snapshot, change.role).source
+            assert comes_back or not snapshot.nodes[taker].value.is_paused
+            assert not snapshot.sessions[taker].value.stopping
+            assert snapshot.reports[taker].value.not_ready is None
             assert spec.wanted is Wanted.ONLINE
 
 

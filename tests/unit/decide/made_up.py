@@ -24,7 +24,7 @@ from holdfast.model.nodes import (
 )
 from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
 from holdfast.model.settings import Settings
-from holdfast.model.snapshot import ClusterRecord, Coordinator, Snapshot, Versioned
+from holdfast.model.snapshot import ClusterRecord, Coordinator, Freeze, Snapshot, Versioned
 
 GIB = 2**30
 NOW_MS = 1_700_000_000_000
@@ -191,6 +191,19 @@ def with_settings(settings: Settings) -> Part:
     """The cluster's own record."""
     made = ClusterRecord(id=ClusterId("cluster-id"), name="test", created_at_ms=0, settings=settings)
     return lambda snapshot: replace(snapshot, cluster=_versioned(made, snapshot), revision=_next(snapshot))
+
+
+def frozen() -> Part:
+    """A person froze the cluster."""
+    freeze = Freeze(by="Ada", reason="switches", at_ms=NOW_MS)
+
+    def part(snapshot: Snapshot) -> Snapshot:
+        added = snapshot if snapshot.cluster is not None else with_settings(Settings())(snapshot)
+        assert added.cluster is not None
+        made = replace(added.cluster.value, frozen=freeze)
+        return replace(added, cluster=_versioned(made, added), revision=_next(added))
+
+    return part
 
 
 def put(field: str, key: str, value: object) -> Part:
