@@ -160,7 +160,6 @@ async def expel(lun: Lun, own: int, *, victim: int) -> ExpelOutcome:
     target has no PREEMPT AND ABORT, or somebody else removed the key, a LUN reset drops it. Repeating it is harmless.
     Guards SAFE-1 and SAFE-2; tests/contract/storage/test_arbitration.py catches a victim that still writes.
     """
-    can_abort = True
     how: AbortMethod | None = None
     words = ""
     for _ in range(STEPS_MAX):
@@ -170,22 +169,29 @@ async def expel(lun: Lun, own: int, *, victim: int) -> ExpelOutcome:
         if seen.has_lapsed:
             how = None
         if victim in seen.holders.keys:
-            asked = await lun.preempt(key=own, victim=victim, type=seen.type, abort=can_abort)
-            how = AbortMethod.PREEMPT_AND_ABORT if isinstance(asked, Done) and can_abort else None
-            if isinstance(asked, Failed):
-                if not (asked.is_unsupported and can_abort):
-                    return Refused(reason=RefusalReason.UNREACHABLE, words=asked.words)
-                can_abort = False
-            words = _words(asked)
+            how, asked = await _remove(lun, own, victim, seen.type)
         elif how is None:
-            asked = await lun.reset()
-            if isinstance(asked, Failed):
-                return Refused(reason=RefusalReason.UNREACHABLE, words=asked.words)
-            how = AbortMethod.LUN_RESET if isinstance(asked, Done) else None
-            words = _words(asked)
+            how, asked = await _drop_unfinished(lun)
         else:
             return Expelled(holders=seen.holders, how=how)
+        if isinstance(asked, Failed):
+            return Refused(reason=RefusalReason.UNREACHABLE, words=asked.words)
+        words = _words(asked)
     return Unknown(words=f"{lun.path}: key {victim:#x} was not seen as expelled. {words}".rstrip())
+
+
+async def _remove(lun: Lun, own: int, victim: int, kind: ReservationType) -> tuple[AbortMethod | None, Outcome[None]]:
+    """Preempt, and tell how unfinished commands were dropped; None when that is not certain."""
+    asked = await lun.preempt(key=own, victim=victim, type=kind, abort=True)
+    if isinstance(asked, Failed) and asked.is_unsupported:
+        asked = await lun.preempt(key=own, victim=victim, type=kind, abort=False)
+        return await _drop_unfinished(lun) if isinstance(asked, Done) else (None, asked)
+    return AbortMethod.PREEMPT_AND_ABORT if isinstance(asked, Done) else None, asked
+
+
+async def _drop_unfinished(lun: Lun) -> tuple[AbortMethod | None, Outcome[None]]:
+    asked = await lun.reset()
+    return AbortMethod.LUN_RESET if isinstance(asked, Done) else None, asked
 
 
 async def expel_everywhere(luns: Sequence[Lun], own: int, *, victim: int) -> tuple[ExpelOutcome, ...]:

@@ -12,7 +12,6 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from contextlib import suppress
 from typing import Final
 
-from holdfast.storage.errors import InitiatorMissing
 from holdfast.storage.scsi.command import Command, OperationCode
 from holdfast.storage.scsi.reservations import OutAction, ReserveOut, decode_reserve_out
 from holdfast.storage.scsi.sense import Sense, SenseKey
@@ -74,7 +73,7 @@ class MultipathTransport:
     """A `Transport` over a multipath device such as ``/dev/mapper/mpatha``.
 
     multipathd must be told the key (``reservation_key file`` in multipath.conf), so that it registers paths that come
-    back. Raises InitiatorMissing at the first reservation when mpathpersist is not installed.
+    back.
     """
 
     def __init__(self, device: str, *, program: str = "mpathpersist") -> None:
@@ -96,9 +95,8 @@ class MultipathTransport:
             process = await asyncio.create_subprocess_exec(
                 self._program, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, process_group=0
             )
-        except FileNotFoundError as error:
-            message = f"{self._program} is not on this host: multipath devices need it"
-            raise InitiatorMissing(message, hint="install multipath-tools") from error
+        except OSError as error:
+            return Unsent(words=f"{self._program} (of multipath-tools) cannot be run: {error.strerror}")
         return await _finish(process, timeout_ms)
 
     async def reset_logical_unit(self, *, timeout_ms: int) -> Reply:

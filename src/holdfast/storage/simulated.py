@@ -83,18 +83,17 @@ class SimulatedTarget:
         self._logins = 0
 
     def connect(self, initiator: str, disk: str) -> SimulatedPath:
-        """Open a session to one disk. A session that this initiator still had is closed first, as iSCSI does.
+        """Open a session to one disk. One that this initiator still had ends, if the disk does so; see `DiskTraits`.
 
         Raises LunUnreachable.
         """
         if not self.is_up or disk not in self.disks:
             raise LunUnreachable(f"The simulated target has no disk {disk}, or is down.")
-        for session in [item for item in self._sessions if (item.initiator, item.disk.name) == (initiator, disk)]:
-            session.drop()
-        self._logins += 1
         unit = self.disks[disk]
-        outlives = unit.traits.registrations_outlive_sessions
-        nexus = initiator if outlives else f"{initiator},i,0x{self._logins:012x}"
+        self._logins += 1
+        nexus = initiator if unit.traits.reinstates_sessions else f"{initiator},i,0x{self._logins:012x}"
+        for session in [item for item in self._sessions if (item.nexus, item.disk) == (nexus, unit)]:
+            session.drop()
         unit.attend(nexus, NEXUS_LOST if nexus in unit.attentions else POWER_ON)
         path = SimulatedPath(self, initiator, nexus, unit)
         self._sessions.append(path)

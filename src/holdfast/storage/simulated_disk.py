@@ -60,11 +60,12 @@ class DiskTraits:
 
     can_survive_power_loss: bool = True
     can_abort: bool = True
-    registrations_outlive_sessions: bool = True
-    """Whether an initiator that logs in again is the nexus it was, as the standard says."""
+    reinstates_sessions: bool = True
+    """Whether an initiator that logs in again takes its old session's place and is the nexus it was, as the standards
+    say. Otherwise it is a stranger, and its old session goes on beside it."""
 
 
-FORGETFUL: Final = DiskTraits(can_survive_power_loss=False, can_abort=False, registrations_outlive_sessions=False)
+FORGETFUL: Final = DiskTraits(can_survive_power_loss=False, can_abort=False, reinstates_sessions=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

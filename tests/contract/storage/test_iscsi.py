@@ -12,7 +12,7 @@ from holdfast.lab.bench.target import TARGET_NAME, OwnTarget, own_target
 from holdfast.storage.errors import LunUnreachable
 from holdfast.storage.iscsi.address import Chap
 from holdfast.storage.iscsi.discovery import TargetFound, discover, logical_units
-from holdfast.storage.iscsi.session import IscsiSession
+from holdfast.storage.iscsi.session import UNANSWERED_MAX, IscsiSession
 from holdfast.storage.outcome import Done, Failed, Unknown
 from holdfast.storage.scsi_lun import ScsiLun
 
@@ -119,6 +119,17 @@ async def test_a_command_that_is_given_up_does_no_harm_to_the_next(target: OwnTa
     assert isinstance(await lun.check(), Done)
     assert isinstance(await lun.read_keys(), Done)
     await session.close()
+
+
+async def test_a_session_that_answers_nothing_is_cut(target: OwnTarget) -> None:
+    session = await IscsiSession.connect(target.address("a"))
+    hasty = ScsiLun(session.lun(1), timeout_ms=1)
+    target.freeze()
+    for _ in range(UNANSWERED_MAX + 1):
+        assert session.is_open
+        assert isinstance(await hasty.check(), Unknown)
+    assert not session.is_open
+    assert isinstance(await hasty.check(), Failed)
 
 
 async def test_a_target_that_hangs_does_not_keep_us_from_closing(target: OwnTarget) -> None:

@@ -210,8 +210,9 @@ async def test_a_new_login_ends_the_session_before_it() -> None:
 @virtually
 async def test_a_forgetful_target_takes_a_new_login_for_a_stranger() -> None:
     scene = Scene(FORGETFUL)
-    await scene.protected("a", A)
+    before = await scene.protected("a", A)
     assert isinstance(await scene.connect("a").write(block=0, data=BLOCK), Conflict)
+    assert isinstance(await before.write(block=0, data=BLOCK), Done)
 
 
 @pytest.mark.parametrize("status", [Status.BUSY, Status.TASK_SET_FULL])

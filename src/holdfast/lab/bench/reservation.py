@@ -149,9 +149,11 @@ async def _expelled(ours: _Node) -> float:
 
 
 async def _write_until_conflict(lun: ScsiLun) -> None:
+    """Write as a busy guest does, a hundred times a second."""
     block = 0
     while not isinstance(await lun.write(block=block, data=bytes(4096)), Conflict):
         block = (block + 8) % 4096
+        await asyncio.sleep(0.01)
 
 
 async def _write_us(lun: ScsiLun) -> float:

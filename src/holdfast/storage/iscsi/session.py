@@ -34,6 +34,8 @@ from holdfast.storage.transport import Answer, Lost, Reply, Unsent
 PORTALS_TRIED_MAX: Final = 16
 """Portals and redirections together, so that two portals that redirect to each other end, too."""
 LOGOUT_TIMEOUT_MS: Final = 1000
+UNANSWERED_MAX: Final = 32
+"""Commands in a row that were given up; a session that answers none of them is cut, or they would pile up in it."""
 
 
 class IscsiSession:
@@ -43,6 +45,7 @@ class IscsiSession:
         self.address = address
         self.portal = portal
         self._context = context
+        self._unanswered = 0
 
     @classmethod
     async def connect(cls, address: IscsiAddress, *, timeout_ms: int = CONNECT_TIMEOUT_MS) -> Self:
@@ -142,9 +145,14 @@ class IscsiSession:
         try:
             yield
         finally:
-            if not answer.done():
+            if answer.done():
+                self._unanswered = 0
+            elif self._unanswered < UNANSWERED_MAX:
+                self._unanswered += 1
                 with suppress(LunUnreachable):
                     self._context.start("iscsi_task_mgmt_abort_task_async", before=(task,))
+            else:
+                self._context.close()
 
 
 class IscsiPath:
