@@ -46,6 +46,12 @@ static struct iscsi_context *session;
 static int session_lun;
 static int (*send_command)(struct iscsi_context *, int, struct scsi_task *, iscsi_command_cb, struct iscsi_data *, void *);
 
+// Whether the other side has ended the session's connection, and libiscsi has not begun with a new one.
+static int is_over(struct iscsi_context *context) {
+  struct pollfd connection = {.fd = iscsi_get_fd(context), .events = POLLRDHUP};
+  return context == session && iscsi_is_logged_in(context) && poll(&connection, 1, 0) == 1;
+}
+
 static void release(struct asker *asker) {
   close(asker->fd);
   free(asker);
@@ -102,7 +108,7 @@ static void carry_out(struct asker *asker) {
   struct scsi_task *task =
       scsi_create_task(10, cdb, is_out ? SCSI_XFER_WRITE : SCSI_XFER_READ, is_out ? sends : receives);
   asker->busy = 1;
-  if (!iscsi_is_logged_in(session) ||
+  if (!iscsi_is_logged_in(session) || is_over(session) ||
       send_command(session, session_lun, task, done, is_out ? &list : NULL, asker) != 0) {
     asker->busy = 0;
     asker->have = 0;
@@ -166,6 +172,20 @@ int iscsi_full_connect_sync(struct iscsi_context *context, const char *portal, i
   session = context;
   session_lun = lun;
   return serve(path);
+}
+
+// libiscsi waits up to three seconds before it logs in anew, and until then the end of the old connection keeps waking
+// QEMU, which would burn a core. So QEMU is told to wait for nothing then; it looks every 250 ms in any case.
+int iscsi_which_events(struct iscsi_context *context) {
+  static int (*which_real)(struct iscsi_context *);
+  if (!which_real) which_real = dlsym(RTLD_NEXT, __func__);
+  return is_over(context) ? 0 : which_real(context);
+}
+
+int iscsi_service(struct iscsi_context *context, int events) {
+  static int (*service_real)(struct iscsi_context *, int);
+  if (!service_real) service_real = dlsym(RTLD_NEXT, __func__);
+  return service_real(context, is_over(context) ? events | POLLIN : events);
 }
 
 // QEMU and libiscsi send with this; libiscsi also repeats with it, on a new session, what was under way on the old one.
