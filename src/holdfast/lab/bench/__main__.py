@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast.lab.bench.failover import failover
+from holdfast.lab.bench.plan import plan_bench
 from holdfast.lab.bench.reservation import reservation
 
 
@@ -14,6 +15,7 @@ def bench() -> None:
 
 
 bench.add_command(failover)
+bench.add_command(plan_bench)
 bench.add_command(reservation)
 
 if __name__ == "__main__":
