@@ -18,7 +18,7 @@ from holdfast.model.ids import NetworkName, NodeName, RoleName
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import ClusterRecord
 from holdfast.sim.breakage import UNBROKEN, Breakage
-from holdfast.sim.chance import chance
+from holdfast.sim.chance import below, chance
 from holdfast.sim.database import NodeStore, WorldDatabase
 from holdfast.sim.disks import Storage
 from holdfast.sim.layout import Layout, Make, layout_of
@@ -197,7 +197,7 @@ class World:
         if sky.loss and self._chance.random() < sky.loss:
             return ()
         copies = 2 if sky.twice and self._chance.random() < sky.twice else 1
-        return [self._chance.randint(0, sky.delay_ms) for _ in range(copies)]
+        return [below(self._chance, sky.delay_ms + 1) for _ in range(copies)]
 
     def _on_event(self, event: Event) -> None:
         owner = f" -> {event.target}" if event.target is not None else ""
