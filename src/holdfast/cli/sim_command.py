@@ -60,6 +60,7 @@ sim.add_command(schema_command)
 @click.option("--nodes", type=click.IntRange(2, 64), default=3, show_default=True, help="Nodes of the cluster.")
 @click.option("--profile", type=click.Choice(PROFILES), help="How bad the days are; all in turn when not given.")
 @click.option("--minutes", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="How long they last.")
+@click.option("--faults", help="Only these kinds of fault, such as partition,guard-crash.")
 @click.option("--only", type=_Numbers(), help="With --seed: only these faults of its schedule, by number.")
 @click.option("--break", "broken", help="Break something on purpose; docs/simulator.md names what.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes at once; one per core when not given.")
@@ -74,6 +75,7 @@ def run_command(
     nodes: int,
     profile: str | None,
     minutes: float,
+    faults: str | None,
     only: tuple[int, ...] | None,
     broken: str | None,
     jobs: int | None,
@@ -84,11 +86,16 @@ def run_command(
     The exit code is 1 when a run broke a rule.
     """
     from holdfast.sim.breakages import BreakageKind
+    from holdfast.sim.fault import FaultKind
     from holdfast.sim.run import Order
     from holdfast.sim.schedule import Profile
 
     if broken is not None and broken not in list(BreakageKind):
         raise click.BadParameter(f"{broken!r} is none of {', '.join(BreakageKind)}", param_hint="--break")
+    unknown = [kind for kind in (faults or "").split(",") if faults and kind not in list(FaultKind)]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(FaultKind)}", param_hint="--faults")
+    kinds = tuple(FaultKind(kind) for kind in faults.split(",")) if faults else None
     profiles = [Profile(profile)] if profile is not None else list(Profile)
     numbers = [seed] if seed is not None else range(first, first + seeds)
     orders = [
@@ -97,6 +104,7 @@ def run_command(
             nodes=nodes,
             profile=profiles[number % len(profiles)],
             minutes=minutes,
+            kinds=kinds,
             kept=only,
             broken=BreakageKind(broken) if broken is not None else None,
         )

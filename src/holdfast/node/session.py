@@ -22,7 +22,7 @@ from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self, record_restarts, register_session, update_session
+from holdfast.node.transactions import Self, end_earlier_session, record_restarts, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
 from holdfast.store.port import Store
 from holdfast.store.records import decode, session_key
@@ -99,10 +99,15 @@ class SessionKeeper:
                 pass
 
     async def _try_register(self, snapshot: Snapshot) -> bool:
-        lease = await self._store.grant(snapshot.settings.timings.session_ttl_s)
         proofs = _restarted(snapshot, self._session, self._clock.wall_ms())
-        events = [self._events.event(EventCode.NODE_UP, self._session.node)]
-        events += [self._events.event(EventCode.NODE_FENCED, proof.node, *proof.reasons) for proof in proofs]
+        events = [self._events.event(EventCode.NODE_FENCED, proof.node, *proof.reasons) for proof in proofs]
+        before = snapshot.sessions.get(self._session.node)
+        if before is not None and before.value.incarnation != self._session.incarnation:
+            fenced = self._events.operations(*events)
+            await self._store.txn(end_earlier_session(before, restarted=proofs, events=fenced))
+            return False
+        lease = await self._store.grant(snapshot.settings.timings.session_ttl_s)
+        events.insert(0, self._events.event(EventCode.NODE_UP, self._session.node))
         txn = register_session(
             self._session,
             lease=lease,

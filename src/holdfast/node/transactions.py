@@ -82,6 +82,19 @@ def register_session(
     )
 
 
+def end_earlier_session(
+    before: Versioned[Session], *, restarted: tuple[Proof, ...], events: tuple[Operation, ...]
+) -> Txn:
+    """End the session that an earlier incarnation of this node left, so that the next one is a new key.
+
+    Written over, it would keep its creation revision, and a late step of the earlier incarnation would still pass for
+    one of a node that holds its session. Source: SAFE-3.
+    """
+    key = session_key(before.value.node)
+    proofs = (Put(proof_key(proof.incarnation), encode(proof)) for proof in restarted)
+    return Txn(compares=(ModRevision(key, equals=before.revision),), then=(Delete(key), *proofs, *events))
+
+
 def record_restarts(proofs: tuple[Proof, ...], me: Self) -> Txn:
     """Prove of earlier incarnations of this node, which is clean, that they run nothing. Source: SAFE-2."""
     return Txn(

@@ -12,6 +12,7 @@ from typing import Final
 from holdfast.decide.freedom import Freedom
 from holdfast.sim import broken_parts as broken
 from holdfast.sim.breakage import UNBROKEN, Breakage
+from holdfast.sim.fault import FaultKind
 
 
 class BreakageKind(StrEnum):
@@ -58,12 +59,14 @@ class Mutation:
 
     what         a sentence for people.
     caught_by    rules, one of whose checkers must catch it.
-    within       so many seeds of `nodes` nodes, in the profiles `rough` and `brutal` in turn, a minute of faults each.
+    faults       the kinds of fault that the runs draw from: those that it takes.
+    within       so many seeds of `nodes` nodes in the profile `brutal`, a minute of faults each.
     is_quick     the tests of every change run it too.
     """
 
     what: str
     caught_by: tuple[str, ...]
+    faults: tuple[FaultKind, ...]
     within: int
     breakage: Breakage
     nodes: int = 3
@@ -78,24 +81,28 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.GUARD_SPARES: Mutation(
         what="the guard kills nobody, and the watchdog that it reports resets nothing",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=40,
         breakage=Breakage(kill=lambda _: lambda _victim: None, reset=lambda _: lambda: None),
     ),
     BreakageKind.GUARD_LATE: Mutation(
         what="the guard's deadline lies half a minute later than holdfastd proved",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=60,
         breakage=_replaced(("holdfast.fencing.guard.logic:_extend", broken.later_deadline)),
     ),
     BreakageKind.GUARD_FORGETS: Mutation(
         what="a guard that is started again forgets its deadline and its list",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT, FaultKind.GUARD_CRASH),
         within=300,
         breakage=_replaced(("holdfast.fencing.simulated_guard:restored", lambda _: lambda initial, **_: initial)),
     ),
     BreakageKind.ENTITLED_FOR_EVER: Mutation(
         what="a node holds itself for entitled whoever hears it",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=60,
         breakage=_replaced(
             ("holdfast.node.entitlement:entitled_until", lambda _: lambda *, now, deadline_s, **_: now + deadline_s)
@@ -104,6 +111,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.EVERYBODY_VOTES: Mutation(
         what="acknowledgements of nodes that do not vote count for entitlement",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION,),
         within=400,
         nodes=7,
         breakage=_replaced(("holdfast.node.entitlement:entitled_until", broken.everybody_votes)),
@@ -111,12 +119,14 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.GRACE_UNSAID: Mutation(
         what="an orderly stop moves the guard's deadline without promising it in the session",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.DAEMON_UPGRADE, FaultKind.DAEMON_CRASH),
         within=200,
         breakage=_replaced(("holdfast.node.session:SessionKeeper.announce_stop", broken.grace_without_saying)),
     ),
     BreakageKind.FENCE_LIES: Mutation(
         what="fence devices report off and switch nothing",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=20,
         is_quick=True,
         breakage=Breakage(device=lambda _: broken.LyingDevice()),
@@ -124,42 +134,49 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.ORDERED_IS_OFF: Mutation(
         what="a node counts as off as soon as it was ordered off",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=40,
         breakage=_replaced(("holdfast.node.fencer:switch_off", broken.off_when_ordered)),
     ),
     BreakageKind.UNKNOWN_IS_OFF: Mutation(
         what="a fence device that gives no clear answer counts as reporting off",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT, FaultKind.FENCE_UNCLEAR),
         within=100,
         breakage=_replaced(("holdfast.node.power:evidence_of", broken.no_answer_is_off)),
     ),
     BreakageKind.WATCHDOG_AT_ONCE: Mutation(
         what="a watchdog proof does not wait for the watchdog",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.FREEZE, FaultKind.STORAGE_CUT, FaultKind.PARTITION),
         within=60,
         breakage=_replaced(("holdfast.model.settings:Timings.watchdog_proof_after_ms", broken.always(0))),
     ),
     BreakageKind.PERSON_ERRS: Mutation(
         what="a person confirms nodes down without looking",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT, FaultKind.PERSON_CONFIRMS),
         within=100,
         breakage=Breakage(is_person_sure=True),
     ),
     BreakageKind.PERSON_UNASKED: Mutation(
         what="a person's word counts for whichever incarnation the node has, declared lost or not",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.POWER_CUT, FaultKind.PERSON_CONFIRMS),
         within=200,
         breakage=_replaced(("holdfast.node.requests:unproven_verdict", broken.any_incarnation_confirmed)),
     ),
     BreakageKind.RESTART_UNCLEAN: Mutation(
         what="a new incarnation registers without ending what the last one left running",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.DAEMON_FREEZE, FaultKind.DAEMON_CRASH, FaultKind.GUARD_CRASH, FaultKind.PARTITION),
         within=60,
         breakage=_replaced(("holdfast.node.life:Life._clean", broken.cleans_nothing)),
     ),
     BreakageKind.PROOF_SKIPPED: Mutation(
         what="a role is given away without a proof that its last owner can do no harm",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.POWER_CUT),
         within=20,
         is_quick=True,
         breakage=_replaced(("holdfast.decide.coordination:freedom_of", broken.always(Freedom()))),
@@ -167,12 +184,14 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.PROOF_OF_ANOTHER: Mutation(
         what="the proof of an earlier incarnation frees the roles of the present one",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.LOST_AGAIN, FaultKind.POWER_CUT, FaultKind.PARTITION),
         within=200,
         breakage=_replaced(("holdfast.decide.coordination:freedom_of", broken.any_proof)),
     ),
     BreakageKind.STARTED_IS_ASSIGNED: Mutation(
         what="a role that its owner has claimed is given away like one that has not begun",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.POWER_CUT),
         within=20,
         is_quick=True,
         breakage=_replaced(("holdfast.decide.coordination:freedom_of", broken.started_is_assigned)),
@@ -180,6 +199,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.RELEASE_IN_HOPE: Mutation(
         what="the hypervisor says that a guest is gone and did not end it",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.ROLE_RESTARTED, FaultKind.ROLE_MOVED),
         within=20,
         is_quick=True,
         breakage=Breakage(hypervisor=broken.HopefulHypervisor),
@@ -187,6 +207,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.UNCERTAIN_IS_GONE: Mutation(
         what="a guest whose end is not certain, or that cannot be looked for, counts as gone",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.ROLE_RESTARTED, FaultKind.ROLE_MOVED, FaultKind.GUEST_STUCK, FaultKind.LIBVIRT_HANGS),
         within=100,
         breakage=Breakage(
             hypervisor=broken.ForgivingHypervisor,
@@ -196,24 +217,34 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.CLAIM_UNGUARDED: Mutation(
         what="an owner's step compares neither the record nor its own session",
         caught_by=("SAFE-2", "SAFE-3"),
+        faults=(FaultKind.WRITES_LATE, FaultKind.PARTITION, FaultKind.ROLE_MOVED, FaultKind.POWER_CUT),
         within=200,
         breakage=_replaced(("holdfast.node.executor:advance", broken.without_compares)),
     ),
     BreakageKind.CLAIM_OF_ANY_RECORD: Mutation(
         what="an owner's step compares its session and not the record: the epoch does not count",
         caught_by=("SAFE-2", "SAFE-3"),
+        faults=(FaultKind.WRITES_LATE, FaultKind.ROLE_MOVED, FaultKind.ROLE_RESTARTED, FaultKind.LIBVIRT_HANGS),
         within=400,
         breakage=_replaced(("holdfast.node.executor:advance", broken.without(broken.about_record))),
     ),
     BreakageKind.CLAIM_WITHOUT_SESSION: Mutation(
         what="an owner's step compares the record and not its session: a verdict does not count",
         caught_by=("SAFE-3",),
+        faults=(
+            FaultKind.WRITES_LATE,
+            FaultKind.PARTITION,
+            FaultKind.DATABASE_SLOW,
+            FaultKind.CABLE_FLAPS,
+            FaultKind.ROLE_MOVED,
+        ),
         within=200,
         breakage=_replaced(("holdfast.node.executor:advance", broken.without(broken.about_session))),
     ),
     BreakageKind.ANY_INCARNATION: Mutation(
         what="a node acts on records that name an earlier incarnation of it",
         caught_by=("SAFE-3",),
+        faults=(FaultKind.POWER_CUT, FaultKind.REBOOT),
         within=40,
         is_quick=True,
         breakage=_replaced(("holdfast.node.executor:Executor._is_mine", broken.any_incarnation)),
@@ -221,12 +252,14 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.START_ANYWAY: Mutation(
         what="a guest is started although its claim could not be committed",
         caught_by=("SAFE-3",),
+        faults=(FaultKind.WRITES_LATE, FaultKind.ROLE_MOVED, FaultKind.ROLE_RESTARTED, FaultKind.GUEST_CRASH),
         within=400,
         breakage=_replaced(("holdfast.node.executor:Executor._commit", broken.commits_anyway)),
     ),
     BreakageKind.ONLINE_AT_ONCE: Mutation(
         what="a claim says that the role is online before its guest was started",
         caught_by=("SAFE-3",),
+        faults=(FaultKind.POWER_CUT,),
         within=5,
         is_quick=True,
         breakage=_replaced(("holdfast.decide.lifecycle:_claim", broken.begins_online)),
@@ -234,24 +267,34 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.SESSION_SURVIVES: Mutation(
         what="a verdict leaves the session of the lost node",
         caught_by=("SAFE-3", "SAFE-4"),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=40,
         breakage=_replaced(("holdfast.node.detector:convict", broken.verdict_keeps_session)),
     ),
     BreakageKind.SESSION_WRITTEN_AGAIN: Mutation(
         what="a node writes its session without comparing it",
         caught_by=("SAFE-4",),
+        faults=(FaultKind.WRITES_LATE, FaultKind.HEARTBEATS_DROPPED, FaultKind.DATABASE_SLOW),
         within=100,
         breakage=_replaced(("holdfast.node.session:update_session", broken.without_compares)),
     ),
     BreakageKind.MINORITY_VERDICT: Mutation(
         what="one node that does not hear another is enough to declare it lost",
         caught_by=("SAFE-4",),
+        faults=(FaultKind.HEARTBEATS_DROPPED,),
         within=100,
         breakage=_replaced(("holdfast.decide.detection:_judge_silence", broken.alone_is_majority)),
     ),
     BreakageKind.COORDINATOR_UNCHECKED: Mutation(
         what="decisions are committed without comparing who coordinates",
         caught_by=("SAFE-4",),
+        faults=(
+            FaultKind.PARTITION,
+            FaultKind.WRITES_LATE,
+            FaultKind.DATABASE_SLOW,
+            FaultKind.GUEST_CRASH,
+            FaultKind.DAEMON_FREEZE,
+        ),
         within=400,
         breakage=_replaced(
             ("holdfast.node.coordinator:change_owner", broken.without(broken.about_coordinator)),
@@ -261,6 +304,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.STORM_GUARD_OFF: Mutation(
         what="nodes are ordered off however many vanished at once",
         caught_by=("SAFE-8",),
+        faults=(FaultKind.PARTITION,),
         within=200,
         nodes=7,
         breakage=_replaced(("holdfast.node.fencer:storm_guard", broken.always(None))),
@@ -268,18 +312,21 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.CLOCKS_RUN_WILD: Mutation(
         what="machines' clocks run by up to half too fast or too slow, far beyond the margin of the watchdog proof",
         caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=200,
         breakage=Breakage(clock_error=lambda drawn, _: drawn * 0.5),
     ),
     BreakageKind.MIRROR_STALE: Mutation(
         what="after a compaction a node goes on with what it had read before",
         caught_by=("SAFE-5",),
+        faults=(FaultKind.COMPACTION, FaultKind.DATABASE_CUT, FaultKind.POWER_CUT),
         within=100,
         breakage=_replaced(("holdfast.node.mirror:follow", broken.goes_on_after_compaction)),
     ),
     BreakageKind.STATUS_FLATTERS: Mutation(
         what="every role is shown as online",
         caught_by=("SAFE-5",),
+        faults=(FaultKind.POWER_CUT, FaultKind.PARTITION),
         within=40,
         is_quick=True,
         breakage=_replaced(("holdfast.node.documents:role_state", broken.flattering)),
@@ -287,6 +334,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.BLOCKED_FORGOTTEN: Mutation(
         what="a role whose owner is gone is dropped from what has to be decided",
         caught_by=("SAFE-5",),
+        faults=(FaultKind.POWER_CUT,),
         within=20,
         is_quick=True,
         breakage=_replaced(("holdfast.decide.coordination:needs_decision", broken.blocked_is_settled)),

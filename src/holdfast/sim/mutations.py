@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from holdfast.sim.breakages import MUTATIONS, BreakageKind
 from holdfast.sim.campaign import Result, run_all
 from holdfast.sim.run import Order
 from holdfast.sim.schedule import Profile
-
-PROFILES: Final = (Profile.ROUGH, Profile.BRUTAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +60,16 @@ def _in_order(results: Iterable[Result]) -> Iterator[Result]:
 
 
 def _order(kind: BreakageKind, seed: int) -> Order:
-    return Order(seed=seed, nodes=MUTATIONS[kind].nodes, profile=PROFILES[seed % 2], broken=kind)
+    mutation = MUTATIONS[kind]
+    return Order(seed=seed, nodes=mutation.nodes, profile=Profile.BRUTAL, kinds=mutation.faults, broken=kind)
 
 
 def table() -> str:
     """The list as a table for the documentation."""
-    lines = ["| breakage | what is broken | caught by | within |", "|---|---|---|---|"]
+    lines = ["| breakage | what is broken | caught by | under | within |", "|---|---|---|---|---|"]
     for kind, mutation in MUTATIONS.items():
         nodes = "" if mutation.nodes == 3 else f" of {mutation.nodes} nodes"
         rules = " or ".join(mutation.caught_by)
-        lines.append(f"| `{kind}` | {mutation.what} | {rules} | {mutation.within} seeds{nodes} |")
+        under = ", ".join(mutation.faults)
+        lines.append(f"| `{kind}` | {mutation.what} | {rules} | {under} | {mutation.within} seeds{nodes} |")
     return "\n".join(lines) + "\n"

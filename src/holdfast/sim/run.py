@@ -24,7 +24,7 @@ from holdfast.sim.checkers import (
     nothing_ends_by_itself,
     runs_once,
 )
-from holdfast.sim.fault import Fault
+from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
 from holdfast.sim.person_faults import tidy
@@ -45,12 +45,17 @@ LOOK_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to run. `kept`: the faults of the schedule that take place, by their number; None means all."""
+    """What to run.
+
+    kinds   the kinds of fault that the schedule is drawn from; None: these are drawn too.
+    kept    the faults of the schedule that take place, by their number; None means all.
+    """
 
     seed: int
     nodes: int = 3
     profile: Profile = Profile.ROUGH
     minutes: float = 1.0
+    kinds: tuple[FaultKind, ...] | None = None
     kept: tuple[int, ...] | None = None
     broken: BreakageKind | None = None
 
@@ -58,6 +63,8 @@ class Order:
         """The command that runs exactly this again."""
         words = f"holdfast sim run --seed {self.seed} --nodes {self.nodes} --profile {self.profile}"
         words += f" --minutes {self.minutes:g}"
+        if self.kinds is not None:
+            words += f" --faults {','.join(self.kinds)}"
         if self.kept is not None:
             words += f" --only {','.join(map(str, self.kept)) or 'none'}"
         return words if self.broken is None else f"{words} --break {self.broken}"
@@ -78,7 +85,7 @@ class Outcome:
 
 def run(order: Order) -> Outcome:
     """Run one seed to its end."""
-    schedule = draw(order.seed, nodes=order.nodes, profile=order.profile, minutes=order.minutes)
+    schedule = draw(order.seed, nodes=order.nodes, profile=order.profile, minutes=order.minutes, only=order.kinds)
     faults = tuple(
         (number, fault) for number, fault in enumerate(schedule.faults) if order.kept is None or number in order.kept
     )

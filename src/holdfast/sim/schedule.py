@@ -7,6 +7,7 @@ Source: Groce et al., "Swarm Testing", ISSTA 2012.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -74,8 +75,13 @@ class Schedule:
     ends_s: float
 
 
-def draw(seed: int, *, nodes: int, profile: Profile, minutes: float) -> Schedule:
-    """Draw the schedule of a seed. The same arguments give the same schedule, always."""
+def draw(
+    seed: int, *, nodes: int, profile: Profile, minutes: float, only: tuple[FaultKind, ...] | None = None
+) -> Schedule:
+    """Draw the schedule of a seed. The same arguments give the same schedule, always.
+
+    only   the kinds of fault that it knows; None: it draws them too.
+    """
     draws = chance(seed, "schedule")
     weight = WEIGHTS[profile]
     ends_s = START_S + minutes * 60
@@ -92,6 +98,7 @@ def draw(seed: int, *, nodes: int, profile: Profile, minutes: float) -> Schedule
     kinds = draws.sample(known, draws.randint(weight.kinds[0], min(weight.kinds[1], len(known))))
     if profile not in HARMLESS:
         kinds.append(draws.choice(TAKING_A_NODE))
+    kinds = kinds if only is None else list(only)
     victim = draws.getrandbits(8)
     faults: list[Fault] = []
     at_s = START_S
@@ -111,14 +118,16 @@ def draw(seed: int, *, nodes: int, profile: Profile, minutes: float) -> Schedule
             )
         )
     if profile not in HARMLESS and draws.random() < LONG_ONE:
-        faults.append(_long_one(draws, victim, ends_s))
+        faults.append(
+            _long_one(draws, victim, ends_s, [kind for kind in TAKING_A_NODE if only is None or kind in only])
+        )
     return Schedule(make=make, faults=tuple(sorted(faults, key=lambda fault: fault.at_s)), ends_s=ends_s)
 
 
-def _long_one(draws: Random, victim: int, ends_s: float) -> Fault:
+def _long_one(draws: Random, victim: int, ends_s: float, kinds: Sequence[FaultKind]) -> Fault:
     """A node is taken from the others for longer than every patience, and for most proofs."""
     return Fault(
-        kind=draws.choice(TAKING_A_NODE),
+        kind=draws.choice(kinds or TAKING_A_NODE),
         at_s=round(draws.uniform(START_S, (START_S + ends_s) / 2), 3),
         lasts_s=round(draws.uniform(18.0, 45.0), 3),
         target=victim,

@@ -12,16 +12,17 @@ from tests.unit.node.small_database import SmallDatabase
 from tests.unit.node.virtual_time import virtual
 
 from holdfast.model.errors import OutcomeUnknown, Unavailable
-from holdfast.model.ids import NodeName
+from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import ProofKind, Session
 from holdfast.model.roles import Phase
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.session import SessionEnd, SessionKeeper, WatchdogOf
-from holdfast.node.transactions import convict
+from holdfast.node.transactions import advance, convict
 from holdfast.store.memory import MemoryStore
 
 A = NodeName("a")
+WEB = RoleName("web")
 
 
 class Node:
@@ -251,3 +252,16 @@ async def test_safe_5_a_claim_of_the_former_incarnation_that_came_late_is_proven
     assert found is not None
     assert found.value.kind is ProofKind.RESTARTED
     keeping.cancel()
+
+
+@virtual
+async def test_safe_3_nothing_that_an_earlier_incarnation_still_had_under_way_passes_for_the_new_one() -> None:
+    """A machine that starts again before its session ran out does not write over that session, which would count on."""
+    database = SmallDatabase()
+    database.role(role_spec("web"), owned("web", A, number=1))
+    earlier = database.up(session(A, 1))
+    assert await Node(database, session(A, 2)).keeper.register() is None
+    before = database.snapshot().ownerships[WEB]
+    late = advance(owned("web", A, Phase.STARTING, number=1), before=before, me=earlier, events=())
+    assert not database.database.txn(late).succeeded
+    assert database.snapshot().proofs.keys() == {incarnation(A, 1)}
