@@ -242,7 +242,7 @@ async def test_a_session_that_logged_in_anew_is_not_registered_until_somebody_re
     lun = lab.luns[0]
     async with protected(lab, lun) as (one, _):
         assert one.is_registered(KEYS["node1"])
-        await drop_session(lab, "node1", lun)
+        await drop_sessions(lab, "node1")
 
         async def is_back() -> bool:
             one.send(REGISTER, KEYS["node1"], KEYS["node1"])
@@ -254,8 +254,8 @@ async def test_a_session_that_logged_in_anew_is_not_registered_until_somebody_re
         assert (await do_io(lab, "node1", lun, "write -P 6 0 4k")).exit_code == 0
 
 
-async def drop_session(lab: Lab, node: str, lun: Lun) -> None:
-    """Close a node's connection for a LUN on the target's side; its reservations stay."""
+async def drop_sessions(lab: Lab, node: str) -> None:
+    """Close the connections of a node's adapters on the target's side; its reservations stay."""
     script = r"""
         tgtadm --lld iscsi --op show --mode conn --tid 1 | while read -r word number; do
             case $word in
