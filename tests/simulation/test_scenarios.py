@@ -64,6 +64,11 @@ def test_an_example_passes_with_other_chance(name: str) -> None:
     assert failed(run_scenario(example(name), seed=4711)) == []
 
 
+def test_every_kind_of_event_has_an_example() -> None:
+    shown = {event.kind for name in NAMES for event in example(name).events}
+    assert [kind for kind in KINDS if kind not in shown] == []
+
+
 def test_every_fact_and_every_way_to_say_when_has_an_example() -> None:
     given = {(type(one), key) for name in NAMES for one in example(name).expect for key in one.model_fields_set}
     wanted = {(kind, fact) for kind in SUBJECTS.values() for fact in FACTS.get(kind, ())}

@@ -96,7 +96,7 @@ Labels = Annotated[
 
 
 class FailbackPart(Part):
-    """When a role returns to a node that it prefers; a plain word is the policy."""
+    """When a role returns to an owner that it prefers to the present one; a plain word is the policy."""
 
     policy: FailbackPolicy = FailbackPolicy.NEVER
     """`never`, `at-once`, or `window`."""
@@ -136,7 +136,7 @@ class RoleChoicesPart(Part):
     """Failovers because it failed itself within `failover-period`; after that it is blocked. Default: 3."""
 
     failback: Annotated[FailbackPart, read_as("policy", FailbackPolicy, FailbackPart)] | None = None
-    """When it returns to a node that it prefers. Default: never."""
+    """When it returns to an owner that it prefers to the present one. Default: never."""
 
     shutdown_timeout: Duration | None = None
     """How long its guest may take to shut down before it is ended by force. Default: 5 s."""
