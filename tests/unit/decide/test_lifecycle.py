@@ -166,3 +166,66 @@ def test_a_failed_start_counts_as_a_restart_and_then_gives_the_role_up() -> None
     second = after_failed_start(first, spec, "no such disk", LATER_MS)
     assert (second.phase, second.failed_on) == (Phase.VACANT, ("a",))
     assert "no such disk" in str(second.reasons[0])
+
+
+MOVES: Any = {"target": "b", "source": "a"}
+ARRIVES: Any = {"target": "a", "source": "z"}
+
+
+@pytest.mark.parametrize("guest", GuestObservation)
+@pytest.mark.parametrize("phase", LIVING)
+def test_safe_2_a_role_that_is_wanted_elsewhere_is_released_only_when_absent_or_not_begun(
+    phase: Phase, guest: GuestObservation
+) -> None:
+    step = take(phase, guest, **MOVES)
+    assert step.act is not Act.BRING_ONLINE
+    if step.record is not None and step.record.phase is Phase.VACANT:
+        assert guest is SEEN.ABSENT or phase is Phase.ASSIGNED
+        assert (step.record.target, step.record.source, step.record.last_owner) == ("b", "a", "a")
+
+
+def test_a_move_stops_what_runs_and_then_releases_it_with_its_target() -> None:
+    assert shape(take(Phase.ONLINE, SEEN.RUNNING, **MOVES)) == STOP
+    assert shape(take(Phase.STOPPING, SEEN.ABSENT, **MOVES)) == RELEASE
+    assert shape(take(Phase.ONLINE, SEEN.ABSENT, **MOVES)) == RELEASE
+    assert shape(take(Phase.STARTING, SEEN.ABSENT, **MOVES)) == RELEASE
+
+
+@pytest.mark.parametrize("guest", THERE)
+def test_a_role_that_leaves_while_it_starts_is_shown_online_first_and_leaves_then(guest: GuestObservation) -> None:
+    record = take(Phase.STARTING, guest, **MOVES).record
+    assert record is not None
+    assert (record.phase, record.target) == (Phase.ONLINE, "b")
+
+
+def test_a_move_is_over_when_the_role_is_online_at_its_target() -> None:
+    record = take(Phase.STARTING, SEEN.RUNNING, **ARRIVES).record
+    assert record is not None
+    assert (record.phase, record.target, record.source) == (Phase.ONLINE, None, None)
+
+
+def test_a_cancelled_move_that_was_stopping_still_ends_vacant_and_comes_back_from_there() -> None:
+    record = take(Phase.STOPPING, SEEN.ABSENT, target="a", source="a").record
+    assert record is not None
+    assert (record.phase, record.target) == (Phase.VACANT, "a")
+
+
+def test_a_role_on_the_move_that_nobody_wants_any_more_forgets_its_move() -> None:
+    record = take(Phase.STOPPING, SEEN.ABSENT, Wanted.OFFLINE, drained_from="z", **MOVES).record
+    assert record is not None
+    assert (record.target, record.source, record.drained_from) == (None, None, None)
+
+
+def test_a_failed_start_on_the_move_counts_against_the_node_and_not_as_a_failover() -> None:
+    gone = after_failed_start(owned("web", "a", Phase.STARTING, **ARRIVES), role_spec("web", restart_limit=0), "x", 0)
+    assert (gone.phase, gone.failed_on, gone.failovers, gone.target) == (Phase.VACANT, ("a",), (), "a")
+
+
+def test_a_frozen_cluster_starts_nothing_again() -> None:
+    ended_now = next_step(owned("web", "a"), role_spec("web"), SEEN.ABSENT, LATER_MS, is_frozen=True)
+    assert shape(ended_now) == RELEASE
+    assert ended_now.record is not None
+    assert [reason.code for reason in ended_now.record.reasons] == [ReasonCode.GUEST_ENDED, ReasonCode.FROZEN]
+    assert (ended_now.record.failed_on, ended_now.record.failovers) == ((), ())
+    failed = after_failed_start(owned("web", "a", Phase.STARTING), role_spec("web"), "x", LATER_MS, is_frozen=True)
+    assert (failed.phase, failed.failed_on, failed.failovers) == (Phase.VACANT, ("a",), ())

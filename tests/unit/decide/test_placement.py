@@ -123,6 +123,10 @@ def test_overcommit_multiplies_cpus_and_never_memory() -> None:
     assert (left.memory_bytes, left.vcpus) == (GIB, 6)
 
 
+def test_a_roomy_node_without_vcpus_is_passed_over() -> None:
+    assert place(cluster(up("a", memory_bytes=99 * GIB, vcpus=0), up("b"), up("c"))).node == B
+
+
 def test_a_role_fits_exactly() -> None:
     assert place(cluster(up("a", memory_bytes=GIB, vcpus=1)), vcpus=4).node == A
 
