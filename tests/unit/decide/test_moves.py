@@ -73,6 +73,8 @@ def test_a_drain_moves_by_priority_and_no_more_at_once_than_it_may() -> None:
     assert moves(decide(*parts)) == {"high": "b", "medium": "b"}
     under_way = (*parts, role("web", owner="b"), moving("b", "a", "b"))
     assert moves(decide(*under_way)) == {"high": "b"}
+    full = (*under_way, new_role("more"), record(owned("more", "b", target=A, source=B)))
+    assert moves(decide(*full)) == {}
 
 
 def test_a_drain_names_what_stays_and_why() -> None:
@@ -110,6 +112,34 @@ def test_roles_that_hard_labels_bind_leave_together_or_not_at_all() -> None:
     stays = decide(*drained, *pair, role("other", owner="c"))
     assert moves(stays) == {}
     assert stays.staying.keys() == {"app", "db"}
+
+
+def test_bound_roles_that_other_hard_labels_keep_apart_stay() -> None:
+    torn: dict[str, Any] = {
+        "affinity": (Label(name="pair", is_hard=True),),
+        "anti_affinity": (Label(name="apart", is_hard=True),),
+    }
+    drained = (known("a", is_paused=True, is_draining=True), up("a"), up("c"))
+    stays = decide(*drained, role("app", owner="a", **torn), role("db", owner="a", **torn))
+    assert moves(stays) == {}
+    assert [why.code for why in stays.staying[RoleName("app")]] == [ReasonCode.MUST_AVOID]
+
+
+def test_a_failback_takes_bound_roles_along_only_when_none_of_them_prefers_to_stay() -> None:
+    def tied(preferred: str) -> dict[str, Any]:
+        pair = (Label(name="pair", is_hard=True),)
+        return {"affinity": pair, "preferred_owners": (preferred,), "failback": AT_ONCE}
+
+    parts = (up("a"), up("b"), role("app", owner="b", **tied("a")))
+    assert moves(decide(*parts, role("db", owner="b", **tied("b")))) == {}
+    assert moves(decide(*parts, role("db", owner="b", **tied("a")))) == {"app": "a", "db": "a"}
+
+
+def test_a_role_on_the_move_keeps_others_away_from_both_ends() -> None:
+    apart: dict[str, Any] = {"anti_affinity": (Label(name="web", is_hard=True),)}
+    parts = (up("a"), up("b"), new_role("web", **apart), moving("a", "b", "a"))
+    assert decide(*parts, new_role("other", **apart)).blocked.keys() == {"other"}
+    assert decide(*parts, up("c"), new_role("other", **apart)).changes[0].after.owner == C
 
 
 def test_a_unit_larger_than_the_limit_moves_when_nothing_else_does() -> None:
