@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tests.simulation.json_schema import faults
 
 from holdfast.cli.main import run
 from holdfast.model.errors import InvalidInput, NotFound
@@ -15,6 +17,7 @@ from holdfast.sim.scenario import schema
 from holdfast.sim.scenario_problems import ScenarioInvalid
 from holdfast.sim.scenario_reader import read_file, read_text
 from holdfast.sim.scenario_result import result_schema
+from holdfast.sim.scenario_run import run_scenario
 
 ROOT = Path(__file__).parents[2]
 GOOD = "{scenario: two nodes, nodes: 2, roles: 1, until: 1s, expect: [{role: web1, state: online}]}"
@@ -118,6 +121,10 @@ def kinds() -> list[str]:
         ("scenario: x\nnodes: !!python/name:os.system 2\n", "file.yaml:2: nodes: the tag tag:yaml.org,2002:python/"),
         ("scenario: &a [*a]\nnodes: 2\n", "file.yaml:1: scenario[0]"),
         ("", "file.yaml:1: the key scenario is missing"),
+        (
+            "scenario: x\nnodes: [{name: a, fence: no}]\n",
+            "file.yaml:2: nodes[0].fence: wanted true or false (got 'no')",
+        ),
         ("scenario: x\nnodes: [{name: a, power: true}]\n", "file.yaml:2: nodes[0].power: wanted one of on, off"),
     ],
 )
@@ -126,7 +133,7 @@ def test_what_is_no_scenario_is_refused_with_its_line(text: str, line: str) -> N
 
 
 def test_words_mean_what_yaml_1_2_says() -> None:
-    scenario = read_text("{scenario: 1:30, nodes: [{name: on, power: off, fence: no}, {name: b}]}", "")
+    scenario = read_text("{scenario: 1:30, nodes: [{name: on, power: off, fence: false}, {name: b}]}", "")
     assert scenario.scenario == "1:30"
     assert [(node.name, node.power, node.fence) for node in scenario.nodes] == [("on", "off", False), ("b", "on", True)]
 
@@ -172,6 +179,54 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_the_committed_schema_is_current(name: str, made: Any) -> None:
     """Write it anew with `holdfast sim schema > docs/scenario.schema.json`, or with `--result`."""
     assert json.loads((ROOT / "docs" / name).read_text()) == made()
+
+
+def as_data(name: str) -> Any:
+    """A file as another program reads it: by YAML 1.2's rules, without the models."""
+    return yaml.load((ROOT / "scenarios" / f"{name}.yaml").read_text(), Loader=Words)
+
+
+class Words(yaml.SafeLoader):
+    """YAML whose `on`, `off`, `yes` and `no` are words."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  as PyYAML has it
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "scenarios").glob("*.yaml")))
+def test_an_example_fits_the_schema(name: str) -> None:
+    assert list(faults(schema(), as_data(name))) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nodes": 0},
+        {"nodes": [{"name": "a", "power": "up"}]},
+        {"roles": [{"name": "a", "memory": "8 GB"}]},
+        {"until": "5 sec"},
+        {"until": 1e999},
+        {"nodes": [{"name": "a", "fence": "no"}]},
+        {"nodes": [{"name": "a", "count": "3"}]},
+        {"foo": 1},
+        {"events": [{"at": 1}]},
+        {"events": [{"at": 1, "freeze": "node1", "thaw": "node1"}]},
+        {"events": [{"at": -1, "freeze": "node1"}]},
+        {"expect": [{"role": "web1", "fenced": []}]},
+        {"expect": [{"state": "up"}]},
+    ],
+)
+def test_what_the_schema_refuses_the_reader_refuses(change: dict[str, Any]) -> None:
+    data = {"scenario": "x", "nodes": 2, **change}
+    assert list(faults(schema(), data)) != []
+    assert problems(json.dumps(data)) != []
+
+
+def test_a_result_fits_its_schema() -> None:
+    result = run_scenario(read_text(GOOD, "good.yaml"))
+    assert list(faults(result_schema(), json.loads(result.model_dump_json()))) == []
 
 
 def unexplained(made: dict[str, Any]) -> Iterator[str]:

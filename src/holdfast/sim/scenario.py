@@ -34,7 +34,7 @@ class Scenario(Part):
     description: str = ""
     """More about it, for a reader."""
 
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, strict=True, ge=0)
     """What chance there is: incarnations, delays of packets, elections of the database. `--seed` takes another one."""
 
     cluster: ClusterPart = ClusterPart()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, StrictBool
 
 from holdfast.model.roles import FailbackPolicy, Wanted
 from holdfast.node.request_params import PriorityName
@@ -30,7 +30,7 @@ class ClusterPart(Part):
     networks: Annotated[Names, Field(min_length=1)] = ("cluster-a", "cluster-b")
     """Names of the cluster networks, in order of preference."""
 
-    guests_ignore_power_button: bool = False
+    guests_ignore_power_button: StrictBool = False
     """Whether no guest shuts down when asked, so that each must be ended by force."""
 
 
@@ -44,7 +44,7 @@ class NodePart(Part):
     name: Name
     """Its name; with `count`, what its number is put after."""
 
-    count: Annotated[int, Field(ge=1, le=64)] | None = None
+    count: Annotated[int, Field(strict=True, ge=1, le=64)] | None = None
     """How many nodes alike: `name: node, count: 3` gives node1, node2 and node3."""
 
     site: Name | None = None
@@ -53,10 +53,10 @@ class NodePart(Part):
     memory: Size = 8 * GIB
     """Memory for guests."""
 
-    vcpus: Annotated[int, Field(ge=1)] = 8
+    vcpus: Annotated[int, Field(strict=True, ge=1)] = 8
     """Virtual CPUs for guests, before the cluster's overcommit."""
 
-    fence: bool = True
+    fence: StrictBool = True
     """Whether it has a fence device."""
 
     watchdog: Annotated[
@@ -64,7 +64,7 @@ class NodePart(Part):
     ] = 3.0
     """Time-out of its hardware watchdog; `none` when it has no watchdog."""
 
-    voter: bool | None = None
+    voter: StrictBool | None = None
     """Whether it votes. When no node is chosen: an odd number of the first ones, up to 5, and both of two."""
 
     power: Switch = Switch.ON
@@ -80,7 +80,7 @@ class LabelPart(Part):
     name: Name
     """Roles that share it are placed together, or apart."""
 
-    hard: bool = False
+    hard: StrictBool = False
     """Whether a role rather stays blocked than be placed against it."""
 
 
@@ -101,10 +101,10 @@ class FailbackPart(Part):
     policy: FailbackPolicy = FailbackPolicy.NEVER
     """`never`, `at-once`, or `window`."""
 
-    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    from_hour: Annotated[int, Field(strict=True, ge=0, le=23)] = 0
     """With `window`: the hour of the day, in UTC, at which it opens. The simulated world begins at 08:00 UTC."""
 
-    until_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    until_hour: Annotated[int, Field(strict=True, ge=0, le=23)] = 0
     """With `window`: the hour at which it closes."""
 
 
@@ -129,10 +129,10 @@ class RoleChoicesPart(Part):
     anti_affinity: Labels | None = None
     """Labels: roles that share one want different nodes."""
 
-    restart_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    restart_limit: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
     """Restarts in place within `restart-period`; after that it fails over. Default: 2."""
 
-    failover_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    failover_limit: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
     """Failovers because it failed itself within `failover-period`; after that it is blocked. Default: 3."""
 
     failback: Annotated[FailbackPart, read_as("policy", FailbackPolicy, FailbackPart)] | None = None
@@ -148,13 +148,13 @@ class RolePart(RoleChoicesPart):
     name: Name
     """Its name; with `count`, what its number is put after."""
 
-    count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    count: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     """How many roles alike: `name: web, count: 3` gives web1, web2 and web3."""
 
     memory: Size = GIB
     """Memory of its guest, in whole MiB."""
 
-    vcpus: Annotated[int, Field(ge=1)] = 1
+    vcpus: Annotated[int, Field(strict=True, ge=1)] = 1
     """Virtual CPUs of its guest."""
 
     wanted: Wanted = Wanted.ONLINE
@@ -175,7 +175,7 @@ def _read_count(kind: str, part: type[Part]) -> BeforeValidator:
         is_number = isinstance(value, int) and not isinstance(value, bool)
         return [{"name": kind, "count": value}] if is_number else value
 
-    return BeforeValidator(read, json_schema_input_type=Annotated[int, Field(ge=1)] | list[part])  # type: ignore[valid-type]  # a type made at run time
+    return BeforeValidator(read, json_schema_input_type=Annotated[int, Field(strict=True, ge=1)] | list[part])  # type: ignore[valid-type]  # a type made at run time
 
 
 Nodes = Annotated[tuple[NodePart, ...], _read_count("node", NodePart), Field(min_length=1)]

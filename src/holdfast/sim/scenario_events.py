@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from holdfast.model.nodes import Return
 from holdfast.sim.scenario_cluster import RoleChoicesPart, RolePart
@@ -37,7 +37,7 @@ class CutPart(Part):
     network: MaybeNames = ()
     """The networks; none given: all."""
 
-    one_way: bool = False
+    one_way: StrictBool = False
     """Whether only what goes from `from` to `to` is lost, and the other direction works."""
 
 
@@ -77,7 +77,7 @@ class StartFailsPart(Part):
     node: Name | None = None
     """Only starts on this node."""
 
-    times: Annotated[int, Field(ge=1, le=1000)] = 1
+    times: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     """So many of the next ones fail."""
 
 
@@ -94,10 +94,10 @@ class JumpPart(Part):
 class WeatherPart(Part):
     """How packets fare on all networks from now on; `{}` is clear weather."""
 
-    loss: Annotated[float, Field(ge=0, le=1)] = 0.0
+    loss: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
     """The share of packets that is lost."""
 
-    duplicates: Annotated[float, Field(ge=0, le=1)] = 0.0
+    duplicates: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
     """The share of packets that comes twice."""
 
     delay: Duration = 0.001

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, StrictBool, Tag
 
 from holdfast.model.nodes import ProofKind
 from holdfast.model.status import NodeState, RoleState
@@ -49,17 +49,17 @@ class RoleExpectation(ExpectationPart):
     """A reason code, or a part of a sentence, that `holdfast explain` gives for the role now."""
 
     starts: Annotated[
-        tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None,
+        tuple[Annotated[int, Field(strict=True, ge=0)], Annotated[int, Field(strict=True, ge=0)]] | None,
         BeforeValidator(
             lambda value: (value, value) if isinstance(value, int) else value,
-            json_schema_input_type=Annotated[int, Field(ge=0)]
+            json_schema_input_type=Annotated[int, Field(strict=True, ge=0)]
             | Annotated[list[int], Field(min_length=2, max_length=2)]
             | None,
         ),
     ] = None
     """How often its guest was started since `after` or the beginning: a number, or the least and the most."""
 
-    moved: bool | None = None
+    moved: StrictBool | None = None
     """Whether its guest ended or was started, anywhere, since `after` or the beginning."""
 
 
@@ -95,7 +95,7 @@ class ConditionExpectation(ExpectationPart):
     of: Name | None = None
     """Its subject; left out: any."""
 
-    present: bool = True
+    present: StrictBool = True
     """Whether it stands, or must not."""
 
 

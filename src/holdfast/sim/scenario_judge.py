@@ -133,11 +133,10 @@ def _starts(sight: Sight, role: str, wanted: tuple[int, int], since_s: float) ->
 
 
 def _moved(sight: Sight, role: str, wanted: bool, since_s: float) -> Seen:
-    count = sight.starts(role, since_s)
-    ended = any(run.ended is not None and run.ended - sight.began_s > since_s for run in sight.runs(role))
-    return (
-        bool(count) or ended
-    ) is wanted, f"{role} was {'moved, stopped or started' if count or ended else 'not moved'}"
+    runs = sight.runs(role)
+    moments = [moment for run in runs for moment in (run.began, run.ended) if moment is not None]
+    has_moved = any(sight.at_s(moment) >= since_s for moment in moments)
+    return has_moved is wanted, f"{role} was {'moved, stopped or started' if has_moved else 'not moved'}"
 
 
 def _node_state(sight: Sight, node: str, wanted: str) -> Seen:

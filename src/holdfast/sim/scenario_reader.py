@@ -157,6 +157,8 @@ def _text(error: ErrorDetails) -> str:
     if error["type"] in ("enum", "literal_error"):
         allowed = re.findall(r"'([^']+)'", message)
         message = f"wanted one of {', '.join(allowed)}; {did_you_mean(str(error['input']), allowed)}"
+    elif error["type"] == "bool_type":
+        message = "wanted true or false"
     elif error["type"] == "string_pattern_mismatch":
         message = "wanted a name of small letters, digits, and - _ . between them"
     elif not message.startswith("wanted"):

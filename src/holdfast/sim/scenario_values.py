@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 SECONDS_OF: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 BYTES_OF: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+LONGEST_S: Final = 365 * 86_400
 DURATION: Final = r"^[0-9]+(\.[0-9]+)? ?(ms|s|min|h)$"
 SIGNED_DURATION: Final = r"^-?[0-9]+(\.[0-9]+)? ?(ms|s|min|h)$"
 SIZE: Final = r"^[0-9]+(\.[0-9]+)? ?(B|KiB|MiB|GiB|TiB)$"
@@ -74,6 +75,18 @@ def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _in_range(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= LONGEST_S:
+        raise ValueError("wanted a time between 0 and a year")
+    return value
+
+
+def _positive(value: int) -> int:
+    if value <= 0:
+        raise ValueError("wanted more than 0 bytes")
+    return value
+
+
 def _scaled(value: object, pattern: str, units: Mapping[str, float], wanted: str) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"wanted {wanted}")
@@ -89,9 +102,9 @@ Duration = Annotated[
     float,
     BeforeValidator(
         read_duration,
-        json_schema_input_type=Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=DURATION)],
+        json_schema_input_type=Annotated[float, Field(ge=0, le=LONGEST_S)] | Annotated[str, Field(pattern=DURATION)],
     ),
-    Field(ge=0),
+    AfterValidator(_in_range),
 ]
 """Seconds."""
 
@@ -99,9 +112,10 @@ Moment = Annotated[
     float | None,
     BeforeValidator(
         read_moment,
-        json_schema_input_type=Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=f"^end$|{DURATION}")],
+        json_schema_input_type=Annotated[float, Field(ge=0, le=LONGEST_S)]
+        | Annotated[str, Field(pattern=f"^end$|{DURATION}")],
     ),
-    Field(ge=0),
+    AfterValidator(_in_range),
 ]
 """Seconds, or None for the end."""
 
@@ -114,7 +128,7 @@ Size = Annotated[
     BeforeValidator(
         read_size, json_schema_input_type=Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=SIZE)]
     ),
-    Field(gt=0),
+    AfterValidator(_positive),
 ]
 """Bytes."""
 

@@ -32,6 +32,10 @@ class Sight:
         """Seconds since the time line began."""
         return self.world.loop.time() - self.began_s
 
+    def at_s(self, moment: float) -> float:
+        """A moment of the world in seconds of the time line, to the microsecond."""
+        return round(moment - self.began_s, 6)
+
     def roles(self) -> tuple[str, ...]:
         """The names of all roles that there are or were."""
         return tuple(self._uuids)
@@ -51,7 +55,7 @@ class Sight:
 
     def starts(self, role: str, since_s: float) -> int:
         """How often the guest was started since then."""
-        return sum(1 for run in self.runs(role) if run.began - self.began_s > since_s)
+        return sum(1 for run in self.runs(role) if self.at_s(run.began) >= since_s)
 
     def has_power(self, node: str) -> bool:
         """Whether a node has power."""
