@@ -9,6 +9,7 @@ NodeName = NewType("NodeName", str)
 RoleName = NewType("RoleName", str)
 NetworkName = NewType("NetworkName", str)
 SiteName = NewType("SiteName", str)
+DiskName = NewType("DiskName", str)
 
 Incarnation = NewType("Incarnation", str)
 """One start of one machine, as a UUID. A node that was fenced and came back has another one."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from holdfast.model.ids import Incarnation, NetworkName, NodeName, SiteName
+from holdfast.model.disks import DiskHealth
+from holdfast.model.ids import DiskName, Incarnation, NetworkName, NodeName, SiteName
 from holdfast.model.reasons import Reason
 
 
@@ -110,11 +111,16 @@ class ProofKind(StrEnum):
     WATCHDOG = "watchdog"
     PERSON = "person"
     RESTARTED = "restarted"
+    STORAGE_RESERVATION = "storage-reservation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The recorded evidence that an incarnation can do no harm. Source: SAFE-2."""
+    """The recorded evidence that an incarnation can do no harm. Source: SAFE-2.
+
+    disks   for a storage reservation: where the incarnation cannot write any more, and that is all it says. Any
+            other kind of proof is about the incarnation as a whole.
+    """
 
     node: NodeName
     incarnation: Incarnation
@@ -122,6 +128,12 @@ class Proof:
     at_ms: int
     by: str
     reasons: tuple[Reason, ...]
+    disks: tuple[DiskName, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is about everything that the incarnation could do, and not about some disks only."""
+        return self.kind is not ProofKind.STORAGE_RESERVATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +176,7 @@ class NodeReport:
     not_ready  None, or why this node cannot start guests now.
     guests     every guest on its hypervisor by uuid, also those that are no role.
     fencing    from the coordinator: per lost node without proof, how far fencing it has come.
+    disks      how this node stands with each shared disk of the cluster.
     """
 
     node: NodeName
@@ -174,3 +187,4 @@ class NodeReport:
     conditions: tuple[Condition, ...] = ()
     guests: dict[str, GuestObservation] = field(default_factory=dict)
     fencing: dict[NodeName, tuple[Reason, ...]] = field(default_factory=dict)
+    disks: dict[DiskName, DiskHealth] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from holdfast.model.errors import InvalidInput
-from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName, SiteName
+from holdfast.model.ids import DiskName, Epoch, Incarnation, NodeName, RoleName, SiteName
 from holdfast.model.reasons import Reason
 
 
@@ -78,6 +78,8 @@ class RoleSpec:
     preferred_site       counts after the preferred owners.
     affinity             labels: roles that share one want the same node.
     anti_affinity        labels: roles that share one want different nodes.
+    disk_paths           files in shared directories that it writes to; no reservation protects them.
+    disks                shared disks of the cluster that it writes to.
     """
 
     name: RoleName
@@ -100,6 +102,7 @@ class RoleSpec:
     affinity: tuple[Label, ...] = ()
     anti_affinity: tuple[Label, ...] = ()
     failback: Failback = Failback()
+    disks: tuple[DiskName, ...] = ()
 
 
 class Phase(StrEnum):

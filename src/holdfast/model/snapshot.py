@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from holdfast.model.ids import ClusterId, Incarnation, NodeName, Revision, RoleName
+from holdfast.model.disks import DiskSpec
+from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName, Revision, RoleName
 from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.model.settings import Settings
@@ -74,6 +75,7 @@ class Snapshot:
     reports: Mapping[NodeName, Versioned[NodeReport]] = field(default_factory=dict)
     specs: Mapping[RoleName, Versioned[RoleSpec]] = field(default_factory=dict)
     ownerships: Mapping[RoleName, Versioned[Ownership]] = field(default_factory=dict)
+    disks: Mapping[DiskName, Versioned[DiskSpec]] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:

@@ -22,6 +22,7 @@ from holdfast.store.port import Change, Deleted, KeyValue, Listing, Store
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
+    DISKS,
     EVENTS,
     NODES,
     OWNERSHIPS,
@@ -46,6 +47,7 @@ FIELDS = {
     REPORTS: "reports",
     SPECS: "specs",
     OWNERSHIPS: "ownerships",
+    DISKS: "disks",
 }
 SINGLE_FIELDS = {CLUSTER: "cluster", COORDINATOR: "coordinator"}
 

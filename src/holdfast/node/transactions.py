@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from holdfast.decide.coordination import Change
 from holdfast.decide.moves import Move
+from holdfast.model.disks import DiskSpec
 from holdfast.model.events import Event
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import FenceOrder, NodeSpec, Proof, Session, Verdict
@@ -19,6 +20,7 @@ from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRev
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
+    disk_key,
     encode,
     event_key,
     node_key,
@@ -235,6 +237,34 @@ def add_role(
     return Txn(
         compares=(ModRevision(CLUSTER, equals=cluster.revision), ModRevision(spec_key(spec.name), equals=0)),
         then=(Put(CLUSTER, encode(counted)), Put(spec_key(spec.name), encode(spec)), *events),
+    )
+
+
+def add_disk(
+    spec: DiskSpec, *, cluster: Versioned[ClusterRecord], counted: ClusterRecord, events: tuple[Operation, ...]
+) -> Txn:
+    """Add a shared disk. `counted` as for `add_role`: two additions of one LUN under two names cannot cross."""
+    return Txn(
+        compares=(ModRevision(CLUSTER, equals=cluster.revision), ModRevision(disk_key(spec.name), equals=0)),
+        then=(Put(CLUSTER, encode(counted)), Put(disk_key(spec.name), encode(spec)), *events),
+    )
+
+
+def remove_disk(
+    before: Versioned[DiskSpec],
+    *,
+    cluster: Versioned[ClusterRecord],
+    counted: ClusterRecord,
+    events: tuple[Operation, ...],
+) -> Txn:
+    """Remove a shared disk that no role names: fails when a role or a disk was added or removed meanwhile.
+
+    So what a proof says of a disk by its name never comes to be about another one while a role uses it. Source: SAFE-2.
+    """
+    key = disk_key(before.value.name)
+    return Txn(
+        compares=(ModRevision(CLUSTER, equals=cluster.revision), ModRevision(key, equals=before.revision)),
+        then=(Put(CLUSTER, encode(counted)), Delete(key), *events),
     )
 
 

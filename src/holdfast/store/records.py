@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import Event
-from holdfast.model.ids import Incarnation, NodeName, RoleName
+from holdfast.model.ids import DiskName, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.model.snapshot import ClusterRecord, Coordinator
@@ -29,6 +30,7 @@ OWNERSHIPS: Final = f"{ROOT}ownerships/"
 EVENTS: Final = f"{ROOT}events/"
 TOKENS: Final = f"{ROOT}tokens/"
 ORDERS: Final = f"{ROOT}orders/"
+DISKS: Final = f"{ROOT}disks/"
 
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
     CLUSTER: ClusterRecord,
@@ -41,6 +43,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     SPECS: RoleSpec,
     OWNERSHIPS: Ownership,
     EVENTS: Event,
+    DISKS: DiskSpec,
 }
 """Value type per key, or per prefix where the name ends in a slash."""
 
@@ -82,6 +85,11 @@ def order_key(name: NodeName) -> str:
 def report_key(name: NodeName) -> str:
     """Key of what a node observes."""
     return REPORTS + name
+
+
+def disk_key(name: DiskName) -> str:
+    """Key of a shared disk."""
+    return DISKS + name
 
 
 def spec_key(role: RoleName) -> str:

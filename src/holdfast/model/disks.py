@@ -1,0 +1,75 @@
+"""Shared disks as the database knows them: who they are, how they are reached, and how a node stands with them.
+
+Rule of the file: a disk's record never changes after it was added, so that what was proven about a disk by its name
+stays about that disk. Source: SAFE-2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+from holdfast.model.ids import ClusterId, DiskName, Incarnation
+
+KEY_BYTES: Final = 8
+"""A registration key is 64 bits. Source: SPC-4 clause 6.14."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpec:
+    """A shared disk that is protected by persistent reservations.
+
+    designator             its name out of VPD page 83h, such as ``naa.6001405…``: the identity, whatever way leads there.
+    guest_source           what QEMU opens, the same on every node: ``/dev/disk/by-id/…`` or
+                           ``nbd+unix:///NAME?socket=/run/…``. ``{designator}`` stands for the designator.
+    reservations           how holdfastd sends commands through the very nexus that the guests use: ``sg:/dev/…``,
+                           ``helper:/run/….reservations`` or ``multipath:/dev/mapper/…``; ``{designator}`` as above.
+    forgets_reservations   its target loses registrations when it restarts; a person accepted that.
+    """
+
+    name: DiskName
+    designator: str
+    size_bytes: int
+    guest_source: str
+    reservations: str
+    forgets_reservations: bool = False
+    added_at_ms: int = 0
+
+
+class DiskState(StrEnum):
+    """How a node stands with a disk.
+
+    READY            registered with this incarnation's key, protected, and confirmed under this incarnation's session.
+    UNREACHABLE      the target does not answer, or somebody else reserved it.
+    NOT_REGISTERED   reachable, and this incarnation may not write yet.
+    EXPELLED         this incarnation's key was removed while the disk is protected: its guests there are ended.
+    LAPSED           the target forgot who may write: nothing protects the disk, and nothing can be proven by it.
+    """
+
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+    NOT_REGISTERED = "not-registered"
+    EXPELLED = "expelled"
+    LAPSED = "lapsed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskHealth:
+    """How a node stands with a disk, as it last saw it. `latency_ms` of that look; None: it was not answered."""
+
+    state: DiskState
+    detail: str = ""
+    latency_ms: int | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether guests may start from it."""
+        return self.state is DiskState.READY
+
+
+def reservation_key(cluster: ClusterId, incarnation: Incarnation) -> int:
+    """The key that this incarnation, and nobody else, registers with. Never 0, which means no key. Source: SAFE-1."""
+    digest = sha256(f"{cluster} {incarnation}".encode()).digest()
+    return int.from_bytes(digest[:KEY_BYTES]) or 1
