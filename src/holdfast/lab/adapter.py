@@ -57,20 +57,21 @@ def _command(lun: Lun, storage: StorageSpec, node: str) -> list[str]:
         secret = ["--object", f"secret,id=chap,data={CHAP_SECRET}"]
         login += f",user={CHAP_USER},password-secret=chap"
     return [
-        "/usr/bin/env", f"LD_PRELOAD={_library()}", f"HOLDFAST_ADAPTER_SOCKET={lun.reservations_socket}",
+        "/usr/bin/env", f"LD_PRELOAD={adapter_library()}", f"HOLDFAST_ADAPTER_SOCKET={lun.reservations_socket}",
         QEMU_STORAGE_DAEMON, *secret, "--blockdev", login,
         "--nbd-server", f"addr.type=unix,addr.path={lun.nbd_socket},max-connections=0",
         "--export", f"type=nbd,id=lun,node-name=lun,name={lun.designator},writable=on",
     ]  # fmt: skip
 
 
-def _library() -> Path:
+def adapter_library() -> Path:
+    """Return what the adapters preload, for this version of its source."""
     return IMAGE_CACHE / f"reservations-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]}.so"
 
 
 async def build_adapter_library() -> None:
     """Compile what the adapters preload, unless this version was compiled before. Raises: LabBroken."""
-    library = _library()
+    library = adapter_library()
     if library.exists():
         return
     IMAGE_CACHE.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,10 @@
 //
 // A registration belongs to one session (I_T nexus), so whoever registers must do it over the session of the guest's
 // writes. This library is preloaded; it keeps the session that QEMU's iSCSI driver logs in, and serves QEMU's protocol
-// for persistent reservation helpers on the unix socket named by HOLDFAST_ADAPTER_SOCKET.
+// for persistent reservation helpers on the unix socket named by HOLDFAST_ADAPTER_SOCKET. It says by the highest bit of
+// its greeting that it also carries INQUIRY, READ CAPACITY (16) and TEST UNIT READY, and a LOGICAL UNIT RESET, which is
+// asked for by a command of 0xff: what a disk is, and that it drops what an expelled node had sent, is to be known over
+// the same session. Source: src/holdfast/storage/reservation_helper.py.
 //
 // Rules of the file:
 // - It never registers by itself: neither at login nor when libiscsi has logged in anew.
@@ -31,7 +34,10 @@
 unsigned g_unix_fd_add(int fd, int condition, int (*call)(int fd, int condition, void *data), void *data);
 enum { READABLE = 1 | 8 | 16, KEEP = 1, REMOVE = 0 };
 
-enum { GREETING = 4, CDB = 16, SENSE = 96, MAX_DATA = 8192, RESERVE_IN = 0x5e, RESERVE_OUT = 0x5f };
+enum { GREETING = 4, CDB = 16, SENSE = 96, MAX_DATA = 8192 };
+enum { TEST_UNIT_READY = 0x00, INQUIRY = 0x12, RESERVE_IN = 0x5e, RESERVE_OUT = 0x5f, SERVICE_IN = 0x9e, RESET = 0xff };
+enum { READ_CAPACITY = 0x10, RESET_DONE = 0 };
+static const uint32_t CARRIES_MORE = 0x80000000;
 enum { NOT_READY = 0x02, ILLEGAL_REQUEST = 0x05, ABORTED_COMMAND = 0x0b };
 enum { NO_SESSION = 0x0400, SESSION_LOST = 0x0800, INVALID_FIELD = 0x2400 };
 
@@ -78,7 +84,7 @@ static void done(struct iscsi_context *unused, int status, void *result, void *d
   if (asker->gone) {
     release(asker);
   } else if (status == SCSI_STATUS_GOOD) {
-    uint32_t size = asker->in[0] == RESERVE_IN && task->datain.size > 0 ? task->datain.size : 0;
+    uint32_t size = asker->in[0] != RESERVE_OUT && task->datain.size > 0 ? task->datain.size : 0;
     answer(asker, status, task->datain.data, size > MAX_DATA ? MAX_DATA : size, 0, 0);
   } else if (status == SCSI_STATUS_CHECK_CONDITION) {
     answer(asker, status, NULL, 0, task->sense.key, task->sense.ascq);
@@ -95,18 +101,59 @@ static uint32_t list_length(const unsigned char *cdb) {
   return cdb[0] != RESERVE_OUT ? 0 : (uint32_t)cdb[5] << 24 | cdb[6] << 16 | cdb[7] << 8 | cdb[8];
 }
 
+// How much a command lets come back; -1 for one that is not carried. Source: SPC-4 6.6, 6.15, 6.47; SBC-3 5.16.
+static int64_t answer_length(const unsigned char *cdb) {
+  switch (cdb[0]) {
+    case TEST_UNIT_READY: case RESERVE_OUT: return 0;
+    case INQUIRY: return cdb[3] << 8 | cdb[4];
+    case RESERVE_IN: return cdb[7] << 8 | cdb[8];
+    case SERVICE_IN: return cdb[1] == READ_CAPACITY ? (int64_t)cdb[10] << 24 | cdb[11] << 16 | cdb[12] << 8 | cdb[13] : -1;
+    default: return -1;
+  }
+}
+
+static void reset_done(struct iscsi_context *unused, int status, void *result, void *data) {
+  struct asker *asker = data;
+  (void)unused;
+  asker->busy = 0;
+  asker->have = 0;
+  if (asker->gone) {
+    release(asker);
+  } else if (status != SCSI_STATUS_GOOD || !result) {
+    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ABORTED_COMMAND, SESSION_LOST);
+  } else if (*(uint32_t *)result != RESET_DONE) {
+    answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ILLEGAL_REQUEST, INVALID_FIELD);
+  } else {
+    answer(asker, SCSI_STATUS_GOOD, NULL, 0, 0, 0);
+  }
+}
+
+static void reset_unit(struct asker *asker) {
+  asker->busy = 1;
+  if (iscsi_is_logged_in(session) && !is_over(session) &&
+      iscsi_task_mgmt_async(session, session_lun, ISCSI_TM_LUN_RESET, 0xffffffff, 0, reset_done, asker) == 0) {
+    iscsi_service(session, POLLOUT);
+    return;
+  }
+  asker->busy = 0;
+  asker->have = 0;
+  answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, NOT_READY, NO_SESSION);
+}
+
 static void carry_out(struct asker *asker) {
   unsigned char *cdb = asker->in;
-  uint32_t sends = list_length(cdb), receives = cdb[7] << 8 | cdb[8];
+  uint32_t sends = list_length(cdb);
+  int64_t receives = answer_length(cdb);
   int is_out = cdb[0] == RESERVE_OUT;
-  if (!is_out && (cdb[0] != RESERVE_IN || receives > MAX_DATA)) {
+  if (receives < 0 || receives > MAX_DATA) {
     asker->have = 0;
     answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ILLEGAL_REQUEST, INVALID_FIELD);
     return;
   }
   struct iscsi_data list = {.size = sends, .data = asker->in + CDB};
   struct scsi_task *task =
-      scsi_create_task(10, cdb, is_out ? SCSI_XFER_WRITE : SCSI_XFER_READ, is_out ? sends : receives);
+      scsi_create_task(CDB, cdb, is_out ? SCSI_XFER_WRITE : receives ? SCSI_XFER_READ : SCSI_XFER_NONE,
+                       is_out ? sends : receives);
   asker->busy = 1;
   if (!iscsi_is_logged_in(session) || is_over(session) ||
       send_command(session, session_lun, task, done, is_out ? &list : NULL, asker) != 0) {
@@ -135,7 +182,8 @@ static int hear(int fd, int condition, void *data) {
     asker->greeted = 1;
     asker->have = 0;
   } else if (is_command && asker->have == CDB + list_length(asker->in)) {
-    carry_out(asker);
+    if (asker->in[0] == RESET) reset_unit(asker);
+    else carry_out(asker);
   }
   return KEEP;
 }
@@ -146,7 +194,7 @@ static int welcome(int listener, int condition, void *data) {
   if (fd < 0) return KEEP;
   struct asker *asker = calloc(1, sizeof *asker);
   asker->fd = fd;
-  uint32_t features = 0;
+  uint32_t features = htonl(CARRIES_MORE);
   send(fd, &features, sizeof features, MSG_NOSIGNAL | MSG_DONTWAIT);
   g_unix_fd_add(fd, READABLE, hear, asker);
   return KEEP;
