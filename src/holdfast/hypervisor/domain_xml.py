@@ -11,9 +11,11 @@ import uuid as uuid_module
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from holdfast.hypervisor.disk_sources import disks_in
 from holdfast.hypervisor.guest_paths import GuestPath, PathUse, paths_in
 from holdfast.hypervisor.xml_source import parse_xml, write_xml
 from holdfast.model.errors import InvalidInput
+from holdfast.model.ids import DiskName
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _UNSIGNED = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -52,8 +54,10 @@ class GuestDefinition:
     vcpus: int
     paths: tuple[GuestPath, ...]
     """Every file or device on the host that the guest needs, in the order of the XML."""
+    disks: tuple[DiskName, ...]
+    """Shared disks of the cluster that it uses, in the order of the XML."""
     domain_xml: str
-    """Normalised: what libvirt is given."""
+    """Normalised: what libvirt is given, once the sources of its shared disks are put in."""
 
     @property
     def disk_paths(self) -> tuple[str, ...]:
@@ -78,7 +82,7 @@ def parse_guest(text: str, *, uuid_if_missing: str) -> GuestDefinition:
     uuid = _uuid(root, uuid_if_missing)
     memory_bytes = _memory_bytes(root)
     vcpus = _vcpus(root)
-    paths = paths_in(root)
+    paths, disks = paths_in(root), disks_in(root)
     root.attrib.pop("id", None)
     _set_first(root, "uuid", uuid)
     for tag, action in _LIFECYCLE.items():
@@ -86,7 +90,13 @@ def parse_guest(text: str, *, uuid_if_missing: str) -> GuestDefinition:
     for disk in root.findall("./devices/disk"):
         _stop_on_io_error(disk)
     return GuestDefinition(
-        name=name, uuid=uuid, memory_bytes=memory_bytes, vcpus=vcpus, paths=paths, domain_xml=write_xml(root)
+        name=name,
+        uuid=uuid,
+        memory_bytes=memory_bytes,
+        vcpus=vcpus,
+        paths=paths,
+        disks=disks,
+        domain_xml=write_xml(root),
     )
 
 

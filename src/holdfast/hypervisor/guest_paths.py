@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from xml.etree import ElementTree
 
+from holdfast.hypervisor.disk_sources import is_cluster_disk
 from holdfast.model.errors import InvalidInput
 
 
@@ -48,11 +49,14 @@ _SOURCELESS_DEVICES = ("cdrom", "floppy")
 def paths_in(root: ElementTree.Element) -> tuple[GuestPath, ...]:
     """Return what the domain needs from the host's file system, each path once, disks first.
 
+    Shared disks of the cluster have no path of their own; see `disk_sources`.
+
     Raises InvalidInput: a disk without source, a type of disk that is not supported, a path that is not absolute.
     """
     found: list[GuestPath] = []
     for disk in root.findall("./devices/disk"):
-        found += _disk_paths(disk)
+        if not is_cluster_disk(disk):
+            found += _disk_paths(disk)
     for xpath, use in _BOOT_FILES.items():
         for element in root.findall(xpath):
             path = (element.text or "").strip() or _source(element, "file")
@@ -103,8 +107,9 @@ def _disk_paths(disk: ElementTree.Element) -> list[GuestPath]:
     attribute = _SOURCE_ATTRIBUTE.get(kind)
     if attribute is None:
         raise InvalidInput(
-            f"{named} has the type {kind!r}; 'file' or 'block' is wanted.",
-            hint="Put the disk's image below a shared directory: <disk type='file'><source file='/…'/>.",
+            f"{named} has the type {kind!r}; 'file', 'block' or a 'volume' of the pool 'holdfast' is wanted.",
+            hint="Put the disk's image below a shared directory: <disk type='file'><source file='/…'/>; or use a disk "
+            "of the cluster (holdfast storage list): <disk type='volume'><source pool='holdfast' volume='NAME'/>.",
         )
     path = _source(disk, attribute)
     if not path:

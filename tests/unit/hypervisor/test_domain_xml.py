@@ -117,7 +117,11 @@ def test_memory_in_every_unit(memory: str, wanted: int) -> None:
         ("<source file='/shared/web-1.qcow2'/>", "", "Disk 'vda' has no source"),
         ("<source file='/shared/web-1.qcow2'/>", "<source/>", "Disk 'vda' has no source"),
         ("'/shared/web-1.qcow2'", "'web-1.qcow2'", "path 'web-1.qcow2' \\(disk\\) is not absolute"),
-        ("type='block'", "type='network'", "Disk 'vdb' has the type 'network'; 'file' or 'block' is wanted"),
+        (
+            "type='block'",
+            "type='network'",
+            "Disk 'vdb' has the type 'network'; 'file', 'block' or a 'volume' of the pool",
+        ),
         ("/shared/vmlinuz", "vmlinuz", "path 'vmlinuz' \\(kernel\\) is not absolute"),
     ],
 )
