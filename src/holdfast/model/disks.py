@@ -21,7 +21,7 @@ KEY_BYTES: Final = 8
 class DiskSpec:
     """A shared disk that is protected by persistent reservations.
 
-    designator             its name out of VPD page 83h, such as ``naa.6001405…``: the identity, whatever way leads there.
+    designator             its name out of VPD page 83h, such as ``naa.6001405…``: its identity, whatever the way there.
     guest_source           what QEMU opens, the same on every node: ``/dev/disk/by-id/…`` or
                            ``nbd+unix:///NAME?socket=/run/…``. ``{designator}`` stands for the designator.
     reservations           how holdfastd sends commands through the very nexus that the guests use: ``sg:/dev/…``,
@@ -36,6 +36,10 @@ class DiskSpec:
     reservations: str
     forgets_reservations: bool = False
     added_at_ms: int = 0
+
+    def filled(self, text: str) -> str:
+        """Return one of its texts with its designator put in."""
+        return text.replace("{designator}", self.designator)
 
 
 class DiskState(StrEnum):

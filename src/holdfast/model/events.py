@@ -38,6 +38,8 @@ class EventCode(StrEnum):
     CLUSTER_UNFROZEN = "cluster-unfrozen"
     NODE_DRAINING = "node-draining"
     NODE_RESUMED = "node-resumed"
+    DISK_ADDED = "disk-added"
+    DISK_REMOVED = "disk-removed"
     CONDITION_RAISED = "condition-raised"
     CONDITION_CLEARED = "condition-cleared"
 

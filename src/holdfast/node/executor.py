@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from holdfast.decide.lifecycle import Act, Step, after_failed_start, next_step
 from holdfast.fencing.port import Guard
+from holdfast.hypervisor.disk_sources import with_sources
 from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
 from holdfast.model.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.events import EventCode
@@ -184,7 +186,7 @@ class Executor:
 
     async def _bring_online(self, role: RoleName, spec: RoleSpec, me: Self) -> None:
         """Start the guest. A start that certainly failed is recorded; an unknown one is looked at again."""
-        outcome = await self._agent(spec).online()
+        outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()
         if outcome.kind is OutcomeKind.UNKNOWN:
             raise OutcomeUnknown(f"role {role}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:
@@ -209,6 +211,13 @@ class Executor:
         reason = because(ReasonCode.NOT_OURS, spec.name, owner="another node")
         self._events.record(self._events.event(EventCode.ROLE_STOPPING, spec.name, reason))
         return True
+
+    def _domain_xml(self, spec: RoleSpec) -> str:
+        """The domain with what QEMU opens for the shared disks of the cluster. Raises: NotFound."""
+        snapshot = self._mirror.snapshot
+        known = snapshot.disks if snapshot is not None else {}
+        sources = {name: disk.value.filled(disk.value.guest_source) for name, disk in known.items()}
+        return with_sources(spec.domain_xml, sources) if spec.disks else spec.domain_xml
 
     def _agent(self, spec: RoleSpec) -> VirtualMachine:
         return VirtualMachine(

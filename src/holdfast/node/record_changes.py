@@ -82,6 +82,7 @@ def new_role(guest: GuestDefinition, wanted: AddParams) -> RoleSpec:
         memory_bytes=guest.memory_bytes,
         vcpus=guest.vcpus,
         disk_paths=guest.disk_paths,
+        disks=guest.disks,
         wanted=wanted.wanted,
     )
 
@@ -105,6 +106,20 @@ def with_choices(spec: RoleSpec, wanted: RoleChoices, snapshot: Snapshot) -> Rol
     return replace(spec, **changes)
 
 
+def check_disks(spec: RoleSpec, snapshot: Snapshot) -> None:
+    """Refuse a role that uses a shared disk which is not there, or which another role uses. Source: SAFE-1."""
+    for disk in spec.disks:
+        if disk not in snapshot.disks:
+            known = ", ".join(sorted(snapshot.disks)) or "none yet"
+            raise NotFound(
+                f"role {spec.name} uses disk {disk!r}, which is not in the cluster",
+                hint=f"add it first: holdfast storage add {disk}; disks are: {known}",
+            )
+        for name, other in sorted(snapshot.specs.items()):
+            if disk in other.value.disks:
+                raise Conflict(f"role {name} uses disk {disk} already", hint="give each role disks of its own")
+
+
 def check_addition(spec: RoleSpec, guest: GuestDefinition, snapshot: Snapshot) -> None:
     """Refuse a role that is there already under any of its names, or that could not run on every node."""
     if spec.name in snapshot.specs:
@@ -120,6 +135,7 @@ def check_addition(spec: RoleSpec, guest: GuestDefinition, snapshot: Snapshot) -
             raise Conflict(
                 f"role {other.value.name} uses the disk {min(shared)} already", hint="give each role disks of its own"
             )
+    check_disks(spec, snapshot)
     check_shared(guest.paths, snapshot.settings.shared_directories)
     check_links(guest.paths, snapshot.settings.shared_directories)
     for node, report in snapshot.reports.items():

@@ -55,13 +55,17 @@ from holdfast.node.request_params import (
     TokenParams,
 )
 from holdfast.node.settings_words import changed_settings
+from holdfast.node.storage_requests import READS as STORAGE_READS
+from holdfast.node.storage_requests import StorageRequests
 from holdfast.node.transactions import add_role, record_proof, remove_role, set_cluster, set_node, set_role
 from holdfast.store.port import Store, Txn
 from holdfast.store.records import EVENTS, decode
 
 WAIT_S: Final = 180.0
 STREAM_LENGTH: Final = 1000
-READS: Final = frozenset(("status", "status.watch", "explain", "events", "events.follow", "vm.xml", "node.fence-test"))
+READS: Final = STORAGE_READS | frozenset(
+    ("status", "status.watch", "explain", "events", "events.follow", "vm.xml", "node.fence-test")
+)
 """What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
 
 
@@ -82,6 +86,7 @@ class Requests:
         self._tokens = tokens
         self._commits = Commits(life, store)
         self._maintenance = MaintenanceRequests(self._commits)
+        self._storage = StorageRequests(self._commits)
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
@@ -95,6 +100,9 @@ class Requests:
                 yield item
         elif method in self._maintenance.methods:
             async for item in self._maintenance.handle(method, params):
+                yield item
+        elif method in self._storage.methods:
+            async for item in self._storage.handle(method, params):
                 yield item
         elif method in self._answers:
             yield Result(await self._answers[method](self, params))

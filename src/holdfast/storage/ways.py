@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import InvalidInput
 from holdfast.storage.multipath import MultipathTransport
 from holdfast.storage.reservation_helper import HelperTransport
@@ -67,6 +68,11 @@ def open_lun(way: Way, *, timeout_ms: int = TIMEOUT_MS) -> ScsiLun:
         case WayKind.HELPER:
             transport = HelperTransport(Path(way.path))
     return ScsiLun(transport, timeout_ms=timeout_ms)
+
+
+def open_disk(spec: DiskSpec, *, timeout_ms: int = TIMEOUT_MS) -> ScsiLun:
+    """Return a disk of the cluster as this node reaches it, as `open_lun` does. Raises InvalidInput."""
+    return open_lun(parse_way(spec.filled(spec.reservations)), timeout_ms=timeout_ms)
 
 
 def find_ways(pattern: str) -> tuple[Way, ...]:
