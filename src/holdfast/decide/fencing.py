@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from holdfast.decide.detection import PowerEvidence
-from holdfast.model.ids import NodeName
+from holdfast.decide.freedom import is_covered
+from holdfast.model.ids import Incarnation, NodeName
 from holdfast.model.nodes import NodeSpec, Verdict
 from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import Phase
 from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
 
@@ -94,6 +96,7 @@ def storm_guard(snapshot: Snapshot, lost: NodeName, *, window_ms: int = 60_000) 
     """Say why nobody may be ordered off now: the cluster is frozen, or too many vanished at once. Source: SAFE-8.
 
     Counted are nodes lost within `window_ms` of each other and not proven dead: a proof shows that it was no illusion.
+    To have been expelled from disks is no such proof: it can be done to a node that lives.
     """
     if snapshot.is_frozen:
         return because(ReasonCode.FROZEN, lost)
@@ -103,7 +106,7 @@ def storm_guard(snapshot: Snapshot, lost: NodeName, *, window_ms: int = 60_000) 
         for name, other in snapshot.verdicts.items()
         if name not in snapshot.sessions and abs(other.value.at_ms - verdict.at_ms) <= window_ms
     ]
-    unproven = [other for other in vanished if other.incarnation not in snapshot.proofs]
+    unproven = [other for other in vanished if not is_proven_dead(other.incarnation, snapshot)]
     alive_before = len(snapshot.sessions) + len(vanished)
     if len(unproven) * 2 <= alive_before:
         return None
@@ -112,11 +115,29 @@ def storm_guard(snapshot: Snapshot, lost: NodeName, *, window_ms: int = 60_000) 
 
 
 def lost_without_proof(snapshot: Snapshot) -> Mapping[NodeName, Verdict]:
-    """The nodes that were agreed to be lost and that nothing is proven of yet."""
+    """The nodes that were agreed to be lost and of which not enough is proven yet for all of their roles."""
     return {
         name: verdict.value
         for name, verdict in snapshot.verdicts.items()
-        if verdict.value.incarnation not in snapshot.proofs
+        if not is_proven_enough(verdict.value.incarnation, snapshot)
         and snapshot.session_of(name, verdict.value.incarnation) is None
         and name in snapshot.nodes
     }
+
+
+def is_proven_dead(incarnation: Incarnation, snapshot: Snapshot) -> bool:
+    """Whether it is proven that the incarnation as a whole can do no harm."""
+    proof = snapshot.proofs.get(incarnation)
+    return proof is not None and proof.value.is_complete
+
+
+def is_proven_enough(incarnation: Incarnation, snapshot: Snapshot) -> bool:
+    """Whether what is proven frees every role that the incarnation may have begun. Source: SAFE-2."""
+    proof = snapshot.proofs.get(incarnation)
+    if proof is None or proof.value.is_complete:
+        return proof is not None
+    return all(
+        is_covered(snapshot.specs.get(role), proof.value)
+        for role, ownership in snapshot.ownerships.items()
+        if ownership.value.incarnation == incarnation and ownership.value.phase is not Phase.ASSIGNED
+    )

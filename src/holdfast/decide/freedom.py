@@ -1,7 +1,8 @@
 """Whether a role may be given to another owner, and what else keeps it from getting one.
 
 Rule of the file: a role is free when nobody owns it, or when its owner's incarnation is proven harmless, or when its
-owner never began. Nothing else frees a role, least of all a wish to move it. Source: SAFE-2.
+owner never began. Nothing else frees a role, least of all a wish to move it. A proof about some disks frees only what
+writes nowhere else. Source: SAFE-2.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.model.ids import Incarnation
+from holdfast.model.nodes import Proof
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, Priority, RoleSpec, Wanted
-from holdfast.model.snapshot import Snapshot
+from holdfast.model.snapshot import Snapshot, Versioned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,29 @@ def freedom_of(ownership: Ownership, snapshot: Snapshot, now_ms: int) -> Freedom
             return Freedom(reasons=(because(ReasonCode.NOT_CLAIMED, owner, limit_ms=limit_ms),))
         return Freedom(reasons=(because(ReasonCode.NODE_ABSENT, owner),))
     proof = snapshot.proofs.get(incarnation)
+    if proof is not None and not is_covered(snapshot.specs.get(ownership.role), proof.value):
+        kept_off = because(
+            ReasonCode.PARTLY_FENCED, owner, disks=", ".join(proof.value.disks) or "no disk", role=ownership.role
+        )
+        return Freedom(blocked=(because(ReasonCode.NODE_LOST, owner), kept_off))
     if proof is not None:
         fenced = because(ReasonCode.NODE_FENCED, owner, proof=str(proof.value.kind))
         return Freedom(proof=incarnation, reasons=(fenced,))
     if snapshot.is_lost(owner, incarnation):
         return Freedom(blocked=(because(ReasonCode.NODE_LOST, owner), because(ReasonCode.NO_PROOF, owner)))
     return Freedom(blocked=(because(ReasonCode.NODE_ABSENT, owner), because(ReasonCode.NO_PROOF, owner)))
+
+
+def is_covered(spec: Versioned[RoleSpec] | None, proof: Proof) -> bool:
+    """Whether a proof says of everything that the role could write to that its owner cannot any more.
+
+    A role without any disk is covered by no reservation: nothing keeps its guest from doing what it does.
+    """
+    if proof.is_complete:
+        return True
+    if spec is None or spec.value.disk_paths or not spec.value.disks:
+        return False
+    return frozenset(spec.value.disks) <= frozenset(proof.disks)
 
 
 def obstacle(

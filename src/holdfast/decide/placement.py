@@ -104,6 +104,7 @@ def refusals(search: Candidacy, node: NodeName) -> tuple[Reason, ...]:
         found += [why for why in layout.closed[node] if not (comes_back and why.code is ReasonCode.NODE_PAUSED)]
     if node in ownership.failed_on and ownership.generation == spec.generation:
         found.append(because(ReasonCode.START_FAILED_HERE, node))
+    found += _disks_not_ready(search, node)
     found += _at_odds(search.neighbours, node)
     left = layout.free.get(node)
     if left is not None and left.memory_bytes < spec.memory_bytes:
@@ -112,6 +113,16 @@ def refusals(search: Candidacy, node: NodeName) -> tuple[Reason, ...]:
     if left is not None and left.vcpus < spec.vcpus:
         found.append(because(ReasonCode.VCPUS_SHORT, node, free_vcpus=max(0, left.vcpus), needed_vcpus=spec.vcpus))
     return tuple(found)
+
+
+def _disks_not_ready(search: Candidacy, node: NodeName) -> Iterator[Reason]:
+    """What the node's own report has against the disks of the role; a disk that it does not name is not ready."""
+    report = search.layout.snapshot.reports.get(node)
+    for disk in search.spec.disks:
+        health = report.value.disks.get(disk) if report is not None else None
+        if health is None or not health.is_ready:
+            detail = (health.detail or health.state) if health is not None else "it has not looked at it yet"
+            yield because(ReasonCode.DISK_NOT_READY, node, disk=disk, detail=detail)
 
 
 def _at_odds(neighbours: Neighbours, node: NodeName) -> Iterator[Reason]:
@@ -148,7 +159,8 @@ def _roomiest(search: Candidacy, site: SiteName | None, special: Collection[Node
         left = layout.free[node]
         if left.memory_bytes < spec.memory_bytes:
             return None
-        if left.vcpus >= spec.vcpus and node not in special and node not in search.left_out:
+        fits = left.vcpus >= spec.vcpus and node not in special and node not in search.left_out
+        if fits and not any(_disks_not_ready(search, node)):
             return node
     return None
 

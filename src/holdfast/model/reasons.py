@@ -25,6 +25,9 @@ class ReasonCode(StrEnum):
     NODE_LOST = "node-lost"
     NODE_FENCED = "node-fenced"
     NO_PROOF = "no-proof"
+    PARTLY_FENCED = "partly-fenced"
+    NOT_EXPELLED = "not-expelled"
+    EXPELLED = "expelled"
     NO_FENCE_DEVICE = "no-fence-device"
     FENCE_ORDERED = "fence-ordered"
     FENCE_FAILED = "fence-failed"
@@ -42,6 +45,7 @@ class ReasonCode(StrEnum):
     NODE_PAUSED = "node-paused"
     NODE_QUARANTINED = "node-quarantined"
     NODE_NOT_READY = "node-not-ready"
+    DISK_NOT_READY = "disk-not-ready"
     MEMORY_SHORT = "memory-short"
     VCPUS_SHORT = "vcpus-short"
     START_FAILED_HERE = "start-failed-here"
@@ -88,6 +92,11 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_LOST: "{subject} is lost",
     ReasonCode.NODE_FENCED: "{subject} is proven unable to touch storage ({proof})",
     ReasonCode.NO_PROOF: "there is no proof yet that {subject} can do no harm",
+    ReasonCode.PARTLY_FENCED: (
+        "{subject} is kept from writing to {disks} only, and {role} writes elsewhere, too; another proof is needed"
+    ),
+    ReasonCode.EXPELLED: "the storage refuses the writes of {subject} to {disks}",
+    ReasonCode.NOT_EXPELLED: "{subject} could not be kept from writing to disk {disk} yet: {detail}",
     ReasonCode.NO_FENCE_DEVICE: (
         "{subject} has no fence device; if it is surely off, run: holdfast node confirm-down {subject}"
     ),
@@ -115,6 +124,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_PAUSED: "{subject} is paused",
     ReasonCode.NODE_QUARANTINED: "{subject} is in quarantine after {losses} losses",
     ReasonCode.NODE_NOT_READY: "{subject} cannot start guests: {detail}",
+    ReasonCode.DISK_NOT_READY: "{subject} cannot use disk {disk} now: {detail}",
     ReasonCode.MEMORY_SHORT: "{subject} has {free_bytes} bytes of memory free, {needed_bytes} needed",
     ReasonCode.VCPUS_SHORT: "{subject} has {free_vcpus} vCPUs free, {needed_vcpus} needed",
     ReasonCode.START_FAILED_HERE: "it failed on {subject} before",

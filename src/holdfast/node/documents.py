@@ -12,6 +12,7 @@ from holdfast import __version__
 from holdfast.decide.coordination import owners_by_node
 from holdfast.decide.detection import Assessment, Standing
 from holdfast.decide.explain import Standstill, explain_role, standstill
+from holdfast.decide.fencing import is_proven_enough
 from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
 from holdfast.decide.orders import preview_drain
@@ -94,7 +95,7 @@ def node_state(name: NodeName, snapshot: Snapshot, view: View) -> NodeState:
 def _absent_state(name: NodeName, snapshot: Snapshot) -> NodeState:
     verdict = snapshot.verdicts.get(name)
     if verdict is not None:
-        proven = verdict.value.incarnation in snapshot.proofs
+        proven = is_proven_enough(verdict.value.incarnation, snapshot)
         return NodeState.FENCED if proven else NodeState.LOST
     owns = any(o.value.owner == name for o in snapshot.ownerships.values())
     return NodeState.DOWN if owns or snapshot.nodes[name].value.is_voter else NodeState.JOINING

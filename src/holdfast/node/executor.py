@@ -25,10 +25,11 @@ from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
+from holdfast.node.disks import DiskKeeper
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, advance
-from holdfast.resources.port import OutcomeKind
+from holdfast.resources.port import Outcome, OutcomeKind
 from holdfast.resources.virtual_machine import VirtualMachine
 from holdfast.store.port import Store
 
@@ -56,6 +57,7 @@ class Executor:
         events: EventLog,
         hypervisor: Hypervisor,
         guard: Guard,
+        disks: DiskKeeper,
         incarnation: Incarnation,
     ) -> None:
         self._store = store
@@ -64,6 +66,7 @@ class Executor:
         self._events = events
         self._hypervisor = hypervisor
         self._guard = guard
+        self._disks = disks
         self._incarnation = incarnation
         self._committed: dict[RoleName, Versioned[Ownership]] = {}
         self._working: dict[RoleName, asyncio.Task[None]] = {}
@@ -166,6 +169,10 @@ class Executor:
         self._not_entitled = None if entitled else "it is not entitled to own roles now: too few voters hear it"
         return entitled
 
+    async def _may_run(self, spec: RoleSpec) -> bool:
+        """Asked when its process exists: whether it may execute, and whether its disks would take its writes."""
+        return await self._is_entitled(spec) and self._disks.problem(spec.disks) is None
+
     async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
         """Commit a step. A release is committed only when it is certain that nothing runs. Source: SAFE-2."""
         if after.phase is Phase.VACANT:
@@ -186,7 +193,11 @@ class Executor:
 
     async def _bring_online(self, role: RoleName, spec: RoleSpec, me: Self) -> None:
         """Start the guest. A start that certainly failed is recorded; an unknown one is looked at again."""
-        outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()
+        with self._disks.used_by(spec.uuid, spec.disks) as problem:
+            if problem is None:
+                outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()
+            else:
+                outcome = Outcome(kind=OutcomeKind.FAILED, detail=problem)
         if outcome.kind is OutcomeKind.UNKNOWN:
             raise OutcomeUnknown(f"role {role}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:
@@ -225,7 +236,7 @@ class Executor:
             name=spec.name,
             uuid=spec.uuid,
             domain_xml=spec.domain_xml,
-            may_run=partial(self._is_entitled, spec),
+            may_run=partial(self._may_run, spec),
             shutdown_timeout_ms=spec.shutdown_timeout_ms,
         )
 

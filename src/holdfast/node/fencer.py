@@ -1,4 +1,4 @@
-"""The coordinator's hands on lost nodes: gets a proof for each, by power or by the watchdog's deadline.
+"""The coordinator's hands on lost nodes: a proof for each, by power, by reservations or by the watchdog's time.
 
 Rule of the file: `decide.fencing` says what to do next; only a committed proof lets a role go. Source: SAFE-2, SAFE-8.
 """
@@ -18,9 +18,10 @@ from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName
 from holdfast.model.nodes import FenceOrder, Proof, ProofKind, Verdict
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.snapshot import Snapshot
+from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
+from holdfast.node.expulsion import Expel, Expulsion, unproven_disks
 from holdfast.node.hearing import Hearing
 from holdfast.node.mirror import Mirror
 from holdfast.node.power import DeviceOf, switch_off
@@ -43,6 +44,9 @@ class _Case:
     order: asyncio.Task[None] | None = None
     order_again_at: float = 0.0
     coming_back_since_ms: int | None = None
+    expulsion: asyncio.Task[None] | None = None
+    expel_again_at: float = 0.0
+    not_expelled: tuple[Reason, ...] = ()
 
 
 class Fencer:
@@ -58,6 +62,7 @@ class Fencer:
         events: EventLog,
         hearing: Hearing,
         device_of: DeviceOf,
+        expel: Expel,
     ) -> None:
         self._me = me
         self._store = store
@@ -66,6 +71,7 @@ class Fencer:
         self._events = events
         self._hearing = hearing
         self._device_of = device_of
+        self._expulsion = Expulsion(me=me, store=store, mirror=mirror, clock=clock, events=events, expel=expel)
         self._cases: dict[Incarnation, _Case] = {}
         self.progress: dict[NodeName, tuple[Reason, ...]] = {}
 
@@ -96,15 +102,18 @@ class Fencer:
 
     async def _work_on(self, node: NodeName, verdict: Verdict, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         case = self._cases.setdefault(verdict.incarnation, _Case())
+        storm = storm_guard(snapshot, node)
+        if storm is None:
+            self._expel(verdict, case, snapshot, tasks)
         step = next_fence_step(
             spec=snapshot.nodes[node].value,
             verdict=verdict,
             power=case.power,
             refusal=self._refusal(case, verdict, snapshot),
-            storm=storm_guard(snapshot, node),
+            storm=storm,
             timings=snapshot.settings.timings,
         )
-        self.progress[node] = step.reasons
+        self.progress[node] = (*step.reasons, *case.not_expelled)
         if step.act is FenceAct.ORDER_OFF and self._is_coming_back(node, verdict, case, snapshot):
             self.progress[node] = (because(ReasonCode.NODE_COMING_BACK, node),)
         elif step.act is FenceAct.ORDER_OFF:
@@ -138,6 +147,17 @@ class Fencer:
         if case.coming_back_since_ms is None:
             case.coming_back_since_ms = now_ms
         return now_ms - case.coming_back_since_ms < timings.patience_ms
+
+    def _expel(self, verdict: Verdict, case: _Case, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
+        """Beside everything else, take the shared disks from it. Source: SAFE-2."""
+        running = case.expulsion is not None and not case.expulsion.done()
+        is_due = asyncio.get_running_loop().time() >= case.expel_again_at
+        if is_due and not running and unproven_disks(verdict.incarnation, snapshot):
+            case.expulsion = tasks.create_task(self._expel_once(snapshot.verdicts[verdict.node], case, snapshot))
+
+    async def _expel_once(self, verdict: Versioned[Verdict], case: _Case, snapshot: Snapshot) -> None:
+        case.not_expelled = await self._expulsion.run(verdict, snapshot)
+        case.expel_again_at = asyncio.get_running_loop().time() + ASK_AGAIN_S
 
     def _order(self, node: NodeName, case: _Case, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         now = asyncio.get_running_loop().time()
@@ -183,7 +203,12 @@ class Fencer:
             reasons=step.reasons,
         )
         event = self._events.event(EventCode.NODE_FENCED, verdict.node, *step.reasons)
-        txn = record_proof(proof, verdict=snapshot.verdicts[verdict.node], events=self._events.operations(event))
+        txn = record_proof(
+            proof,
+            verdict=snapshot.verdicts[verdict.node],
+            before=snapshot.proofs.get(verdict.incarnation),
+            events=self._events.operations(event),
+        )
         try:
             await self._store.txn(txn)
         except Unavailable as error:

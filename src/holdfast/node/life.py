@@ -27,6 +27,7 @@ from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.coordinator import Coordination
 from holdfast.node.detector import Detector, OnSilent
+from holdfast.node.disks import DiskKeeper, OpenLun
 from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor
@@ -69,6 +70,7 @@ class Ports:
     sequences: Sequences
     incarnations: Incarnations
     device_of: DeviceOf
+    open_lun: OpenLun
     clock: Clock
     on_silent: OnSilent = lambda _: None
 
@@ -119,6 +121,13 @@ class Life:
             power=PowerWatch(ports.device_of),
             on_silent=ports.on_silent,
         )
+        self.disks = DiskKeeper(
+            cluster_id=cluster_id,
+            me=me,
+            mirror=self.mirror,
+            hypervisor=ports.hypervisor,
+            open_lun=ports.open_lun,
+        )
         self.fencer = Fencer(
             me=me,
             store=ports.store,
@@ -127,6 +136,7 @@ class Life:
             events=self.events,
             hearing=self.hearing,
             device_of=ports.device_of,
+            expel=self.disks.expel,
         )
         self.fence_check = FenceCheck(self.mirror, ports.device_of)
         self.obstacle: str | None = None
@@ -174,7 +184,8 @@ class Life:
         return heard
 
     def _conditions(self) -> tuple[Condition, ...]:
-        return (*self.heartbeats.conditions(), *self.fence_check.conditions, *self._more_conditions())
+        found = (*self.heartbeats.conditions(), *self.fence_check.conditions, *self.disks.conditions)
+        return (*found, *self._more_conditions())
 
     async def _live(self) -> None:
         """One incarnation after the other."""
@@ -217,6 +228,7 @@ class Life:
             events=events,
             hypervisor=self.hypervisor,
             guard=self.guard,
+            disks=self.disks,
             incarnation=incarnation,
         )
         coordination = Coordination(
@@ -241,6 +253,7 @@ class Life:
             entitlement=entitlement,
             hypervisor=self.hypervisor,
             guard=self.guard,
+            disks=self.disks,
             incarnation=incarnation,
         )
         entitlement.session = self._keeper = keeper
@@ -249,6 +262,7 @@ class Life:
         try:
             async with asyncio.TaskGroup() as tasks:
                 working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter)]
+                working.append(tasks.create_task(self.disks.run(incarnation, keeper.touch)))
                 end = await keeper.keep()
                 for task in working:
                     task.cancel()

@@ -22,6 +22,7 @@ from holdfast.membership.heartbeat_codec import HeartbeatCodec
 from holdfast.membership.identity import IncarnationFile, NodeIdentity, read_boot_id, write_identity
 from holdfast.membership.replay import Sequences
 from holdfast.membership.udp_transport import UdpTransport
+from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, FenceSpec, NodeSpec
@@ -32,6 +33,8 @@ from holdfast.node.enrolment import Enrolment, peers_of
 from holdfast.node.founding import node_spec
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
+from holdfast.storage.port import Lun
+from holdfast.storage.ways import open_lun, parse_way
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 
@@ -66,6 +69,7 @@ class Member:
                 sequences=Sequences(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000),
                 incarnations=IncarnationFile(read_boot_id(), config.run_directory / "incarnation"),
                 device_of=device_of,
+                open_lun=open_disk,
                 clock=clock,
                 on_silent=lambda node: self.database.connections.silent(node.addresses.values()),
             ),
@@ -139,6 +143,11 @@ class Member:
                 await asyncio.to_thread(write_identity, self.identity, self._config.identity)
             except HoldfastError as error:
                 log.error("%s", error)
+
+
+def open_disk(disk: DiskSpec) -> Lun:
+    """The way from this node to a disk, as its record says. Raises: InvalidInput."""
+    return open_lun(parse_way(disk.reservations.replace("{designator}", disk.designator)))
 
 
 def renew_certificate(config: DaemonConfig, identity: NodeIdentity) -> None:

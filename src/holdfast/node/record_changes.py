@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from holdfast.decide.fencing import is_proven_dead
 from holdfast.hypervisor.domain_xml import GuestDefinition
 from holdfast.hypervisor.guest_paths import check_links, check_shared
 from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused
@@ -49,7 +50,7 @@ def unproven_verdict(snapshot: Snapshot, node: NodeName) -> Versioned[Verdict]:
             f"node {node} {state}, so its death is not a person's to confirm",
             hint="watch `holdfast status`: when it is shown as lost, confirm again",
         )
-    if verdict.value.incarnation in snapshot.proofs:
+    if is_proven_dead(verdict.value.incarnation, snapshot):
         raise Refused(f"node {node} is proven down already", hint="nothing needs to be done")
     return verdict
 

@@ -19,6 +19,7 @@ from holdfast.model.reasons import Reason
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.detector import Detector
+from holdfast.node.disks import DiskKeeper
 from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor, observation_of
@@ -52,6 +53,7 @@ class Reporter:
         entitlement: Entitlement,
         hypervisor: Hypervisor,
         guard: Guard,
+        disks: DiskKeeper,
         incarnation: Incarnation,
     ) -> None:
         self._store = store
@@ -66,6 +68,7 @@ class Reporter:
         self._entitlement = entitlement
         self._hypervisor = hypervisor
         self._guard = guard
+        self._disks = disks
         self._incarnation = incarnation
         self._capacity: Capacity | None = None
         self._guard_condition: Condition | None = None
@@ -106,6 +109,7 @@ class Reporter:
             conditions=(*self._conditions_seen(), *await self._own_conditions(me)),
             guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
             fencing=dict(self._fencer.progress),
+            disks=self._disks.health,
         )
 
     async def _own_conditions(self, me: NodeName) -> tuple[Condition, ...]:
@@ -142,11 +146,12 @@ class Reporter:
 
 
 def _essence(report: NodeReport | None) -> object:
-    """What counts as a change: the words of a fencing reason may tick without being news."""
+    """What counts as a change: the words of a fencing reason and a disk's latency may tick without being news."""
     if report is None:
         return None
     fencing = {node: tuple(_kind(reason) for reason in reasons) for node, reasons in report.fencing.items()}
-    return replace(report, fencing={}), fencing
+    disks = {name: replace(health, latency_ms=None) for name, health in report.disks.items()}
+    return replace(report, fencing={}, disks=disks), fencing
 
 
 def _kind(reason: Reason) -> tuple[str, str]:

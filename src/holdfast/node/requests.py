@@ -213,7 +213,8 @@ class Requests:
                 reasons=(because(ReasonCode.CONFIRMED_BY_PERSON, node, person=wanted.person, detail=wanted.reason),),
             )
             event = self._events.event(EventCode.NODE_FENCED, node, *proof.reasons)
-            txn = record_proof(proof, verdict=verdict, events=self._events.operations(event))
+            before = snapshot.proofs.get(proof.incarnation)
+            txn = record_proof(proof, verdict=verdict, before=before, events=self._events.operations(event))
             return txn, {"node": node, "incarnation": proof.incarnation}
 
         return await self._commits.change(attempt)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
+from holdfast.decide.fencing import is_proven_dead
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation
@@ -222,7 +223,7 @@ class SessionKeeper:
         """Prove of earlier incarnations whose claim was committed while this one registered that they are gone."""
         proofs = _restarted(snapshot, self._session, self._clock.wall_ms())
         if proofs and self.me is not None:
-            await self._store.txn(record_restarts(proofs, self.me))
+            await self._store.txn(record_restarts(proofs, self.me, snapshot))
 
     async def _wait_end(self) -> SessionEnd:
         changed = self._mirror.subscribe()
@@ -259,5 +260,6 @@ def _restarted(snapshot: Snapshot, session: Session, now_ms: int) -> tuple[Proof
             by=session.node,
             reasons=(because(ReasonCode.NODE_RESTARTED, session.node),),
         )
-        for incarnation in sorted(earlier - snapshot.proofs.keys())
+        for incarnation in sorted(earlier)
+        if not is_proven_dead(incarnation, snapshot)
     )

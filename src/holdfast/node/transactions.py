@@ -97,10 +97,16 @@ def end_earlier_session(
     return Txn(compares=(ModRevision(key, equals=before.revision),), then=(Delete(key), *proofs, *events))
 
 
-def record_restarts(proofs: tuple[Proof, ...], me: Self) -> Txn:
+def record_restarts(proofs: tuple[Proof, ...], me: Self, snapshot: Snapshot) -> Txn:
     """Prove of earlier incarnations of this node, which is clean, that they run nothing. Source: SAFE-2."""
     return Txn(
-        compares=(me.holds_session, *(ModRevision(proof_key(proof.incarnation), equals=0) for proof in proofs)),
+        compares=(
+            me.holds_session,
+            *(
+                ModRevision(proof_key(proof.incarnation), equals=revision_of(snapshot.proofs.get(proof.incarnation)))
+                for proof in proofs
+            ),
+        ),
         then=tuple(Put(proof_key(proof.incarnation), encode(proof)) for proof in proofs),
     )
 
@@ -141,24 +147,43 @@ def convict(verdict: Verdict, proof: Proof | None, *, snapshot: Snapshot, events
     return Txn(compares=tuple(compares), then=(*then, *events))
 
 
-def record_proof(proof: Proof, *, verdict: Versioned[Verdict], events: tuple[Operation, ...]) -> Txn:
-    """Commit the proof that a lost incarnation can do no harm. Source: SAFE-2."""
+def record_proof(
+    proof: Proof,
+    *,
+    verdict: Versioned[Verdict],
+    events: tuple[Operation, ...],
+    before: Versioned[Proof] | None = None,
+    disks: tuple[Versioned[DiskSpec], ...] = (),
+) -> Txn:
+    """Commit the proof that a lost incarnation can do no harm. Source: SAFE-2.
+
+    before   a proof about some disks, which this one replaces; it may only say more.
+    disks    the records of the disks that it is about: it fails when one of them was removed meanwhile.
+    """
+    if before is not None and (before.value.is_complete or not (proof.is_complete or _says_more(proof, before.value))):
+        raise ValueError(f"proof of {proof.node}: {proof.kind} would take back what {before.value.kind} proved")
     return Txn(
         compares=(
             ModRevision(verdict_key(proof.node), equals=verdict.revision),
-            ModRevision(proof_key(proof.incarnation), equals=0),
+            ModRevision(proof_key(proof.incarnation), equals=revision_of(before)),
+            *(ModRevision(disk_key(disk.value.name), equals=disk.revision) for disk in disks),
         ),
         then=(Put(proof_key(proof.incarnation), encode(proof)), *events),
     )
 
 
+def _says_more(proof: Proof, before: Proof) -> bool:
+    return frozenset(proof.disks) > frozenset(before.disks)
+
+
 def order_off(node: NodeName, order: FenceOrder, *, snapshot: Snapshot, verdict: Versioned[Verdict]) -> Txn:
     """Record that a node is about to be ordered off: only a coordinator that a majority hears may. Source: SAFE-4."""
+    incarnation = verdict.value.incarnation
     return Txn(
         compares=(
             ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),
             ModRevision(verdict_key(node), equals=verdict.revision),
-            ModRevision(proof_key(verdict.value.incarnation), equals=0),
+            ModRevision(proof_key(incarnation), equals=revision_of(snapshot.proofs.get(incarnation))),
         ),
         then=(Put(order_key(node), encode(order)),),
     )
@@ -283,7 +308,12 @@ def remove_role(
 
 
 def set_role(spec: RoleSpec, *, before: Versioned[RoleSpec], events: tuple[Operation, ...]) -> Txn:
-    """Change what is wanted of a role."""
+    """Change what is wanted of a role; never what it writes to: a proof about disks rests on it. Source: SAFE-2.
+
+    Raises: ValueError.
+    """
+    if (spec.disks, spec.disk_paths) != (before.value.disks, before.value.disk_paths):
+        raise ValueError(f"role {spec.name}: what it writes to cannot be changed while it may run")
     return Txn(
         compares=(ModRevision(spec_key(spec.name), equals=before.revision),),
         then=(Put(spec_key(spec.name), encode(spec)), *events),

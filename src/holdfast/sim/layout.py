@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from holdfast.model.ids import NetworkName, NodeName, RoleName
+from holdfast.model.disks import DiskSpec
+from holdfast.model.ids import DiskName, NetworkName, NodeName, RoleName
 from holdfast.model.nodes import FenceSpec, NodeSpec
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.settings import Settings
+from holdfast.sim.shared_disks import designator_of
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -28,6 +30,7 @@ class Make:
     """What a cluster is made of: nodes, roles, networks, and which protection its nodes have.
 
     clock_error   the largest share by which a machine's clock is too fast or too slow.
+    disks         so many shared disks with reservations; then each role writes to one or two of them.
     """
 
     nodes: int = 3
@@ -37,6 +40,7 @@ class Make:
     watchdog_s: float | None = 3.0
     are_guests_deaf: bool = False
     clock_error: float = 0.0
+    disks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class Layout:
     nodes: tuple[NodeSpec, ...]
     roles: tuple[RoleSpec, ...]
     settings: Settings
+    disks: tuple[DiskSpec, ...] = ()
     watchdog_s: Mapping[NodeName, float | None] = field(default_factory=dict)
 
 
@@ -60,6 +65,7 @@ def layout_of(make: Make) -> Layout:
         roles=tuple(_roles(make)),
         # quarantine ends by time alone: within a run a node would never return
         settings=Settings(quarantine_losses=1000),
+        disks=tuple(_disks(make)),
         watchdog_s={node.name: make.watchdog_s for node in nodes},
     )
 
@@ -99,6 +105,24 @@ def _nodes(make: Make) -> Iterator[NodeSpec]:
         yield node_spec(number, name=name, of=make.nodes, networks=make.networks, has_fence=make.has_fence)
 
 
+def _disks(make: Make) -> Iterator[DiskSpec]:
+    for number in range(1, make.disks + 1):
+        name = DiskName(f"disk{number}")
+        yield DiskSpec(
+            name=name,
+            designator=designator_of(number),
+            size_bytes=MIB,
+            guest_source=f"/dev/disk/by-id/{name}",
+            reservations=f"sg:/dev/disk/by-id/{name}",
+        )
+
+
+def _disks_of(role: int, make: Make) -> tuple[DiskName, ...]:
+    """Neighbours share a disk, and every third role has two."""
+    count = min(make.disks, 2 if role % 3 == 0 else 1)
+    return tuple(DiskName(f"disk{(role // 2 + index) % make.disks + 1}") for index in range(count))
+
+
 def _roles(make: Make) -> Iterator[RoleSpec]:
     for number in range(1, make.roles + 1):
         name, uuid = RoleName(f"web{number}"), uuid_of(number)
@@ -109,6 +133,7 @@ def _roles(make: Make) -> Iterator[RoleSpec]:
             memory_bytes=GIB,
             vcpus=1,
             disk_paths=(),
+            disks=_disks_of(number, make),
             wanted=Wanted.ONLINE,
             shutdown_timeout_ms=5_000,
         )

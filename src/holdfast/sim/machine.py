@@ -24,6 +24,7 @@ from holdfast.node.life import Life, Ports
 from holdfast.sim.breakage import Breakage
 from holdfast.sim.database import NodeStore
 from holdfast.sim.loop import Process, VirtualLoop, outside
+from holdfast.sim.shared_disks import SharedDisks
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import (
     Air,
@@ -57,6 +58,7 @@ class Surroundings:
     are_guests_deaf: bool
     clocks: Random
     clock_error: float
+    shared_disks: SharedDisks
     changed: Callable[[], None] = lambda: None
     machines: dict[NodeName, Machine] = field(default_factory=dict)
     wire: dict[bytes, Heartbeat] = field(default_factory=dict)
@@ -235,6 +237,7 @@ class Machine:
             incarnations=self._incarnations,
             device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
             clock=self.clock,
+            open_lun=lambda disk: self._around.shared_disks.open_lun(self.name, disk),
         )
 
     def _endpoints(self) -> dict[NetworkName, Endpoint]:
@@ -280,6 +283,7 @@ class Machine:
         for network, address in self.spec.addresses.items():
             if network not in self.cables_out:
                 around.air.plug(network, address)
+        around.shared_disks.plug(self.name)
         around.loop.call_later(BOOT_S, self._start_processes, boot, context=Context())
         around.changed()
 

@@ -25,10 +25,11 @@ from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.loop import VirtualLoop
 from holdfast.sim.machine import CLUSTER_ID, Machine, Surroundings
 from holdfast.sim.people import People
+from holdfast.sim.shared_disks import SharedDisks
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import EPOCH_MS, Air
 from holdfast.store.port import Operation, Put, Txn
-from holdfast.store.records import CLUSTER, SPECS, decode, encode, node_key, spec_key
+from holdfast.store.records import CLUSTER, SPECS, decode, disk_key, encode, node_key, spec_key
 
 ELECTION_S: Final = (0.3, 1.5)
 
@@ -65,6 +66,9 @@ class World:
         self._together: frozenset[NodeName] = frozenset()
         specs = {node.name: node for node in layout.nodes}
         self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
+        self.shared_disks = SharedDisks(
+            self.loop, layout.disks, layout.roles, executes=lambda node: self.machines[NodeName(node)].executes
+        )
         self._around = Surroundings(
             loop=self.loop,
             truth=self.truth,
@@ -75,6 +79,7 @@ class World:
             are_guests_deaf=make.are_guests_deaf,
             clocks=chance(seed, "clocks"),
             clock_error=make.clock_error,
+            shared_disks=self.shared_disks,
         )
         self.machines = self._around.machines
         self.database.txn(Txn(then=tuple(_records(layout))))
@@ -94,8 +99,18 @@ class World:
             hold=lambda node, uuid, is_held: self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held),
         )
         self.storage.start()
+        self._write_to_shared_disks()
         self.people = People(loop=self.loop, truth=self.truth, machines=self.machines, is_sure=breakage.is_person_sure)
         self._elect()
+
+    def _write_to_shared_disks(self) -> None:
+        """Have roles on shared disks write there, and all others as they did."""
+        elsewhere = self.truth.on_began, self.truth.on_ended
+        shared = self.shared_disks.began, self.shared_disks.ended
+        is_shared = self.shared_disks.roles.__contains__
+        self.truth.on_began = lambda run: (shared if is_shared(run.uuid) else elsewhere)[0](run)
+        self.truth.on_ended = lambda run: (shared if is_shared(run.uuid) else elsewhere)[1](run)
+        self.shared_disks.start()
 
     def settle(self) -> None:
         """Draw the consequences of a change of power, freezing or networks."""
@@ -212,5 +227,7 @@ def _records(layout: Layout) -> Iterator[Operation]:
     yield Put(CLUSTER, encode(cluster))
     for node in layout.nodes:
         yield Put(node_key(node.name), encode(node))
+    for disk in layout.disks:
+        yield Put(disk_key(disk.name), encode(disk))
     for role in layout.roles:
         yield Put(spec_key(role.name), encode(role))

@@ -144,6 +144,10 @@ async def protect(lun: Lun, key: int) -> ProtectOutcome:
         if isinstance(registered, Failed):
             return Refused(reason=RefusalReason.UNREACHABLE, words=registered.words)
         if not isinstance(registered, Done):
+            # Carried out late, after this node was expelled, it would let it write again: nothing may be under way.
+            how, asked = await _drop_unfinished(lun)
+            if how is None:
+                return Unknown(words=f"{lun.path}: a registration may still be under way. {_words(asked)}")
             continue
         seen = await _settle_reservation(lun, key)
         if not isinstance(seen, _Settled):

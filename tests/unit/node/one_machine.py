@@ -17,12 +17,17 @@ from holdfast.fencing.guard.logic import Victim
 from holdfast.fencing.simulated_guard import SimulatedGuard, SimulatedWatchdog
 from holdfast.hypervisor.simulated import SimulatedHypervisor
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
-from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.ids import ClusterId, NodeName, RoleName
 from holdfast.model.roles import Ownership, Phase, RoleSpec
+from holdfast.node.disks import DiskKeeper
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor
 from holdfast.node.mirror import Mirror
 from holdfast.node.session import SessionKeeper
+from holdfast.sim.shared_disks import Port
+from holdfast.storage.scsi_lun import ScsiLun
+from holdfast.storage.simulated import SimulatedPath, SimulatedTarget
+from holdfast.storage.simulated_disk import SimulatedDisk
 from holdfast.store.memory import MemoryStore
 
 UUID = "5b5f1b8c-0f5e-4a55-9c0e-3f2d7a1e9b11"
@@ -59,7 +64,25 @@ class Machine:
         self.keeper: SessionKeeper | None = None
         self.mirror = Mirror()
         self.events = EventLog(self.name, self.clock)
+        self.target = SimulatedTarget([SimulatedDisk(1), SimulatedDisk(2)])
+        self.paths: dict[str, SimulatedPath] = {}
+        self.disks = self._make_disks()
         database.node(node_spec(name))
+
+    def _make_disks(self) -> DiskKeeper:
+        return DiskKeeper(
+            cluster_id=ClusterId("id"),
+            me=self.name,
+            mirror=self.mirror,
+            hypervisor=self.hypervisor,
+            open_lun=lambda disk: ScsiLun(Port(lambda: self.path(disk.designator))),
+        )
+
+    def path(self, designator: str) -> SimulatedPath:
+        """The machine's nexus to a disk, the one that its guests write through."""
+        if designator not in self.paths:
+            self.paths[designator] = self.target.connect(self.name, designator)
+        return self.paths[designator]
 
     def _processes(self) -> frozenset[Victim]:
         running = self.hypervisor._running.values()
@@ -75,6 +98,7 @@ class Machine:
     async def start_daemon(self, number: int = 1) -> None:
         """Start holdfastd: it registers, or registers again, and executes."""
         self.mirror = Mirror()
+        self.disks = self._make_disks()
         self.events = EventLog(self.name, self.clock)
         self._daemon = [
             asyncio.create_task(self.mirror.run(self.store)),
@@ -90,10 +114,13 @@ class Machine:
             events=self.events,
             hypervisor=self.hypervisor,
             guard=self.guard,
+            disks=self.disks,
             incarnation=incarnation(self.name, number),
         )
         me = self.keeper.me
         self._daemon += [asyncio.create_task(self.keeper.keep()), asyncio.create_task(self.executor.run(me))]
+        disks = self.disks.run(incarnation(self.name, number), self.keeper.touch)
+        self._daemon.append(asyncio.create_task(disks))
 
     async def kill_daemon(self) -> None:
         """End holdfastd as SIGKILL does."""

@@ -16,13 +16,15 @@ from tests.unit.node.virtual_time import virtual
 
 from holdfast.fencing.simulated import DeviceFault, SimulatedFenceDevice
 from holdfast.membership.heartbeat import Heartbeat
-from holdfast.model.ids import ClusterId, NetworkName, NodeName
+from holdfast.model.disks import DiskSpec
+from holdfast.model.ids import ClusterId, DiskName, Incarnation, NetworkName, NodeName
 from holdfast.model.nodes import FenceSpec, ProofKind
 from holdfast.model.reasons import ReasonCode
 from holdfast.node.event_log import EventLog
 from holdfast.node.fencer import Fencer
 from holdfast.node.hearing import Hearing
 from holdfast.node.mirror import Mirror
+from holdfast.storage.arbitration import ExpelOutcome
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import proof_key
 
@@ -38,6 +40,9 @@ class Desk:
         self.database = SmallDatabase()
         self.store = MemoryStore(self.database.database)
         self.device = SimulatedFenceDevice(timeout_ms=1000)
+        self.answers: dict[DiskName, ExpelOutcome] = {}
+        self.takes_s: dict[DiskName, float] = {}
+        self.asked: list[tuple[DiskName, Incarnation]] = []
         for name in (A, B, C):
             self.database.node(node_spec(name, fence=fence if name == B else None))
         self.me = self.database.up(session(A))
@@ -55,7 +60,14 @@ class Desk:
             events=EventLog(A, clock),
             hearing=self.hearing,
             device_of=lambda _: self.device,
+            expel=self.expel,
         )
+
+    async def expel(self, disk: DiskSpec, incarnation: Incarnation) -> ExpelOutcome:
+        """What the storage says of an attempt to expel b; see `answers`."""
+        self.asked.append((disk.name, incarnation))
+        await asyncio.sleep(self.takes_s.get(disk.name, 0.01))
+        return self.answers[disk.name]
 
     def refuse(self) -> None:
         """Node c says in a heartbeat that it acknowledges b no more."""

@@ -1,0 +1,203 @@
+"""One shared disk on this node: looked at twice a second, kept registered and protected, and given up in time.
+
+Rule of the file: `decide.disks` says what to do next; between a look that finds this node unregistered and the end of
+what follows from it, the disk is not ready, so that no guest begins on it meanwhile. Source: SAFE-1, docs/safety.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from holdfast.decide.disks import DiskAct, DiskStep, DiskView, guests_of, may_run_elsewhere, next_disk_step
+from holdfast.hypervisor.port import Hypervisor
+from holdfast.model.disks import DiskHealth, DiskSpec, DiskState
+from holdfast.model.errors import HoldfastError
+from holdfast.model.ids import NodeName
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.mirror import Mirror
+from holdfast.storage.arbitration import (
+    PROTECTION,
+    ExpelOutcome,
+    Holders,
+    Protected,
+    RefusalReason,
+    Refused,
+    expel,
+    look,
+    protect,
+)
+from holdfast.storage.outcome import Done
+from holdfast.storage.port import Lun
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S: Final = 0.5
+CONFIRM_TIMEOUT_S: Final = 2.0
+
+Touch = Callable[[float], Awaitable[bool]]
+"""A write to the own session within so many seconds; True: no verdict was committed before. Raises: Unavailable."""
+
+
+class DiskWatch:
+    """Keeps one disk for one session of one incarnation.
+
+    health   how this node stands with it.
+    users    guests that are being started from it here.
+    """
+
+    def __init__(
+        self,
+        spec: DiskSpec,
+        lun: Lun,
+        *,
+        me: NodeName,
+        key: int,
+        mirror: Mirror,
+        hypervisor: Hypervisor,
+        touch: Touch,
+    ) -> None:
+        self.spec = spec
+        self.health = _health(DiskState.NOT_REGISTERED, "it has not been looked at yet")
+        self.users: list[str] = []
+        self._lun = lun
+        self._me = me
+        self._key = key
+        self._mirror = mirror
+        self._hypervisor = hypervisor
+        self._touch = touch
+        self._is_confirmed = False
+        self._is_identified = False
+        self._asking = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            while True:
+                await self.look_once()
+                await asyncio.sleep(LOOK_INTERVAL_S)
+        finally:
+            self.health = _health(DiskState.NOT_REGISTERED, "this node has no session")
+            await self._lun.close()
+
+    async def expel(self, victim: int) -> ExpelOutcome:
+        """Take the right to write to this disk from a lost incarnation, by its key. Source: SAFE-2."""
+        async with self._asking:
+            if not self.health.is_ready:
+                return Refused(reason=RefusalReason.NOT_REGISTERED, words=self.health.detail)
+            return await expel(self._lun, self._key, victim=victim)
+
+    async def look_once(self) -> None:
+        """Look, and do what follows from it. One act at a time is on its way to the disk."""
+        async with self._asking:
+            began = asyncio.get_running_loop().time()
+            if not self._is_identified and not await self._identify():
+                return
+            seen = await look(self._lun)
+            latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
+            if not isinstance(seen, Done):
+                words = getattr(seen, "words", "reservations cannot be read")
+                self.health = DiskHealth(state=DiskState.UNREACHABLE, detail=words)
+                return
+            step = await self._judge(seen.value)
+            self.health = DiskHealth(state=step.state, detail=DETAILS[step.state], latency_ms=latency_ms)
+            try:
+                await self._act(step)
+            except HoldfastError as error:
+                log.warning("disk %s: %s", self.spec.name, error)
+
+    async def _identify(self) -> bool:
+        """Whether the way leads to the very disk of the record."""
+        found = await self._lun.identity()
+        if isinstance(found, Done) and found.value.designator == self.spec.designator:
+            self._is_identified = True
+            return True
+        words = f"{self._lun.path} is {found.value.designator}" if isinstance(found, Done) else _words(found)
+        self.health = _health(DiskState.UNREACHABLE, f"{words}, and {self.spec.designator} is wanted")
+        return False
+
+    async def _judge(self, holders: Holders) -> DiskStep:
+        held = holders.reservation
+        view = DiskView(
+            has_key=self._key in holders.keys,
+            is_protected=held is not None and held.type.admits_registrants,
+            is_foreign=holders.is_foreign,
+        )
+        if not view.has_key:
+            # From here on no start may begin, or the answer to "does a guest use it?" would be old at once.
+            self._is_confirmed = False
+            self.health = _health(DiskState.NOT_REGISTERED, DETAILS[DiskState.NOT_REGISTERED])
+        snapshot = self._mirror.snapshot or Snapshot()
+        return next_disk_step(
+            view,
+            is_confirmed=self._is_confirmed,
+            is_used_here=not view.has_key and await self._is_used_here(),
+            is_used_elsewhere=may_run_elsewhere(self.spec.name, snapshot, self._me),
+        )
+
+    async def _is_used_here(self) -> bool:
+        """Whether a guest that uses the disk exists here or is being started; also when that is not known.
+
+        A start that is under way is asked for first: it may end, with its guest there, while the guests are listed.
+        """
+        if self.users:
+            return True
+        ours = guests_of(self.spec.name, self._mirror.snapshot or Snapshot())
+        try:
+            present = {guest.uuid for guest in await self._hypervisor.guests() if guest.is_present}
+        except HoldfastError:
+            return True
+        return not ours.isdisjoint(present)
+
+    async def _act(self, step: DiskStep) -> None:
+        match step.act:
+            case DiskAct.NOTHING:
+                return
+            case DiskAct.RESERVE:
+                await self._lun.reserve(key=self._key, type=PROTECTION)
+            case DiskAct.END_GUESTS:
+                await self._end_guests()
+            case DiskAct.REGISTER:
+                await self._register()
+            case DiskAct.CONFIRM:
+                await self._confirm()
+
+    async def _register(self) -> None:
+        """Register; ready only when a write to the own session, made after that, shows that no verdict was given."""
+        if not await self._touch(CONFIRM_TIMEOUT_S):
+            return
+        outcome = await protect(self._lun, self._key)
+        if isinstance(outcome, Protected):
+            await self._confirm()
+        else:
+            self.health = _health(DiskState.NOT_REGISTERED, outcome.words)
+
+    async def _confirm(self) -> None:
+        if await self._touch(CONFIRM_TIMEOUT_S):
+            self._is_confirmed = True
+            self.health = _health(DiskState.READY, "")
+
+    async def _end_guests(self) -> None:
+        """End what may still believe that it writes to this disk. Source: SAFE-1."""
+        for uuid in sorted(guests_of(self.spec.name, self._mirror.snapshot or Snapshot())):
+            log.warning("this node was expelled from disk %s; ending guest %s", self.spec.name, uuid)
+            await self._hypervisor.destroy(uuid)
+
+
+DETAILS: Final = {
+    DiskState.READY: "",
+    DiskState.UNREACHABLE: "it is reserved by somebody who is no node of this cluster",
+    DiskState.NOT_REGISTERED: "this node is not registered with it yet",
+    DiskState.EXPELLED: "this node was expelled from it, so its guests there are ended",
+    DiskState.LAPSED: "its target forgot who may write; once every role that uses it is stopped it is protected again",
+}
+
+
+def _health(state: DiskState, detail: str) -> DiskHealth:
+    return DiskHealth(state=state, detail=detail)
+
+
+def _words(outcome: object) -> str:
+    return str(getattr(outcome, "words", "it does not say who it is"))
