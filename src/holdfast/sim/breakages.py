@@ -45,7 +45,7 @@ class BreakageKind(StrEnum):
     SESSION_SURVIVES = "session-survives"
     SESSION_WRITTEN_AGAIN = "session-written-again"
     MINORITY_VERDICT = "minority-verdict"
-    COORDINATOR_UNCHECKED = "coordinator-unchecked"
+    MANY_COORDINATORS = "many-coordinators"
     STORM_GUARD_OFF = "storm-guard-off"
     CLOCKS_RUN_WILD = "clocks-run-wild"
     MIRROR_STALE = "mirror-stale"
@@ -95,8 +95,8 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.GUARD_FORGETS: Mutation(
         what="a guard that is started again forgets its deadline and its list",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT, FaultKind.GUARD_CRASH),
-        within=300,
+        faults=(FaultKind.CABLE_OUT, FaultKind.GUARD_CRASH),
+        within=100,
         breakage=_replaced(("holdfast.fencing.simulated_guard:restored", lambda _: lambda initial, **_: initial)),
     ),
     BreakageKind.ENTITLED_FOR_EVER: Mutation(
@@ -112,14 +112,14 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         what="acknowledgements of nodes that do not vote count for entitlement",
         caught_by=("SAFE-2",),
         faults=(FaultKind.PARTITION,),
-        within=400,
+        within=200,
         nodes=7,
         breakage=_replaced(("holdfast.node.entitlement:entitled_until", broken.everybody_votes)),
     ),
     BreakageKind.GRACE_UNSAID: Mutation(
         what="an orderly stop moves the guard's deadline without promising it in the session",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.DAEMON_UPGRADE, FaultKind.DAEMON_CRASH),
+        faults=(FaultKind.HEARTBEATS_DROPPED, FaultKind.DAEMON_UPGRADE),
         within=200,
         breakage=_replaced(("holdfast.node.session:SessionKeeper.announce_stop", broken.grace_without_saying)),
     ),
@@ -134,7 +134,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.ORDERED_IS_OFF: Mutation(
         what="a node counts as off as soon as it was ordered off",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
+        faults=(FaultKind.FREEZE, FaultKind.DAEMON_FREEZE),
         within=40,
         breakage=_replaced(("holdfast.node.fencer:switch_off", broken.off_when_ordered)),
     ),
@@ -155,8 +155,8 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.PERSON_ERRS: Mutation(
         what="a person confirms nodes down without looking",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT, FaultKind.PERSON_CONFIRMS),
-        within=100,
+        faults=(FaultKind.FREEZE, FaultKind.PERSON_CONFIRMS),
+        within=40,
         breakage=Breakage(is_person_sure=True),
     ),
     BreakageKind.PERSON_UNASKED: Mutation(
@@ -169,8 +169,8 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.RESTART_UNCLEAN: Mutation(
         what="a new incarnation registers without ending what the last one left running",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.DAEMON_FREEZE, FaultKind.DAEMON_CRASH, FaultKind.GUARD_CRASH, FaultKind.PARTITION),
-        within=60,
+        faults=(FaultKind.CABLE_OUT, FaultKind.GUARD_CRASH),
+        within=100,
         breakage=_replaced(("holdfast.node.life:Life._clean", broken.cleans_nothing)),
     ),
     BreakageKind.PROOF_SKIPPED: Mutation(
@@ -207,7 +207,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.UNCERTAIN_IS_GONE: Mutation(
         what="a guest whose end is not certain, or that cannot be looked for, counts as gone",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.ROLE_RESTARTED, FaultKind.ROLE_MOVED, FaultKind.GUEST_STUCK, FaultKind.LIBVIRT_HANGS),
+        faults=(FaultKind.ROLE_RESTARTED, FaultKind.GUEST_STUCK, FaultKind.LIBVIRT_HANGS),
         within=100,
         breakage=Breakage(
             hypervisor=broken.ForgivingHypervisor,
@@ -231,14 +231,8 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.CLAIM_WITHOUT_SESSION: Mutation(
         what="an owner's step compares the record and not its session: a verdict does not count",
         caught_by=("SAFE-3",),
-        faults=(
-            FaultKind.WRITES_LATE,
-            FaultKind.PARTITION,
-            FaultKind.DATABASE_SLOW,
-            FaultKind.CABLE_FLAPS,
-            FaultKind.ROLE_MOVED,
-        ),
-        within=200,
+        faults=(FaultKind.WRITES_LATE, FaultKind.GUEST_CRASH, FaultKind.POWER_CUT),
+        within=150,
         breakage=_replaced(("holdfast.node.executor:advance", broken.without(broken.about_session))),
     ),
     BreakageKind.ANY_INCARNATION: Mutation(
@@ -252,8 +246,8 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.START_ANYWAY: Mutation(
         what="a guest is started although its claim could not be committed",
         caught_by=("SAFE-3",),
-        faults=(FaultKind.WRITES_LATE, FaultKind.ROLE_MOVED, FaultKind.ROLE_RESTARTED, FaultKind.GUEST_CRASH),
-        within=400,
+        faults=(FaultKind.WATCH_SLOW, FaultKind.GUEST_CRASH, FaultKind.ROLE_MOVED, FaultKind.ROLE_RESTARTED),
+        within=100,
         breakage=_replaced(("holdfast.node.executor:Executor._commit", broken.commits_anyway)),
     ),
     BreakageKind.ONLINE_AT_ONCE: Mutation(
@@ -262,7 +256,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         faults=(FaultKind.POWER_CUT,),
         within=5,
         is_quick=True,
-        breakage=_replaced(("holdfast.decide.lifecycle:_claim", broken.begins_online)),
+        breakage=_replaced(("holdfast.node.executor:next_step", broken.begins_online)),
     ),
     BreakageKind.SESSION_SURVIVES: Mutation(
         what="a verdict leaves the session of the lost node",
@@ -285,20 +279,14 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         within=100,
         breakage=_replaced(("holdfast.decide.detection:_judge_silence", broken.alone_is_majority)),
     ),
-    BreakageKind.COORDINATOR_UNCHECKED: Mutation(
-        what="decisions are committed without comparing who coordinates",
+    BreakageKind.MANY_COORDINATORS: Mutation(
+        what="every node decides, and what it decides is committed without comparing who coordinates",
         caught_by=("SAFE-4",),
-        faults=(
-            FaultKind.PARTITION,
-            FaultKind.WRITES_LATE,
-            FaultKind.DATABASE_SLOW,
-            FaultKind.GUEST_CRASH,
-            FaultKind.DAEMON_FREEZE,
-        ),
-        within=400,
+        faults=(FaultKind.POWER_CUT,),
+        within=10,
         breakage=_replaced(
+            ("holdfast.node.coordinator:Coordination._is_coordinator", broken.everybody_coordinates),
             ("holdfast.node.coordinator:change_owner", broken.without(broken.about_coordinator)),
-            ("holdfast.node.fencer:order_off", broken.without(broken.about_coordinator)),
         ),
     ),
     BreakageKind.STORM_GUARD_OFF: Mutation(
@@ -310,17 +298,23 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         breakage=_replaced(("holdfast.node.fencer:storm_guard", broken.always(None))),
     ),
     BreakageKind.CLOCKS_RUN_WILD: Mutation(
-        what="machines' clocks run by up to half too fast or too slow, far beyond the margin of the watchdog proof",
+        what="machines' clocks run at a third or at nearly twice their speed, far beyond the margin of the watchdog proof",
         caught_by=("SAFE-2",),
         faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=200,
-        breakage=Breakage(clock_error=lambda drawn, _: drawn * 0.5),
+        breakage=Breakage(clock_error=lambda drawn, _: 0.7 if drawn > 0 else -0.7),
     ),
     BreakageKind.MIRROR_STALE: Mutation(
         what="after a compaction a node goes on with what it had read before",
         caught_by=("SAFE-5",),
-        faults=(FaultKind.COMPACTION, FaultKind.DATABASE_CUT, FaultKind.POWER_CUT),
-        within=100,
+        faults=(
+            FaultKind.COMPACTION,
+            FaultKind.DATABASE_CUT,
+            FaultKind.DATABASE_DOWN,
+            FaultKind.POWER_CUT,
+            FaultKind.ROLE_MOVED,
+        ),
+        within=150,
         breakage=_replaced(("holdfast.node.mirror:follow", broken.goes_on_after_compaction)),
     ),
     BreakageKind.STATUS_FLATTERS: Mutation(

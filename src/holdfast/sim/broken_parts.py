@@ -227,13 +227,18 @@ def alone_is_majority(original: Any) -> Any:
 def begins_online(original: Any) -> Any:
     """A claim says at once that the role is online."""
 
-    def claim(now: Any) -> Any:
-        step = original(now)
+    def next_step(*given: Any, **named: Any) -> Any:
+        step = original(*given, **named)
         if step.record is None or step.record.phase is not Phase.STARTING:
             return step
         return replace(step, record=replace(step.record, phase=Phase.ONLINE))
 
-    return claim
+    return next_step
+
+
+def everybody_coordinates(original: Any) -> Any:
+    """Whoever sees that there is a coordinator holds itself for it."""
+    return lambda _self, snapshot, _me: snapshot.coordinator is not None
 
 
 def flattering(original: Any) -> Any:

@@ -80,10 +80,11 @@ def _verdict(verdict: Verdict, commit: Commit, records: Records) -> Iterator[str
         return  # proven off at once: `_proof` judges that
     voters = records.voters()
     hearing = sorted(voter for voter in voters if _hears(voter, verdict.incarnation, commit))
-    if len(hearing) * 2 > len(voters):
+    silent = voters - {verdict.node, *hearing}
+    if hearing and len(silent) * 2 <= len(voters):
         yield (
             f"SAFE-4: {verdict.node} was declared lost at {commit.at:.3f} s by {commit.author.name}, "
-            f"although a majority of the voters heard it: {', '.join(hearing)}"
+            f"although no majority of the voters was without it; it was heard by {', '.join(hearing)}"
         )
 
 
