@@ -308,6 +308,15 @@ def test_the_room_of_a_role_on_the_move_is_kept_at_both_ends() -> None:
     assert decided.blocked.keys() == {"urgent"}
 
 
+def test_a_move_whose_target_is_gone_does_not_take_the_room_of_another_one() -> None:
+    small: dict[str, Any] = {"memory_bytes": GIB}
+    urgent = record(owned("urgent", None, target=C, source=C))
+    parts = (lost("c"), up("a", **small), up("b", **small), new_role("web"), moving("a", "b"))
+    decided = decide(*parts, new_role("urgent", priority=Priority.HIGH), urgent)
+    assert [(change.role, change.after.owner) for change in decided.changes] == [("web", B)]
+    assert decided.blocked.keys() == {"urgent"}
+
+
 def test_a_move_that_nobody_wants_any_more_is_ended() -> None:
     (change,) = decide(up("a"), up("b"), new_role("web", wanted=Wanted.OFFLINE), moving("a", "b")).changes
     assert (change.after.phase, change.after.target, change.after.source) == (Phase.VACANT, None, None)
