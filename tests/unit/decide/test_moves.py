@@ -142,6 +142,13 @@ def test_a_role_on_the_move_keeps_others_away_from_both_ends() -> None:
     assert decide(*parts, up("c"), new_role("other", **apart)).changes[0].after.owner == C
 
 
+def test_a_bound_role_follows_one_that_is_on_its_way_already() -> None:
+    tied: dict[str, Any] = {"affinity": (Label(name="pair", is_hard=True),)}
+    drained = (known("a", is_paused=True, is_draining=True), up("a"), up("b"), up("c", memory_bytes=64 * GIB))
+    parts = (*drained, new_role("web", **tied), moving("a", "b", "a"), role("db", owner="a", **tied))
+    assert moves(decide(*parts)) == {"db": "b"}
+
+
 def test_a_unit_larger_than_the_limit_moves_when_nothing_else_does() -> None:
     tied: dict[str, Any] = {"affinity": (Label(name="pair", is_hard=True),)}
     parts = (
