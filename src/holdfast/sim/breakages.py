@@ -298,7 +298,7 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         breakage=_replaced(("holdfast.node.fencer:storm_guard", broken.always(None))),
     ),
     BreakageKind.CLOCKS_RUN_WILD: Mutation(
-        what="machines' clocks run at a third or at nearly twice their speed, far beyond the margin of the watchdog proof",
+        what="clocks run at a third or at nearly twice their speed, far beyond the margin of the watchdog proof",
         caught_by=("SAFE-2",),
         faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
         within=200,

@@ -238,7 +238,12 @@ class Machine:
             hypervisor=self.hypervisor,
             guard=self.guard,
             transport=SocketTransport(self._around.air, self._endpoints(), process),
-            codec=PlainCodec(cluster_id=CLUSTER_ID, networks=self.spec.addresses, wire=self._around.wire),
+            codec=PlainCodec(
+                cluster_id=CLUSTER_ID,
+                networks=self.spec.addresses,
+                wire=self._around.wire,
+                heard=lambda incarnation: self._around.truth.heard(self.name, incarnation),
+            ),
             sequences=Sequences(lambda: int(loop.time() * 1000)),
             incarnations=self._incarnations,
             device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
