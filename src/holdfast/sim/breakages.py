@@ -47,6 +47,7 @@ class BreakageKind(StrEnum):
     MINORITY_VERDICT = "minority-verdict"
     MANY_COORDINATORS = "many-coordinators"
     STORM_GUARD_OFF = "storm-guard-off"
+    QUARANTINE_OFF = "quarantine-off"
     CLOCKS_RUN_WILD = "clocks-run-wild"
     MIRROR_STALE = "mirror-stale"
     STATUS_FLATTERS = "status-flatters"
@@ -301,6 +302,13 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         within=200,
         nodes=7,
         breakage=_replaced(("holdfast.node.fencer:storm_guard", broken.always(None))),
+    ),
+    BreakageKind.QUARANTINE_OFF: Mutation(
+        what="a node that was lost again and again gets roles as if nothing had been",
+        caught_by=("QUARANTINE",),
+        faults=(FaultKind.LOST_AGAIN,),
+        within=60,
+        breakage=_replaced(("holdfast.decide.layout:quarantined", broken.always(None))),
     ),
     BreakageKind.CLOCKS_RUN_WILD: Mutation(
         what="clocks run at a third or at nearly twice their speed, far beyond the margin of the watchdog proof",

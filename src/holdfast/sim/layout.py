@@ -27,7 +27,8 @@ DOMAIN_XML: Final = (
 class Make:
     """What a cluster is made of: nodes, roles, networks, and which protection its nodes have.
 
-    clock_error   the largest share by which a machine's clock is too fast or too slow.
+    clock_error    the largest share by which a machine's clock is too fast or too slow.
+    quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
     """
 
     nodes: int = 3
@@ -37,6 +38,7 @@ class Make:
     watchdog_s: float | None = 3.0
     are_guests_deaf: bool = False
     clock_error: float = 0.0
+    quarantine_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,9 @@ def layout_of(make: Make) -> Layout:
     return Layout(
         nodes=nodes,
         roles=tuple(_roles(make)),
-        # quarantine ends by time alone: within a run a node would never return
-        settings=Settings(quarantine_losses=1000),
+        settings=Settings(quarantine_losses=1000)
+        if make.quarantine_s is None
+        else Settings(quarantine_s=make.quarantine_s),
         watchdog_s={node.name: make.watchdog_s for node in nodes},
     )
 
