@@ -272,6 +272,7 @@ class ClusterUnderTest:
             await self._mend_machines()
             asked = self.nodes[0]
             await wait_nodes_up(self.lab, asked)
+            await self._mend_orders(asked)
             for role in (await self.status(asked)).roles:
                 await self._remove(role.name, asked)
                 self.lab.guest(role.name, 1).disk.unlink(missing_ok=True)
@@ -290,6 +291,15 @@ class ClusterUnderTest:
             return True
 
         await eventually(f"{role} is removed", removed, timeout_s=MEND_S)
+
+    async def _mend_orders(self, asked: str) -> None:
+        """End what a person ordered: drains, and a freeze."""
+        status = await self.status(asked)
+        for node in status.nodes:
+            if node.is_paused:
+                await self.ask(asked, requests.resume_node(node.name, failback="never"))
+        if status.is_frozen:
+            await self.ask(asked, requests.unfreeze_cluster())
 
     async def _mend_machines(self) -> None:
         for node in (await self.lab.status()).nodes:

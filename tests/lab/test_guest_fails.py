@@ -54,8 +54,8 @@ async def test_a_guest_that_starts_nowhere(three: ClusterUnderTest) -> None:
     assert f"{guest.name}.raw" in " ".join(blocked.reasons)
     happened = await three.events("node1")
     tried_on = [str(line.event.target) for line in happened if line.event.code is EventCode.ROLE_ASSIGNED]
-    assert len(set(tried_on)) == len(tried_on) == 2
-    assert codes(happened, guest.name).count(EventCode.ROLE_FAILED) == 2
+    assert len(set(tried_on)) == len(tried_on) == 3
+    assert codes(happened, guest.name).count(EventCode.ROLE_FAILED) == 3
     explanation = await three.explain(guest, "node1")
     assert explanation.state is RoleState.BLOCKED
     assert explanation.elsewhere[tried_on[0]] == (f"it failed on {tried_on[0]} before",)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.sim.breakages import MUTATIONS, BreakageKind
+from holdfast.sim.breakages import MUTATIONS, BreakageKind, breakage_of
 from holdfast.sim.checkers import runs_once
 from holdfast.sim.mutations import catch, table
 from holdfast.sim.truth import Truth
@@ -23,6 +23,12 @@ def test_a_breakage_is_caught_by_the_checker_of_its_rule(kind: BreakageKind) -> 
 
 def test_every_breakage_has_its_row() -> None:
     assert set(MUTATIONS) == set(BreakageKind)
+
+
+@pytest.mark.parametrize("kind", list(BreakageKind))
+def test_what_a_breakage_replaces_is_there(kind: BreakageKind) -> None:
+    with breakage_of(kind).applied():
+        pass
 
 
 def test_the_page_has_the_list_as_it_is() -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from holdfast.model.ids import NodeName
 from holdfast.sim.checkers import not_yet_well
 from holdfast.sim.layout import Make
+from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.world import World
 
 
@@ -35,3 +36,18 @@ def test_a_report_that_arrives_late_does_not_undo_a_newer_one() -> None:
         other.store.late_writes = 0
         world.loop.run_until(40.0)
         assert list(not_yet_well(world)) == []
+
+
+def test_a_role_whose_guest_ended_while_the_guard_was_silent_is_not_called_online() -> None:
+    with a_world(Make(roles=1, watchdog_s=None)) as world:
+        world.loop.run_until(10.0)
+        (run,) = world.truth.living()
+        machine = world.machines[NodeName(run.node)]
+        machine.is_guard_wanted = False
+        machine.settle()
+        machine.hypervisor.crash_guest(run.uuid)
+        watch = StatusWatch(world)
+        world.loop.call_soon(watch.start)
+        world.loop.run_until(30.0)
+        assert world.truth.living() == (), "it was started without a guard"
+        assert watch.found == []

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,6 +250,24 @@ def test_every_key_is_in_the_document() -> None:
     made = schema()
     keys = {key for part in (made, *made["$defs"].values()) for key in part.get("properties", {})}
     assert sorted(key for key in keys if f"`{key}`" not in text) == []
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "scenarios.md").read_text(), re.DOTALL)
+
+
+def test_the_scenario_in_the_document_passes() -> None:
+    shown = next(block for block in blocks("yaml") if block.startswith("scenario:"))
+    assert run_scenario(read_text(shown, "scenarios.md")).passed
+
+
+def test_the_program_in_the_document_works(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (program,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "True\n"
 
 
 def write(folder: Path, name: str, text: str) -> str:

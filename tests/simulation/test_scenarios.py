@@ -179,6 +179,28 @@ def test_a_broken_rule_fails_a_scenario_that_expects_nothing() -> None:
     assert run_scenario(lied).passed
 
 
+SPINNING = """
+import asyncio
+from holdfast.sim.breakage import Breakage
+from holdfast.sim.scenario_reader import read_text
+from holdfast.sim.scenario_run import run_scenario
+
+def spin(_=None):
+    asyncio.get_running_loop().call_soon(spin)
+
+result = run_scenario(read_text({text!r}, ""), breakage=Breakage(kill=lambda _: spin))
+print(result.passed, result.broken_rules[0].partition(":")[0], result.timeline[0].code)
+"""
+
+
+def test_a_process_that_spins_is_a_failed_scenario() -> None:
+    """In a process of its own: a world that is stuck cannot be cleaned up."""
+    text = TWICE.replace("nodes: 3", "nodes: [{name: node, count: 3, fence: false}]")
+    command = [sys.executable, "-c", SPINNING.format(text=text)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "SPIN", "cut"]
+
+
 def test_what_cannot_be_set_up_is_told() -> None:
     text = "{scenario: too big, nodes: 2, roles: [{name: big, memory: 64 GiB, first-owner: node1}]}"
     result = run_scenario(read_text(text, "big.yaml"))

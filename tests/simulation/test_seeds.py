@@ -1,24 +1,34 @@
-"""A few bad days in every run of the tests; `holdfast sim run` has as many as one likes."""
+"""Two hundred bad days in every run of the tests; `holdfast sim run` has as many as one likes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 from holdfast.sim.campaign import run_all
-from holdfast.sim.run import Order, run
+from holdfast.sim.run import Order
 from holdfast.sim.schedule import Profile
 
-SEEDS = 60
+SEEDS = 200
+SIZES = (3, 3, 3, 3, 3, 2, 2, 4, 5, 7)
 
 
-@pytest.mark.timeout(180)
-def test_no_rule_is_broken_within_60_seeds() -> None:
+def orders() -> Iterator[Order]:
+    """Every profile and every size, the large ones rarely: a node more costs as much as it does in a real cluster."""
     profiles = list(Profile)
-    orders = [Order(seed=seed, profile=profiles[seed % 3], minutes=0.5) for seed in range(1, SEEDS + 1)]
-    failed = {result.order.replay(): result.failures for result in run_all(orders) if result.failures}
+    for seed in range(1, SEEDS + 1):
+        nodes = SIZES[seed % len(SIZES)]
+        yield Order(seed=seed, nodes=nodes, profile=profiles[seed // 2 % len(profiles)], minutes=0.4)
+
+
+@pytest.mark.timeout(600)
+def test_no_rule_is_broken_within_200_seeds() -> None:
+    failed = {result.order.replay(): result.failures for result in run_all(orders()) if result.failures}
     assert failed == {}
 
 
-@pytest.mark.parametrize("nodes", [2, 4, 5, 7])
-def test_clusters_of_other_sizes_keep_the_rules(nodes: int) -> None:
-    assert run(Order(seed=nodes, nodes=nodes, profile=Profile.ROUGH, minutes=0.5)).failures == ()
+@pytest.mark.timeout(180)
+def test_a_cluster_of_twenty_nodes_keeps_the_rules() -> None:
+    (result,) = run_all([Order(seed=20, nodes=20, profile=Profile.ROUGH, minutes=0.2)], jobs=1)
+    assert result.failures == ()

@@ -36,7 +36,14 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
             self.fail(f"{value!r} is no list of numbers such as 3,7,9", param, ctx)
 
 
-@click.group(cls=Group, examples=("holdfast sim run --seeds 200", "holdfast sim run --seed 28 --profile brutal"))
+@click.group(
+    cls=Group,
+    examples=(
+        "holdfast sim run --seeds 200",
+        "holdfast sim run --seed 28 --profile brutal",
+        "holdfast sim scenario scenarios/plug-pulled.yaml",
+    ),
+)
 def sim() -> None:
     """Simulate bad days: the real decisions, everything else made up.
 

@@ -126,7 +126,7 @@ class _Planning:
         return False
 
     def _place(self, due: list[tuple[RoleSpec, Versioned[Ownership] | None, Ownership]]) -> None:
-        due.sort(key=lambda one: (one[2].target is None, *urgency(one[0])))
+        due.sort(key=lambda one: urgency(one[0]))
         free: list[tuple[RoleSpec, Versioned[Ownership] | None, Ownership, Freedom]] = []
         wait = settling(self._snapshot, self._now_ms) if due else None
         for spec, before, ownership in due:
@@ -142,12 +142,26 @@ class _Planning:
                 self._look_again.append(wait.remaining_ms)
             else:
                 free.append((spec, before, ownership, freedom))
-        for spec, _, ownership, _ in free:
-            if not has_living_owner(ownership, self._snapshot):
-                self.layout.lift(spec, ownership)
+        self._make_room([(spec, ownership) for spec, _, ownership, _ in free])
+        free.sort(key=lambda one: one[2].target is not None and one[2].target in self.layout.closed)
+        free.sort(key=lambda one: one[2].target is None)
         companions = bound_together(spec for spec, _, _, _ in free)
         for spec, before, ownership, freedom in free:
             self._assign(spec, before, ownership, freedom, companions.get(spec.name, ()))
+
+    def _make_room(self, free: list[tuple[RoleSpec, Ownership]]) -> None:
+        """Take away what is nowhere, so that it stands in nobody's way.
+
+        A role on the move keeps its room until its turn; what a living owner may yet take up keeps its neighbours too.
+        """
+        for spec, ownership in free:
+            if self._is_nowhere(ownership):
+                self.layout.lift(spec, ownership)
+            elif not has_living_owner(ownership, self._snapshot):
+                self.layout.lift_labels(spec)
+
+    def _is_nowhere(self, ownership: Ownership) -> bool:
+        return ownership.target is None and not has_living_owner(ownership, self._snapshot)
 
     def _assign(
         self,
@@ -157,7 +171,7 @@ class _Planning:
         freedom: Freedom,
         companions: Iterable[RoleSpec],
     ) -> None:
-        if has_living_owner(ownership, self._snapshot):
+        if not self._is_nowhere(ownership):
             self.layout.lift(spec, ownership)
         choice = where_to(spec, ownership, self.layout, companions)
         if choice.node is None:

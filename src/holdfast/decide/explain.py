@@ -15,7 +15,7 @@ from holdfast.decide.placement import candidacy, refusals
 from holdfast.decide.settling import settling
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Ownership, Phase
+from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 
 
@@ -72,6 +72,11 @@ def why_not_running(
     return standstill(snapshot, role, fencing, Layout(snapshot, now_ms)).reasons
 
 
+def _unwanted(spec: RoleSpec) -> Reason:
+    code = ReasonCode.WANTED_OFFLINE if spec.wanted is Wanted.OFFLINE else ReasonCode.NO_AUTOSTART
+    return because(code, spec.name)
+
+
 def standstill(
     snapshot: Snapshot, role: RoleName, fencing: Mapping[NodeName, tuple[Reason, ...]], layout: Layout
 ) -> Standstill:
@@ -84,13 +89,13 @@ def standstill(
     if not needs_decision(spec, ownership, snapshot):
         if wanted or ownership.owner is not None:
             return Standstill(reasons=() if ownership.phase is Phase.ONLINE else ownership.reasons)
-        return Standstill(reasons=(because(ReasonCode.WANTED_OFFLINE, role),))
+        return Standstill(reasons=(_unwanted(spec),))
     freedom = freedom_of(ownership, snapshot, now_ms)
     if freedom.blocked:
         detail = fencing.get(ownership.owner, ()) if ownership.owner is not None else ()
         return Standstill(reasons=(*freedom.blocked, *detail), is_blocked=True)
     if not wanted:
-        return Standstill(reasons=(because(ReasonCode.WANTED_OFFLINE, role),))
+        return Standstill(reasons=(_unwanted(spec),))
     if against := obstacle(spec, ownership, freedom, snapshot, now_ms):
         return Standstill(reasons=(*ownership.reasons, *against), is_blocked=True)
     if ownership.target is None and (wait := settling(snapshot, now_ms)) is not None:

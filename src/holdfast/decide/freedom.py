@@ -106,14 +106,17 @@ def obstacle(
 
 
 def failover_limit(spec: RoleSpec, ownership: Ownership, now_ms: int) -> Reason | None:
-    """Why the role is not tried on yet another node, or None. A new request of a person forgives."""
+    """Why the role is not tried on yet another node, or None. A new request of a person forgives.
+
+    It failed once more than it failed over: the last failure is the one that nothing follows.
+    """
     if spec.generation != ownership.generation:
         return None
     since_ms = now_ms - spec.failover_period_s * 1000
-    failovers = sum(1 for at_ms in ownership.failovers if at_ms >= since_ms)
-    if failovers < spec.failover_limit:
+    failures = sum(1 for at_ms in ownership.failovers if at_ms >= since_ms)
+    if failures <= spec.failover_limit:
         return None
-    counts = {"failovers": failovers, "period_s": spec.failover_period_s, "limit": spec.failover_limit}
+    counts = {"failovers": failures - 1, "period_s": spec.failover_period_s, "limit": spec.failover_limit}
     return because(ReasonCode.FAILOVER_LIMIT, spec.name, **counts)
 
 

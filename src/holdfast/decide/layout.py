@@ -102,9 +102,17 @@ class Layout:
 
     def lift(self, spec: RoleSpec, ownership: Ownership) -> None:
         """Take a role away from wherever its record has it, in order to decide it anew."""
+        self.lift_room(spec, ownership)
+        self.lift_labels(spec)
+
+    def lift_room(self, spec: RoleSpec, ownership: Ownership) -> None:
+        """Give back the room that a role takes."""
         for node in places(ownership):
             if node in self.free:
                 self._change(node, self.free[node].more(spec))
+
+    def lift_labels(self, spec: RoleSpec) -> None:
+        """Let a role be nobody's neighbour."""
         for label in spec.affinity:
             for holders in self._together.get(label.name, {}).values():
                 holders.pop(spec.name, None)

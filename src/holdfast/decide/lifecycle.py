@@ -119,7 +119,7 @@ def _let_run(now: Situation) -> Step:
 
 def _keep(now: Situation) -> Step:
     if not now.is_over:
-        return Step()
+        return Step() if now.ownership.target is None else _observed_online(now)
     unwanted = (because(ReasonCode.WANTED_OFFLINE, now.spec.name),) if now.spec.wanted is Wanted.OFFLINE else ()
     return Step(record=now.becomes(Phase.STOPPING, *unwanted), act=Act.TAKE_OFFLINE)
 

@@ -155,13 +155,15 @@ class Movers:
 
 
 def unit_of(runner: Runner, layout: Layout) -> tuple[Runner, ...]:
-    """The role and those on its node that must stay with it: they move together."""
+    """The role and those on its node that must stay with it: they move together. Those on their way already do not."""
     if not runner.spec.affinity:
         return (runner,)
     here = {}
     for role, versioned in layout.snapshot.ownerships.items():
         spec = layout.snapshot.specs.get(role)
-        if spec is not None and spec.value.affinity and versioned.value.owner == runner.ownership.owner:
+        one = versioned.value
+        is_beside = one.owner == runner.ownership.owner and one.target == runner.ownership.target
+        if spec is not None and spec.value.affinity and is_beside:
             here[role] = Runner(spec=spec.value, ownership=versioned.value)
     bound = bound_together(one.spec for one in here.values()).get(runner.spec.name, ())
     return (runner, *(here[spec.name] for spec in bound))

@@ -65,6 +65,7 @@ class ReasonCode(StrEnum):
     ALREADY_HERE = "already-here"
     FAILOVER_LIMIT = "failover-limit"
     WANTED_OFFLINE = "wanted-offline"
+    NO_AUTOSTART = "no-autostart"
     WANTED_ONLINE = "wanted-online"
     NOT_CLAIMED = "not-claimed"
     GUEST_ENDED = "guest-ended"
@@ -147,6 +148,7 @@ SENTENCES: dict[ReasonCode, str] = {
         "once it is mended, run: holdfast vm start {subject}"
     ),
     ReasonCode.WANTED_OFFLINE: "{subject} is wanted offline",
+    ReasonCode.NO_AUTOSTART: "{subject} has the priority no-autostart and is started by a person only",
     ReasonCode.WANTED_ONLINE: "{subject} is wanted online",
     ReasonCode.NOT_CLAIMED: "{subject} did not take it up within {limit_ms} ms",
     ReasonCode.GUEST_ENDED: "the guest of {subject} ended by itself: {detail}",

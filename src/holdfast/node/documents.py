@@ -19,7 +19,7 @@ from holdfast.decide.orders import preview_drain
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
-from holdfast.model.reasons import Reason
+from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Failback, FailbackPolicy, Label, Ownership, Phase, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import (
@@ -177,7 +177,7 @@ def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout)
         restarts=len(ownership.restarts),
         uuid=spec.uuid,
         disk_paths=spec.disk_paths,
-        reasons=words(still.reasons or ownership.reasons),
+        reasons=words(still.reasons or unseen(name, snapshot) or ownership.reasons),
         target=ownership.target,
         preferred_site=spec.preferred_site,
         affinity=tuple(map(_label, spec.affinity)),
@@ -211,12 +211,25 @@ def role_state(name: RoleName, snapshot: Snapshot, view: View, still: Standstill
         return RoleState.BLOCKED if still.is_blocked else RoleState.STARTING
     if ownership.owner is None or node_state(ownership.owner, snapshot, view) is NodeState.SUSPECT:
         return RoleState.UNKNOWN
+    if ownership.phase is Phase.ONLINE and unseen(name, snapshot):
+        return RoleState.UNKNOWN
     return {
         Phase.ASSIGNED: RoleState.STARTING,
         Phase.STARTING: RoleState.STARTING,
         Phase.ONLINE: RoleState.ONLINE,
         Phase.STOPPING: RoleState.STOPPING,
     }[ownership.phase]
+
+
+def unseen(name: RoleName, snapshot: Snapshot) -> tuple[Reason, ...]:
+    """Why it is not known whether a role runs: its owner is not ready and does not report the guest. Source: SAFE-5."""
+    owner = _ownership(name, snapshot).owner
+    report = snapshot.reports.get(owner) if owner is not None else None
+    if owner is None or report is None or report.value.not_ready is None:
+        return ()
+    if snapshot.specs[name].value.uuid in report.value.guests:
+        return ()
+    return (because(ReasonCode.NODE_NOT_READY, owner, detail=report.value.not_ready),)
 
 
 def explanation(name: RoleName, snapshot: Snapshot, view: View) -> RoleExplanation:

@@ -5,9 +5,10 @@ Rule of the file: each is wrong in exactly the way that its first line says.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from holdfast.decide.detection import PowerEvidence
 from holdfast.decide.freedom import Freedom
@@ -23,6 +24,7 @@ from holdfast.sim.twins import MachineHypervisor
 from holdfast.store.port import Compare, CreateRevision, Txn
 from holdfast.store.records import COORDINATOR
 
+HURRY_S: Final = 1.0
 Wrap = Callable[[Any], Any]
 """Makes the replacement of a function from the function."""
 
@@ -72,8 +74,9 @@ class ForgivingHypervisor(MachineHypervisor):
     async def destroy(self, uuid: str) -> None:
         """See `Hypervisor`."""
         try:
-            await super().destroy(uuid)
-        except HoldfastError:
+            async with asyncio.timeout(HURRY_S):
+                await super().destroy(uuid)
+        except (HoldfastError, TimeoutError):
             return
 
     async def guests(self) -> tuple[Guest, ...]:
@@ -227,13 +230,18 @@ def alone_is_majority(original: Any) -> Any:
 def begins_online(original: Any) -> Any:
     """A claim says at once that the role is online."""
 
-    def claim(now: Any) -> Any:
-        step = original(now)
+    def next_step(*given: Any, **named: Any) -> Any:
+        step = original(*given, **named)
         if step.record is None or step.record.phase is not Phase.STARTING:
             return step
         return replace(step, record=replace(step.record, phase=Phase.ONLINE))
 
-    return claim
+    return next_step
+
+
+def everybody_coordinates(original: Any) -> Any:
+    """Whoever sees that there is a coordinator holds itself for it."""
+    return lambda _self, snapshot, _me: snapshot.coordinator is not None
 
 
 def flattering(original: Any) -> Any:

@@ -35,6 +35,8 @@ class WorldDatabase(MemoryDatabase):
     def __init__(self, truth: Truth, on_event: Callable[[Event], None]) -> None:
         super().__init__()
         self.has_leader = True
+        self.refused = 0
+        """Transactions whose comparison failed: somebody else was faster, or had nothing new to say."""
         self.history: list[Commit] = []
         """Everything committed but events and reports: what the checkers judge."""
         self.is_with_majority: Callable[[str], bool] = lambda _: True
@@ -46,9 +48,11 @@ class WorldDatabase(MemoryDatabase):
         """Decide and write in somebody's name. Raises: LeaseNotFound."""
         self._author = author
         try:
-            return self.txn(txn)
+            result = self.txn(txn)
         finally:
             self._author = NOBODY
+        self.refused += not result.succeeded
+        return result
 
     def begin_leases_anew(self) -> None:
         """What a new leader does first."""

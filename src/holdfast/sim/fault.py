@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     DAEMON_FREEZE = "daemon-freeze"
     DAEMON_UPGRADE = "daemon-upgrade"
     GUARD_CRASH = "guard-crash"
+    GUARD_RESTART = "guard-restart"
     PARTITION = "partition"
     CUT_ONE_WAY = "cut-one-way"
     DEAF = "deaf"

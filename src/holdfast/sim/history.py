@@ -12,9 +12,11 @@ from typing import TypeVar
 from holdfast.model.ids import Incarnation, NodeName, RoleName
 from holdfast.model.nodes import NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership
-from holdfast.model.snapshot import Coordinator
+from holdfast.model.settings import Settings
+from holdfast.model.snapshot import ClusterRecord, Coordinator
 from holdfast.store.port import Change, Deleted
 from holdfast.store.records import (
+    CLUSTER,
     COORDINATOR,
     NODES,
     OWNERSHIPS,
@@ -73,6 +75,7 @@ class Records:
     proofs: dict[Incarnation, Proof] = field(default_factory=dict)
     ownerships: dict[RoleName, Owned] = field(default_factory=dict)
     coordinator: Coordinator | None = None
+    settings: Settings = field(default_factory=Settings)
 
     def voters(self) -> frozenset[NodeName]:
         """The nodes that vote."""
@@ -104,6 +107,8 @@ class Records:
                 else:
                     owned = decode(Ownership, OWNERSHIPS, change.value)
                     self.ownerships[RoleName(name)] = Owned(value=owned, revision=change.mod_revision)
+            case "cluster" if value is not None:
+                self.settings = decode(ClusterRecord, CLUSTER, value).settings
             case "coordinator":
                 self.coordinator = None if value is None else decode(Coordinator, COORDINATOR, value)
 

@@ -29,8 +29,9 @@ DOMAIN_XML: Final = (
 class Make:
     """What a cluster is made of: nodes, roles, networks, and which protection its nodes have.
 
-    clock_error   the largest share by which a machine's clock is too fast or too slow.
-    disks         so many shared disks with reservations; then each role writes to one or two of them.
+    clock_error    the largest share by which a machine's clock is too fast or too slow.
+    quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
+    disks          so many shared disks with reservations; then each role writes to one or two of them.
     """
 
     nodes: int = 3
@@ -40,6 +41,7 @@ class Make:
     watchdog_s: float | None = 3.0
     are_guests_deaf: bool = False
     clock_error: float = 0.0
+    quarantine_s: int | None = None
     disks: int = 0
 
 
@@ -63,8 +65,9 @@ def layout_of(make: Make) -> Layout:
     return Layout(
         nodes=nodes,
         roles=tuple(_roles(make)),
-        # quarantine ends by time alone: within a run a node would never return
-        settings=Settings(quarantine_losses=1000),
+        settings=Settings(quarantine_losses=1000)
+        if make.quarantine_s is None
+        else Settings(quarantine_s=make.quarantine_s),
         disks=tuple(_disks(make)),
         watchdog_s={node.name: make.watchdog_s for node in nodes},
     )

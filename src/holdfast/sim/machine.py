@@ -32,6 +32,7 @@ from holdfast.sim.twins import (
     FenceAgent,
     IncarnationOfBoot,
     MachineGuard,
+    MachineHypervisor,
     MachineWatchdog,
     PlainCodec,
     SocketTransport,
@@ -70,6 +71,9 @@ class Surroundings:
 
 class Machine:
     """One node. `is_on`, `is_frozen` and `guest_faults` are for whoever makes faults; the rest is for the world."""
+
+    guard: MachineGuard
+    hypervisor: MachineHypervisor
 
     def __init__(self, spec: NodeSpec, store: NodeStore, around: Surroundings, *, watchdog_s: float | None) -> None:
         self.name = spec.name
@@ -152,10 +156,14 @@ class Machine:
             self.hypervisor.thaw()
         else:
             self.hypervisor.freeze()
-        if self.is_guard_wanted:
-            self.guard.thaw()
-        else:
+        if not self.is_guard_wanted:
+            self._is_guard_dead = True
             self.guard.crash()
+        elif self._is_guard_dead:
+            self._is_guard_dead = False
+            self.guard.start()
+        else:
+            self.guard.thaw()
 
     def hold_guest(self, uuid: str, *, is_held: bool) -> None:
         """Have the process of a guest hang in the kernel, which no kill ends, or let go of it."""
@@ -232,7 +240,12 @@ class Machine:
             hypervisor=self.hypervisor,
             guard=self.guard,
             transport=SocketTransport(self._around.air, self._endpoints(), process),
-            codec=PlainCodec(cluster_id=CLUSTER_ID, networks=self.spec.addresses, wire=self._around.wire),
+            codec=PlainCodec(
+                cluster_id=CLUSTER_ID,
+                networks=self.spec.addresses,
+                wire=self._around.wire,
+                heard=lambda incarnation: self._around.truth.heard(self.name, incarnation),
+            ),
             sequences=Sequences(lambda: int(loop.time() * 1000)),
             incarnations=self._incarnations,
             device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
@@ -263,7 +276,7 @@ class Machine:
         boot, around = self._boots, self._around
         around.truth.note("world", f"{self.name}: power on", code="power-on", subject=self.name)
         self.is_frozen = self.is_libvirt_hung = self.is_libvirt_down = False
-        self.is_guard_wanted, self._is_going_down = True, False
+        self.is_guard_wanted, self._is_guard_dead, self._is_going_down = True, False, False
         self._incarnations = IncarnationOfBoot(
             lambda: Incarnation(str(UUID(int=around.random.getrandbits(128), version=4)))
         )

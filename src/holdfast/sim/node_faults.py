@@ -11,7 +11,7 @@ from typing import Final
 from holdfast.fencing.simulated import DeviceFault
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.fault_targets import Begin, End, machine_of, nothing
-from holdfast.sim.machine import Machine
+from holdfast.sim.machine import RESTART_S, Machine
 from holdfast.sim.world import World
 
 
@@ -68,6 +68,15 @@ def _guard_crash(world: World, fault: Fault) -> End:
         machine.settle()
 
     return start
+
+
+def _guard_restart(world: World, fault: Fault) -> End:
+    """The guard is killed and started again at once, as its service does."""
+    machine = machine_of(world, fault.target)
+    end = _guard_crash(world, fault)
+    if machine.executes:
+        world.loop.call_later(RESTART_S, end, context=Context())
+    return end
 
 
 def _libvirt_hangs(world: World, fault: Fault) -> End:
@@ -227,6 +236,7 @@ NODE_FAULTS: Final[dict[FaultKind, Begin]] = {
     FaultKind.DAEMON_FREEZE: _daemon_freeze,
     FaultKind.DAEMON_UPGRADE: _daemon_upgrade,
     FaultKind.GUARD_CRASH: _guard_crash,
+    FaultKind.GUARD_RESTART: _guard_restart,
     FaultKind.LIBVIRT_HANGS: _libvirt_hangs,
     FaultKind.LIBVIRT_RESTART: _libvirt_restart,
     FaultKind.START_REFUSED: _start_refused,

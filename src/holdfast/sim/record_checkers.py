@@ -15,17 +15,19 @@ from holdfast.model.nodes import FenceOrder, Proof, ProofKind, Session, Verdict
 from holdfast.model.roles import Ownership, Phase
 from holdfast.sim.history import Commit, Owned, Records, kind_and_name
 from holdfast.sim.truth import GuestRun, Truth
+from holdfast.sim.twins import EPOCH_MS
 from holdfast.store.port import KeyValue
 from holdfast.store.records import ORDERS, OWNERSHIPS, PROOFS, SESSIONS, VERDICTS, decode
 
 HEARD_WITHIN_S: Final = 1.0
 HEARD_SINCE_S: Final = 3.0
 """Who took in a node's heartbeats without a gap for so long, the last one so shortly ago, cannot hold it for silent."""
+CLOCKS_DIFFER_S: Final = 3.0
 VANISHED_WITHIN_MS: Final = 60_000
 
 
 def commits_keep_the_rules(history: Sequence[Commit], truth: Truth) -> Iterator[str]:
-    """SAFE-2, 3, 4, 8: judge each commit by the records before it, and each start of a guest by the records then."""
+    """SAFE-2, 3, 4, 8, quarantine: judge each commit by the records before it, each start of a guest by those then."""
     records = Records()
     runs = sorted(truth.runs, key=lambda run: run.began_revision)
     claims: set[tuple[str, int]] = set()
@@ -80,10 +82,11 @@ def _verdict(verdict: Verdict, commit: Commit, records: Records) -> Iterator[str
         return  # proven off at once: `_proof` judges that
     voters = records.voters()
     hearing = sorted(voter for voter in voters if _hears(voter, verdict.incarnation, commit))
-    if len(hearing) * 2 > len(voters):
+    silent = voters - {verdict.node, *hearing}
+    if hearing and len(silent) * 2 <= len(voters):
         yield (
             f"SAFE-4: {verdict.node} was declared lost at {commit.at:.3f} s by {commit.author.name}, "
-            f"although a majority of the voters heard it: {', '.join(hearing)}"
+            f"although no majority of the voters was without it; it was heard by {', '.join(hearing)}"
         )
 
 
@@ -191,9 +194,21 @@ def _assigned(before: Ownership, after: Ownership, commit: Commit, records: Reco
         yield f"SAFE-3: {where} has a new owner {after.owner} in the same epoch {after.epoch}"
     if commit.author.name and (records.coordinator is None or records.coordinator.node != commit.author.name):
         yield f"SAFE-4: an owner of {where} was assigned, and it is not the coordinator"
+    yield from _quarantine(after, commit, records, where)
     session = records.sessions.get(after.owner) if after.owner is not None else None
     if session is None or session.incarnation != after.incarnation:
         yield f"SAFE-3: {where} was assigned to {after.owner}, which has no session as {after.incarnation}"
+
+
+def _quarantine(after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:
+    """A node that was lost too often gets no role for a while. Source: DESIGN section 5."""
+    losses = [verdict.at_ms for verdict in records.lost.values() if verdict.node == after.owner]
+    settings = records.settings
+    if len(losses) < settings.quarantine_losses:
+        return
+    ends_s = (max(losses) - EPOCH_MS) / 1000 + settings.quarantine_s
+    if commit.at < ends_s - CLOCKS_DIFFER_S:
+        yield f"QUARANTINE: {where} was assigned to {after.owner}, lost {len(losses)} times, before {ends_s:.0f} s"
 
 
 def _released(

@@ -53,9 +53,10 @@ def run_scenario(
         try:
             play.set_up()
             play.live()
+            result = play.look(partial(play.result, file, used, (*broken_rules(world), *play.watch.found)))
         except TimeStandsStill as error:
+            play.is_stuck = True
             return play.result(file, used, (f"SPIN: {error}",))
-        result = play.result(file, used, (*broken_rules(world), *play.watch.found))
         world.close()
     return result
 
@@ -77,6 +78,7 @@ class _Play:
     person: Person
     watch: StatusWatch
     began_s: float = 0.0
+    is_stuck: bool = False
     problems: list[str] = field(default_factory=list)
     verdicts: dict[int, VerdictPart] = field(default_factory=dict)
 
@@ -105,7 +107,7 @@ class _Play:
         self._write([spec for spec in specs if spec.name in firsts])
         self.world.loop.run_until(math.ceil(self.world.loop.time() + 1.0))
         self.began_s = self.world.loop.time()
-        self.problems += self._look(lambda: list(self._missing(specs, firsts)))
+        self.problems += self.look(lambda: list(self._missing(specs, firsts)))
 
     def live(self) -> None:
         """Let everything happen, and judge."""
@@ -119,7 +121,7 @@ class _Play:
             now_s = self._next(now_s, ends_s, waiting)
             self.world.loop.run_until(self.began_s + now_s)
             due = {index: one for index, one in waiting.items() if one.since_s <= now_s}
-            judged = self._look(partial(_judged, judge, due, now_s)) if due else {}
+            judged = self.look(partial(_judged, judge, due, now_s)) if due else {}
             self.verdicts |= judged
             waiting = {index: one for index, one in waiting.items() if index not in judged}
 
@@ -127,19 +129,17 @@ class _Play:
         """Everything that came of it."""
         asked = tuple(map(_answered, self.person.answers))
         verdicts = (*(self.verdicts[index] for index in sorted(self.verdicts)), *asked)
-        return self._look(
-            lambda: report(
-                self.scenario,
-                self._sight(),
-                file=file,
-                seed=seed,
-                verdicts=verdicts,
-                broken=broken,
-                problems=tuple(self.problems),
-            )
+        return report(
+            self.scenario,
+            self._sight(),
+            file=file,
+            seed=seed,
+            verdicts=verdicts,
+            broken=broken,
+            problems=tuple(self.problems),
         )
 
-    def _look(self, act: Callable[[], T]) -> T:
+    def look(self, act: Callable[[], T]) -> T:
         """Look at the world from inside of its loop, where it has a time."""
         found: list[T] = []
         self.world.loop.call_soon(lambda: found.append(act()), context=Context())
@@ -156,7 +156,7 @@ class _Play:
                 yield f"{spec.name} did not come up on its first owner {owner}: {why}"
 
     def _sight(self) -> Sight:
-        return Sight(self.world, self.stage.uuids, self.began_s)
+        return Sight(self.world, self.stage.uuids, self.began_s, is_stuck=self.is_stuck)
 
     def _judge(self) -> Judge:
         return Judge(

@@ -20,10 +20,15 @@ from holdfast.store.records import COORDINATOR, decode
 
 
 class Sight:
-    """Looks at a world. `began_s`: when the time line began, in virtual seconds."""
+    """Looks at a world, from inside of its loop.
 
-    def __init__(self, world: World, uuids: dict[str, str], began_s: float) -> None:
+    began_s    when the time line began, in virtual seconds.
+    is_stuck   time stands still: only what really runs can be seen, and from outside too.
+    """
+
+    def __init__(self, world: World, uuids: dict[str, str], began_s: float, *, is_stuck: bool = False) -> None:
         self.world = world
+        self._is_stuck = is_stuck
         self.began_s = began_s
         self._uuids = uuids
 
@@ -66,7 +71,8 @@ class Sight:
 
         about   a node that is asked about itself only when there is no other.
         """
-        able = [machine for machine in self.world.machines.values() if _snapshot(machine) is not None]
+        machines = () if self._is_stuck else self.world.machines.values()
+        able = [machine for machine in machines if _snapshot(machine) is not None]
         machine = min(able, key=lambda one: (one.name == about, *self._preference(one)), default=None)
         if machine is None or machine.life is None:
             return None

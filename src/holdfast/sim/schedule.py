@@ -8,7 +8,7 @@ Source: Groce et al., "Swarm Testing", ISSTA 2012.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -41,6 +41,10 @@ HARMLESS: Final = {Profile.CALM: OF_THE_DATABASE, Profile.UPGRADE: OF_HOLDFASTD}
 CLOCK_ERRORS: Final = (0.0, 0.0001, 0.0001, 0.01)
 """An oscillator is off by 0.01 %. One percent is what the margin of a watchdog proof allows at the least: 1 s in 45 s,
 shared by the two clocks that it compares."""
+
+QUARANTINED: Final = 0.3
+QUARANTINE_S: Final = 20
+"""The share of seeds with quarantine, and how long it lasts: it ends by time alone, and has to within the run."""
 
 LONG_ONE: Final = 0.6
 """The share of seeds in which a node is gone for long: what follows a loss takes half a minute."""
@@ -99,6 +103,8 @@ def draw(
     if profile not in HARMLESS:
         kinds.append(draws.choice(TAKING_A_NODE))
     kinds = kinds if only is None else list(only)
+    if FaultKind.CLOCK_JUMP not in kinds and draws.random() < QUARANTINED:
+        make = replace(make, quarantine_s=QUARANTINE_S)  # it is measured by wall clocks
     victim = draws.getrandbits(8)
     faults: list[Fault] = []
     at_s = START_S

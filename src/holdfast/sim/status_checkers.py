@@ -92,8 +92,12 @@ class StatusWatch:
             )
 
     def _can_tell(self, status: RoleStatus) -> bool:
-        """Whether the owner can see its guests and tell the others."""
-        return status.owner is not None and _is_well(self.world.machines[NodeName(status.owner)])
+        """Whether the others can know: the owner is gone, or it can see its guests and tell."""
+        if status.owner is None:
+            return False
+        machine = self.world.machines[NodeName(status.owner)]
+        is_gone = not machine.executes or machine.daemon is None or not machine.daemon.runs
+        return is_gone or _is_well(machine)
 
 
 def _is_well(machine: Machine) -> bool:

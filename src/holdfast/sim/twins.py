@@ -224,12 +224,21 @@ async def _finished(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
 class PlainCodec(HeartbeatCodec):
     """Heartbeats on a wire that nobody else writes to: a datagram only names the heartbeat that it stands for.
 
-    Sealing and packing take two fifths of a run's time; they have tests of their own.
+    Sealing and packing take two fifths of a run's time; they have tests of their own. `heard` is told whose heartbeat
+    a daemon took in.
     """
 
-    def __init__(self, *, cluster_id: ClusterId, networks: Iterable[NetworkName], wire: dict[bytes, Heartbeat]) -> None:
+    def __init__(
+        self,
+        *,
+        cluster_id: ClusterId,
+        networks: Iterable[NetworkName],
+        wire: dict[bytes, Heartbeat],
+        heard: Callable[[Incarnation], None],
+    ) -> None:
         super().__init__(cluster_id=cluster_id, cluster_key=bytes(32), networks=networks)
         self._wire = wire
+        self._heard = heard
 
     def encode(self, heartbeat: Heartbeat, network: NetworkName) -> bytes:
         """See `HeartbeatCodec`."""
@@ -239,4 +248,6 @@ class PlainCodec(HeartbeatCodec):
 
     def decode(self, datagram: bytes, network: NetworkName) -> Heartbeat | Reject:
         """See `HeartbeatCodec`."""
-        return self._wire[datagram]
+        heartbeat = self._wire[datagram]
+        self._heard(heartbeat.incarnation)
+        return heartbeat

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -155,17 +156,21 @@ class SimulatedPath:
         self._end()
 
     def submit(self, command: Command) -> asyncio.Future[Reply]:
-        """Send a command; what it schedules does not need the caller. The future stays open when no answer comes."""
+        """Send a command. The future stays open when no answer comes.
+
+        What happens from here on belongs to the target and not to the context of the caller, which may be a simulated
+        process that is frozen or killed.
+        """
         fate = self._target.fate(Exchange(initiator=self.initiator, disk=self.disk.name, command=command))
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Reply] = loop.create_future()
         self._sent += 1
         number = self._sent
         self._waiting[number] = reply
-        reply.add_done_callback(lambda _: self._waiting.pop(number, None))
+        reply.add_done_callback(lambda _: self._waiting.pop(number, None), context=Context())
         if fate.request_ms is not None:
             flight = _Flight(path=self, command=command, fate=fate, reply=reply)
-            loop.call_later(fate.request_ms / 1000, self._arrive, flight)
+            loop.call_later(fate.request_ms / 1000, self._arrive, flight, context=Context())
         return reply
 
     def drop(self) -> None:

@@ -57,6 +57,16 @@ async def test_chap_lets_in_who_knows_the_secret() -> None:
                 await IscsiSession.connect(replace(target.address("a"), chap=chap))
 
 
+async def test_a_target_that_does_not_know_its_own_secret_is_not_trusted() -> None:
+    mutual = replace(SECRET, target_user="target", target_password="its-own-long-secret")
+    async with own_target(disks=1, chap=mutual) as target:
+        session = await IscsiSession.connect(target.address("a"))
+        await session.close()
+        impostor = replace(target.address("a"), chap=replace(mutual, target_password="not-its-own-secret"))
+        with pytest.raises(LunUnreachable):
+            await IscsiSession.connect(impostor)
+
+
 async def test_a_unit_that_is_not_there_says_so(target: OwnTarget) -> None:
     session = await IscsiSession.connect(target.address("a"))
     assert isinstance(await ScsiLun(session.lun(9)).identity(), Failed)

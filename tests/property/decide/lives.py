@@ -13,6 +13,7 @@ from typing import Any
 from tests.unit.decide.made_up import NOW_MS
 
 from holdfast.decide.coordination import Change, Plan, plan
+from holdfast.decide.freedom import freedom_of, has_living_owner
 from holdfast.decide.lifecycle import Act, after_failed_start, next_step
 from holdfast.model.ids import NodeName, Revision, RoleName
 from holdfast.model.nodes import GuestObservation
@@ -83,3 +84,8 @@ def put(snapshot: Snapshot, after: Ownership) -> Snapshot:
     record = Versioned(value=after, revision=revision, created=revision)
     changes: dict[str, Any] = {"ownerships": {**snapshot.ownerships, after.role: record}, "revision": revision}
     return replace(snapshot, **changes)
+
+
+def holds(snapshot: Snapshot, ownership: Ownership) -> bool:
+    """Whether its record keeps its place: that of a role that is free and that nobody can take does not."""
+    return has_living_owner(ownership, snapshot) or bool(freedom_of(ownership, snapshot, NOW_MS).blocked)

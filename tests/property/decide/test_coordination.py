@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given, note
 from tests.property.decide.clusters import snapshots
+from tests.property.decide.lives import holds
 from tests.unit.decide.made_up import NOW_MS
 
 from holdfast.decide.coordination import Change, Plan, plan
@@ -112,7 +113,9 @@ def test_safe_5_every_wanted_role_without_a_living_owner_moves_or_is_blocked_wit
 def test_the_plan_never_gives_a_node_more_than_it_has(snapshot: Snapshot) -> None:
     decided = plan(snapshot, NOW_MS)
     after = applied(snapshot, decided)
-    for node in {change.after.owner for change in decided.changes if change.after.owner is not None}:
+    takers = {change.after.target if is_wish(change) else change.after.owner for change in decided.changes}
+    for node in takers - {None}:
+        assert node is not None
         memory_bytes, vcpus = used(after, node)
         note(f"{node}: {memory_bytes} bytes, {vcpus} vCPUs")
         report = snapshot.reports[node].value
@@ -122,8 +125,9 @@ def test_the_plan_never_gives_a_node_more_than_it_has(snapshot: Snapshot) -> Non
 
 
 def used(snapshot: Snapshot, node: NodeName) -> tuple[int, int]:
-    """Memory and vCPUs of all roles that a node owns."""
-    owned = [role for role, ownership in snapshot.ownerships.items() if ownership.value.owner == node]
+    """Memory and vCPUs of all roles that a node owns or that are on their way to it."""
+    there = [one.value for one in snapshot.ownerships.values() if node in (one.value.owner, one.value.target)]
+    owned = [one.role for one in there if one.phase is Phase.VACANT or holds(snapshot, one)]
     specs = [snapshot.specs[role].value for role in owned if role in snapshot.specs]
     return sum(spec.memory_bytes for spec in specs), sum(spec.vcpus for spec in specs)
 

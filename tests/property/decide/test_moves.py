@@ -7,11 +7,10 @@ from dataclasses import replace
 from hypothesis import given, note, target
 from hypothesis import strategies as st
 from tests.property.decide.clusters import NODES, snapshots
-from tests.property.decide.lives import Life, put
+from tests.property.decide.lives import Life, holds, put
 from tests.unit.decide.made_up import NOW_MS
 
 from holdfast.decide.coordination import plan
-from holdfast.decide.freedom import freedom_of, has_living_owner
 from holdfast.decide.layout import Layout
 from holdfast.decide.orders import cancel_move, order_move, preview_drain
 from holdfast.decide.placement import best, candidacy, refusals, score
@@ -62,11 +61,6 @@ def test_no_hard_rule_is_violated_by_what_the_plan_gives_away(snapshot: Snapshot
         for other in after.ownerships.values():
             if other.value.role in after.specs and other.value.role != change.role and holds(after, other.value):
                 check_pair(after, change.after, other.value)
-
-
-def holds(snapshot: Snapshot, ownership: Ownership) -> bool:
-    """Whether its record keeps its place: that of a role that is free and that nobody can take does not."""
-    return has_living_owner(ownership, snapshot) or bool(freedom_of(ownership, snapshot, NOW_MS).blocked)
 
 
 def check_pair(snapshot: Snapshot, given_away: Ownership, other: Ownership) -> None:

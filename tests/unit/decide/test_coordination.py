@@ -130,7 +130,10 @@ def _spec(spec: object) -> Part:
 
 
 def test_too_many_failovers_block_until_a_person_asks_again() -> None:
-    failed = owned("web", None, failovers=(NOW_MS - 3, NOW_MS - 2, NOW_MS - 1), failed_on=("a",))
+    failures = (NOW_MS - 4, NOW_MS - 3, NOW_MS - 2, NOW_MS - 1)
+    tolerated = owned("web", None, failovers=failures[:3], failed_on=("b",))
+    assert only_change(decide(up("a"), new_role("web"), record(tolerated))).after.owner == "a"
+    failed = owned("web", None, failovers=failures, failed_on=("a",))
     assert blocked_codes(decide(up("a"), new_role("web"), record(failed))) == [ReasonCode.FAILOVER_LIMIT]
     asked = only_change(decide(up("a"), new_role("web", generation=2), record(failed)))
     assert (asked.after.failovers, asked.after.failed_on, asked.after.generation) == ((), (), 2)

@@ -21,7 +21,7 @@ from holdfast.decide.coordination import plan
 from holdfast.decide.explain import explain_role, why_not_running
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Phase, Wanted
+from holdfast.model.roles import Ownership, Phase, Priority, Wanted
 
 WEB = RoleName("web")
 STUCK = because(ReasonCode.NO_FENCE_DEVICE, "b")
@@ -36,11 +36,17 @@ def because_of(code: ReasonCode, subject: str) -> tuple[Reason, ...]:
     return (because(code, subject, limit_ms=1),)
 
 
+def served() -> Ownership:
+    """The record of a role that nobody owns, after the last request for it was carried out."""
+    return owned("web", None, generation=1)
+
+
 @pytest.mark.parametrize(
     ("parts", "codes"),
     [
         ((up("b"), role("web", owner="b")), []),
         ((up("b"), new_role("web", wanted=Wanted.OFFLINE)), [ReasonCode.WANTED_OFFLINE]),
+        ((up("b"), new_role("web", priority=Priority.NO_AUTOSTART), record(served())), [ReasonCode.NO_AUTOSTART]),
         (
             (lost("b"), role("web", owner="b")),
             [ReasonCode.NODE_LOST, ReasonCode.NO_PROOF, ReasonCode.NO_FENCE_DEVICE],
@@ -63,7 +69,7 @@ def test_a_role_on_its_way_tells_the_reasons_of_its_record() -> None:
 
 
 def test_a_role_that_failed_too_often_tells_its_last_failure_too() -> None:
-    failed = owned("web", None, failovers=(NOW_MS,) * 3, reasons=because_of(ReasonCode.NOT_CLAIMED, "b"))
+    failed = owned("web", None, failovers=(NOW_MS,) * 4, reasons=because_of(ReasonCode.NOT_CLAIMED, "b"))
     assert said(up("a"), new_role("web"), record(failed)) == [ReasonCode.NOT_CLAIMED, ReasonCode.FAILOVER_LIMIT]
 
 
@@ -72,7 +78,7 @@ def test_a_role_that_failed_too_often_tells_its_last_failure_too() -> None:
     [
         (lost("b"), up("a"), role("web", owner="b")),
         (known("a"), new_role("web")),
-        (up("a"), new_role("web"), record(owned("web", None, failovers=(NOW_MS,) * 3))),
+        (up("a"), new_role("web"), record(owned("web", None, failovers=(NOW_MS,) * 4))),
     ],
 )
 def test_explain_says_of_a_blocked_role_what_the_plan_says(parts: tuple[Part, ...]) -> None:

@@ -199,9 +199,10 @@ def test_a_role_that_leaves_while_it_starts_is_shown_online_first_and_leaves_the
 
 
 def test_a_move_is_over_when_the_role_is_online_at_its_target() -> None:
-    record = take(Phase.STARTING, SEEN.RUNNING, **ARRIVES).record
-    assert record is not None
-    assert (record.phase, record.target, record.source) == (Phase.ONLINE, None, None)
+    for phase in (Phase.STARTING, Phase.ONLINE):
+        record = take(phase, SEEN.RUNNING, **ARRIVES).record
+        assert record is not None
+        assert (record.phase, record.target, record.source) == (Phase.ONLINE, None, None)
 
 
 def test_a_cancelled_move_that_was_stopping_still_ends_vacant_and_comes_back_from_there() -> None:

@@ -142,6 +142,13 @@ def test_a_role_on_the_move_keeps_others_away_from_both_ends() -> None:
     assert decide(*parts, up("c"), new_role("other", **apart)).changes[0].after.owner == C
 
 
+def test_a_bound_role_follows_one_that_is_on_its_way_already() -> None:
+    tied: dict[str, Any] = {"affinity": (Label(name="pair", is_hard=True),)}
+    drained = (known("a", is_paused=True, is_draining=True), up("a"), up("b"), up("c", memory_bytes=64 * GIB))
+    parts = (*drained, new_role("web", **tied), moving("a", "b", "a"), role("db", owner="a", **tied))
+    assert moves(decide(*parts)) == {"db": "b"}
+
+
 def test_a_unit_larger_than_the_limit_moves_when_nothing_else_does() -> None:
     tied: dict[str, Any] = {"affinity": (Label(name="pair", is_hard=True),)}
     parts = (
@@ -304,6 +311,15 @@ def test_the_room_of_a_role_on_the_move_is_kept_at_both_ends() -> None:
     small: dict[str, Any] = {"memory_bytes": GIB}
     parts = (up("a", **small), up("b", **small), new_role("web"), moving("a", "b"))
     decided = decide(*parts, new_role("urgent", priority=Priority.HIGH))
+    assert [(change.role, change.after.owner) for change in decided.changes] == [("web", B)]
+    assert decided.blocked.keys() == {"urgent"}
+
+
+def test_a_move_whose_target_is_gone_does_not_take_the_room_of_another_one() -> None:
+    small: dict[str, Any] = {"memory_bytes": GIB}
+    urgent = record(owned("urgent", None, target=C, source=C))
+    parts = (lost("c"), up("a", **small), up("b", **small), new_role("web"), moving("a", "b"))
+    decided = decide(*parts, new_role("urgent", priority=Priority.HIGH), urgent)
     assert [(change.role, change.after.owner) for change in decided.changes] == [("web", B)]
     assert decided.blocked.keys() == {"urgent"}
 

@@ -13,6 +13,7 @@ from tests.unit.decide.made_up import NOW_MS, incarnation, node_spec, owned, pro
 from tests.unit.node.small_database import LEASE_S, SmallDatabase
 
 from holdfast.decide.coordination import Change, plan
+from holdfast.decide.moves import Move
 from holdfast.model.ids import Epoch, NodeName, RoleName
 from holdfast.model.nodes import Capacity, FenceOrder, NodeReport, ProofKind
 from holdfast.model.roles import Phase, Wanted
@@ -24,6 +25,7 @@ from holdfast.node.transactions import (
     campaign,
     change_owner,
     convict,
+    order_moves,
     order_off,
     record_proof,
     register_session,
@@ -33,6 +35,7 @@ from holdfast.node.transactions import (
     set_cluster,
     set_node,
     set_role,
+    take_back_move,
     update_session,
 )
 from holdfast.store.port import Delete, LeaseId, Txn
@@ -434,6 +437,67 @@ async def test_a_change_by_a_person_rests_on_what_the_person_saw() -> None:
     for late, key, record in changes:
         cluster.put(key, record)
         assert not cluster.commit(late), key
+
+
+# --- planned moves: SAFE-2, SAFE-3, SAFE-4 ------------------------------------------------------------------------
+
+
+def move_to_c(cluster: Cluster) -> Txn:
+    """A person's order that web moves from b to c."""
+    snapshot = cluster.snapshot()
+    after = replace(snapshot.ownerships[WEB].value, target=C, source=B)
+    return order_moves((Move(after=after, target=C),), snapshot=snapshot, events=())
+
+
+def cancel(cluster: Cluster) -> Txn:
+    before = cluster.snapshot().ownerships[WEB]
+    return take_back_move(before.value, before=before, events=())
+
+
+def release(cluster: SmallDatabase) -> None:
+    cluster.put(ownership_key(WEB), owned("web", None))
+
+
+def restart_c(cluster: SmallDatabase) -> None:
+    cluster.end_session(C)
+    cluster.up(session(C, 2))
+
+
+def unwant(cluster: SmallDatabase) -> None:
+    cluster.put(spec_key(WEB), role_spec("web", wanted=Wanted.OFFLINE))
+
+
+async def test_safe_2_an_order_to_move_leaves_the_role_with_its_owner() -> None:
+    cluster = Cluster()
+    assert cluster.commit(move_to_c(cluster))
+    record = cluster.snapshot().ownerships[WEB].value
+    assert (record.owner, record.phase, record.epoch, record.target) == (B, Phase.ONLINE, 1, C)
+
+
+@pytest.mark.parametrize("opposing", [release, take_over, restart_c, unwant])
+async def test_safe_3_an_order_to_move_fails_after(opposing: Opposing) -> None:
+    cluster = Cluster()
+    order = move_to_c(cluster)
+    opposing(cluster)
+    assert not cluster.commit(order)
+
+
+@pytest.mark.parametrize("opposing", [release, take_over])
+async def test_safe_3_taking_a_move_back_fails_after(opposing: Opposing) -> None:
+    cluster = Cluster()
+    assert cluster.commit(cancel(cluster))
+    taken_back = cancel(cluster)
+    opposing(cluster)
+    assert not cluster.commit(taken_back)
+
+
+async def test_safe_2_a_release_that_was_decided_before_an_order_to_move_is_not_committed_after_it() -> None:
+    cluster = Cluster(Phase.STOPPING)
+    before = cluster.snapshot().ownerships[WEB]
+    gone = replace(before.value, phase=Phase.VACANT, owner=None, incarnation=None)
+    released = advance(gone, before=before, me=cluster.b, events=())
+    assert cluster.commit(move_to_c(cluster))
+    assert not cluster.commit(released)
 
 
 async def test_a_node_is_added_once() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from holdfast.sim.loop import VirtualLoop
+from holdfast.sim.loop import Process, VirtualLoop
 from holdfast.storage.arbitration import AbortMethod, Expelled, Protected, expel, protect
 from holdfast.storage.outcome import Conflict, Done, Failed, Unknown
 from holdfast.storage.port import Lun
@@ -196,6 +196,29 @@ async def test_what_was_sent_arrives_although_its_sender_is_gone() -> None:
     assert isinstance(await sent, Unknown)
     await asyncio.sleep(0.05)
     assert [effect.nexus for effect in scene.effects] == ["a"]
+
+
+@pytest.mark.parametrize("end", ["freeze", "kill"])
+def test_a_write_goes_on_without_the_process_that_sent_it(end: str) -> None:
+    """The hardest case of SAFE-1: the owner freezes with a write on its way, and thaws after it was expelled."""
+    loop = VirtualLoop()  # type: ignore[abstract]  # as in the world
+    scene = Scene()
+    a, b = (loop.run_until_complete(scene.protected(name, key)) for name, key in (("a", A), ("b", B)))
+    loop.run_until_complete(b.read(block=0, count=1))
+    scene.give(Fate(request_ms=10), OperationCode.WRITE_16, "b")
+    process = Process("b", loop)
+    work = process.spawn(b.write(block=0, data=BLOCK))
+    loop.run_until(loop.time() + 0.005)
+    process.freeze()
+    loop.run_until(loop.time() + 1)
+    assert [effect.block for effect in scene.effects] == [0]
+    assert isinstance(loop.run_until_complete(expel(a, A, victim=B)), Expelled)
+    if end == "freeze":
+        process.thaw()
+        assert isinstance(loop.run_until_complete(work), Done), "it was answered before the deadline, unheard"
+        assert isinstance(loop.run_until_complete(b.write(block=0, data=BLOCK)), Conflict)
+    loop.bury(process)
+    assert len(scene.effects) == 1
 
 
 @virtually

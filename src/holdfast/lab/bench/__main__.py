@@ -7,6 +7,7 @@ import click
 from holdfast.lab.bench.failover import failover
 from holdfast.lab.bench.plan import plan_bench
 from holdfast.lab.bench.reservation import reservation
+from holdfast.lab.bench.scale import scale
 
 
 @click.group(name="./dev bench")
@@ -17,6 +18,7 @@ def bench() -> None:
 bench.add_command(failover)
 bench.add_command(plan_bench)
 bench.add_command(reservation)
+bench.add_command(scale)
 
 if __name__ == "__main__":
     bench(prog_name="./dev bench")

@@ -96,9 +96,13 @@ class OwnTarget:
         await self._administer("--op", "update", "--mode", "logicalunit", *lun, "--params", named)
 
     async def _demand(self, chap: Chap) -> None:
-        user = ("--user", chap.user)
-        await self._tgtadm("--op", "new", "--mode", "account", *user, "--password", chap.password)
-        await self._administer("--op", "bind", "--mode", "account", *user)
+        await self._add_account(chap.user, chap.password)
+        if chap.target_user:
+            await self._add_account(chap.target_user, chap.target_password, "--outgoing")
+
+    async def _add_account(self, user: str, password: str, *bound: str) -> None:
+        await self._tgtadm("--op", "new", "--mode", "account", "--user", user, "--password", password)
+        await self._administer("--op", "bind", "--mode", "account", "--user", user, *bound)
 
     async def _wait_ready(self) -> None:
         """Wait until it takes orders. Raises LabBroken."""

@@ -1,0 +1,93 @@
+"""What status says of sites, moves, drains and a frozen cluster. `tests/unit/cli` tests the pages made of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.made_up import (
+    NOW_MS,
+    Part,
+    cluster,
+    frozen,
+    known,
+    lost,
+    new_role,
+    owned,
+    proven,
+    put,
+    record,
+    role,
+    session,
+    up,
+)
+
+from holdfast.model.ids import NodeName
+from holdfast.model.roles import Failback, FailbackPolicy, Label
+from holdfast.model.status import ClusterStatus, RoleState, RoleStatus
+from holdfast.node.documents import View, cluster_status
+
+A, B = NodeName("a"), NodeName("b")
+WINDOW = Failback(policy=FailbackPolicy.WINDOW, from_hour=22, until_hour=5)
+
+
+def status(*parts: Part) -> ClusterStatus:
+    view = View(me=A, standing={}, heard_on={}, database_answers=True, now_ms=NOW_MS)
+    return cluster_status(cluster(*parts), view)
+
+
+def web(*parts: Part) -> RoleStatus:
+    (found,) = [found for found in status(*parts).roles if found.name == "web"]
+    return found
+
+
+def codes(shown: ClusterStatus) -> set[str]:
+    return {condition.code for condition in shown.conditions} - {"cannot-be-fenced", "version-skew"}
+
+
+def test_a_frozen_cluster_says_so_with_who_and_why() -> None:
+    shown = status(up("a"), frozen())
+    assert shown.is_frozen
+    (condition,) = [found for found in shown.conditions if found.code == "cluster-frozen"]
+    assert condition.text.startswith("Ada froze the cluster (switches)")
+    assert not status(up("a")).is_frozen
+    assert codes(status(up("a"))) == set()
+
+
+def test_a_drained_node_says_what_is_left_and_what_stays_and_why() -> None:
+    drained = (known("a", is_paused=True, is_draining=True, site="east"), up("a"))
+    (empty,) = [found for found in status(*drained).conditions if found.code == "node-draining"]
+    assert empty.text == "a is drained: nothing is left on it"
+    shown = status(*drained, role("web", owner="a"))
+    (stays,) = [found for found in shown.conditions if found.code == "node-draining"]
+    assert stays.text.startswith("a is being drained: 1 left; web stays: no node can take web")
+    assert (shown.nodes[0].is_draining, shown.nodes[0].site) == (True, "east")
+
+
+def test_a_role_shows_where_it_goes_and_how_it_is_placed() -> None:
+    labels = (Label(name="web", is_hard=True), Label(name="db"))
+    spec = new_role("web", anti_affinity=labels, affinity=labels[1:], failback=WINDOW, preferred_site="east")
+    moving = record(replace(owned("web", "a"), target=B, source=A))
+    shown = web(up("a"), up("b"), spec, moving)
+    assert (shown.target, shown.preferred_site, shown.failback) == ("b", "east", "22-5")
+    assert (shown.anti_affinity, shown.affinity) == (("web:hard", "db"), ("db",))
+
+
+@pytest.mark.parametrize(
+    ("parts", "state"),
+    [
+        ((frozen(), role("web")), RoleState.BLOCKED),
+        ((frozen(), lost("b"), proven("b"), role("web", owner="b")), RoleState.BLOCKED),
+        ((lost("b"), proven("b"), role("web", owner="b")), RoleState.STARTING),
+        ((new_role("web"), record(replace(owned("web", None), target=B, source=A))), RoleState.STARTING),
+        ((known("b"), put("sessions", A, session("a", started_at_ms=NOW_MS - 1)), role("web")), RoleState.STARTING),
+        ((role("web", possible_owners=("b",)),), RoleState.BLOCKED),
+    ],
+)
+def test_blocked_is_only_what_something_has_to_happen_for(parts: tuple[Part, ...], state: RoleState) -> None:
+    assert web(up("a"), *parts).state is state
+
+
+def test_the_room_of_a_role_on_its_way_is_not_missing_for_itself() -> None:
+    moving = record(replace(owned("web", None), target=A, source=B))
+    assert web(up("a", memory_bytes=2**30), new_role("web"), moving).state is RoleState.STARTING
