@@ -20,6 +20,7 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
     "events": ("Show what happened, oldest first.", "holdfast.cli.events_command:events"),
     "vm": ("Virtual machines: add, start, stop, show.", "holdfast.cli.vm_commands:vm"),
     "role": ("Roles of any kind: move, set.", "holdfast.cli.role_commands:role"),
+    "storage": ("Shared disks: find, check, add, show.", "holdfast.cli.storage_commands:storage"),
     "node": ("Nodes: join, show, drain, fence.", "holdfast.cli.node_commands:node"),
     "cluster": ("The cluster: create it, set it, freeze it.", "holdfast.cli.cluster_commands:cluster"),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),

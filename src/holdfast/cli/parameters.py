@@ -11,10 +11,13 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from holdfast.client.blocking import BlockingClient
 
 F = TypeVar("F", bound=Callable[..., object])
 V = TypeVar("V")
@@ -135,19 +138,33 @@ def complete_role(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return _offer(ctx, "roles", incomplete)
 
 
+def complete_disk(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names of disks, when the daemon answers."""
+    return _offer(ctx, "disks", incomplete)
+
+
 def _offer(ctx: click.Context, kind: str, incomplete: str) -> list[CompletionItem]:
-    from holdfast.client import requests
     from holdfast.client.blocking import BlockingClient
     from holdfast.model.errors import HoldfastError
 
     try:
-        question = replace(requests.status(), silence_s=_COMPLETION_S)
-        status = BlockingClient(ctx.find_root().params.get("socket")).call(question)
+        names = _names(BlockingClient(ctx.find_root().params.get("socket")), kind)
     except HoldfastError:
         return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _names(client: BlockingClient, kind: str) -> list[str]:
+    """Ask for the names of one kind. Raises: HoldfastError."""
+    from holdfast.client import requests
+
+    if kind == "disks":
+        return [disk.name for disk in client.call(replace(requests.list_disks(), silence_s=_COMPLETION_S))]
+    status = client.call(replace(requests.status(), silence_s=_COMPLETION_S))
     named = status.nodes if kind == "nodes" else status.roles
-    return [CompletionItem(thing.name) for thing in named if thing.name.startswith(incomplete)]
+    return [thing.name for thing in named]
 
 
 node_argument: Final = click.argument("node", metavar="NODE", shell_complete=complete_node)
 role_argument: Final = click.argument("role", metavar="NAME", shell_complete=complete_role)
+disk_argument: Final = click.argument("disk", metavar="NAME", shell_complete=complete_disk)

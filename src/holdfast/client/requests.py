@@ -20,6 +20,7 @@ from holdfast.client.answers import (
     RemovedRole,
     SettingValue,
 )
+from holdfast.model.disk_status import AddedDisk, DiskCheck, DiskStatus, RemovedDisk, SeenDisk
 from holdfast.model.roles import Wanted
 from holdfast.model.status import ClusterStatus, DrainReport, EventLine, NodeStatus, RoleExplanation, RoleStatus
 
@@ -193,6 +194,65 @@ def remove_vm(role: str, *, force: bool) -> Request[RemovedRole]:
 def vm_xml(role: str) -> Request[DomainXml]:
     """Ask for the libvirt domain of a role."""
     return Request(method="vm.xml", answer=DomainXml, params={"role": role})
+
+
+def discover_disks(
+    *,
+    ways: tuple[str, ...] = (),
+    portal: str | None = None,
+    chap: Mapping[str, str] | None = None,
+    initiator: str | None = None,
+) -> Request[tuple[SeenDisk, ...]]:
+    """Ask which disks a node sees, by its ways or at an iSCSI portal. `chap`: `user` and `password`."""
+    given: Params = {"portal": portal, "chap": chap, "initiator": initiator, "ways": list(ways) or None}
+    params = {name: value for name, value in given.items() if value is not None}
+    return Request(method="storage.discover", answer=tuple[SeenDisk, ...], params=params, silence_s=CHANGE_S)
+
+
+def list_disks() -> Request[tuple[DiskStatus, ...]]:
+    """Ask for the disks of the cluster."""
+    return Request(method="storage.list", answer=tuple[DiskStatus, ...])
+
+
+def show_disk(disk: str) -> Request[DiskStatus]:
+    """Ask for one disk of the cluster."""
+    return Request(method="storage.show", answer=DiskStatus, params={"disk": disk})
+
+
+def validate_disk(disk: str) -> Request[DiskCheck]:
+    """Check a disk of the cluster from the answering node, by reading only."""
+    return Request(method="storage.validate", answer=DiskCheck, params={"disk": disk}, silence_s=CHANGE_S)
+
+
+def rehearse_disk(way: str) -> Request[DiskCheck]:
+    """Check a disk that is not in the cluster, with a throw-away key if nobody uses it."""
+    return _change("storage.rehearse", DiskCheck, {"way": way})
+
+
+def add_disk(
+    disk: str,
+    *,
+    designator: str,
+    reservations: str,
+    guest_source: str | None = None,
+    accept_forgetful: bool = False,
+    clear_keys: bool = False,
+) -> Request[AddedDisk]:
+    """Check a disk and make it one of the cluster. Without `guest_source`, QEMU opens the device of `reservations`."""
+    params = {
+        "disk": disk,
+        "designator": designator,
+        "reservations": reservations,
+        "guest_source": guest_source,
+        "accept_forgetful": accept_forgetful,
+        "clear_keys": clear_keys,
+    }
+    return _change("storage.add", AddedDisk, params)
+
+
+def remove_disk(disk: str) -> Request[RemovedDisk]:
+    """Take a disk out of the cluster; what it holds stays."""
+    return _change("storage.remove", RemovedDisk, {"disk": disk})
 
 
 def status() -> Request[ClusterStatus]:

@@ -54,7 +54,7 @@ def test_every_help_has_an_example(path: str) -> None:
 @pytest.mark.parametrize("path", OURS)
 def test_examples_are_understood(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("web1.xml", "ipmi.conf"):
+    for name in ("web1.xml", "ipmi.conf", "secret"):
         (tmp_path / name).touch()
     for line in examples(OURS[path]):
         [found] = re.findall(r"holdfast [^|<>)]+", line)
@@ -134,7 +134,7 @@ def test_completion_scripts(shell: str, holdfast: Holdfast) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("holdfast st", ["status"]),
+        ("holdfast st", ["status", "storage"]),
         ("holdfast vm s", ["set", "show", "start", "stop"]),
         ("holdfast vm start w", ["web1"]),
         ("holdfast node show ", ["node1", "node2", "node3"]),
