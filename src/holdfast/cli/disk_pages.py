@@ -52,7 +52,8 @@ def _reservations(disk: SeenDisk) -> str:
     if disk.keys is None:
         return "not supported: it cannot be shared"
     keeps = {True: "kept without power", False: "forgotten without power", None: "perhaps forgotten without power"}
-    used = f"{disk.keys} registered, {disk.reservation or 'nobody reserved it'}" if disk.keys else "nobody is registered"
+    held = disk.reservation or "nobody reserved it"
+    used = f"{disk.keys} registered, {held}" if disk.keys else "nobody is registered"
     return f"{used}; {keeps[disk.keeps_reservations]}"
 
 
