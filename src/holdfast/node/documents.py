@@ -255,6 +255,7 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
         session = snapshot.sessions.get(name)
         if session is not None and node.value.fence is None and session.value.watchdog_timeout_ms is None:
             text = f"{name} has neither a fence device nor a watchdog: if it dies, its roles wait for a person"
+            text += ", but for those on shared disks only" if snapshot.disks else ""
             found.add(Condition(code="cannot-be-fenced", subject=name, text=text))
         if session is not None and session.value.version != __version__:
             text = f"{name} runs Holdfast {session.value.version}, {view.me} runs {__version__}"
@@ -336,6 +337,8 @@ _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.CLUSTER_UNFROZEN: "cluster {subject} is not frozen any more",
     EventCode.NODE_DRAINING: "node {subject} is being drained",
     EventCode.NODE_RESUMED: "node {subject} is resumed",
+    EventCode.DISK_ADDED: "disk {subject} was added",
+    EventCode.DISK_REMOVED: "disk {subject} was removed",
     EventCode.CONDITION_RAISED: "condition: {subject}",
     EventCode.CONDITION_CLEARED: "condition cleared: {subject}",
 }
