@@ -15,6 +15,7 @@ from tests.lab.cluster_under_test import ClusterUnderTest
 from holdfast.lab.construction import LabOptions
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.lab import Lab
+from holdfast.lab.luns import StorageSpec
 from holdfast.lab.provision import forming, services
 
 WATCHDOG_TIMEOUT_S = 3.0
@@ -24,11 +25,14 @@ PREFIX = os.environ.get("HOLDFAST_TEST_LAB", "e2e")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a lab of these tests consists of; with fence devices always."""
+    """What a lab of these tests consists of."""
 
     name: str
     nodes: int
+    has_fence: bool = True
     has_watchdog: bool = True
+    luns: int = 0
+    """How many shared disks it has."""
     is_formed: bool = True
     """Whether all nodes are in one cluster, or none in any."""
 
@@ -36,10 +40,9 @@ class Shape:
 THREE = Shape(name="three", nodes=3)
 FIVE = Shape(name="five", nodes=5)
 UNGUARDED = Shape(name="unguarded", nodes=3, has_watchdog=False)
-
-
 ALONE = Shape(name="alone", nodes=2, is_formed=False)
-SHAPES = {"three": THREE, "unguarded": UNGUARDED, "five": FIVE, "door": ALONE}
+DISKS = Shape(name="disks", nodes=3, has_fence=False, has_watchdog=False, luns=2)
+SHAPES = {"three": THREE, "unguarded": UNGUARDED, "five": FIVE, "door": ALONE, "disks": DISKS}
 
 
 class Labs:
@@ -61,8 +64,10 @@ class Labs:
             options = LabOptions(
                 nodes=shape.nodes,
                 services=services(has_watchdog=shape.has_watchdog, watchdog_timeout_s=WATCHDOG_TIMEOUT_S),
+                has_fence=shape.has_fence,
                 has_watchdog=shape.has_watchdog,
                 watchdog_timeout_s=WATCHDOG_TIMEOUT_S,
+                storage=StorageSpec(luns=shape.luns) if shape.luns else None,
             )
             await lab.up(options, provision=forming({"quarantine_losses": 1000}) if shape.is_formed else None)
             self._up = shape, lab, stack.pop_all()
@@ -126,4 +131,11 @@ async def unguarded(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
 async def five(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
     """A healthy cluster of five nodes with fence devices and watchdogs."""
     async with ClusterUnderTest(await labs.get(FIVE)).in_order() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def disks(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
+    """A healthy cluster of three nodes with shared disks, and nothing but their reservations to fence a node."""
+    async with ClusterUnderTest(await labs.get(DISKS)).in_order() as cluster:
         yield cluster

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from holdfast.hypervisor.disk_sources import POOL
 from holdfast.lab.acceleration import DISK_BYTES, KERNEL_OPTIONS, QEMU
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.image import GuestImage
@@ -127,9 +128,11 @@ def guest_domain_xml(
     vcpus: int = 1,
     has_disk_lock: bool = True,
     lun: Lun | None = None,
+    disk: str | None = None,
 ) -> str:
     """Return the libvirt domain XML of a guest, whose disk is a file on the shared storage or a LUN.
 
+    `lun` is opened as the node's adapter presents it; `disk` names one of the cluster, which puts in what QEMU opens.
     Without the disk lock (``<shareable/>``) QEMU's own image lock does not stop a second instance: for tests that must
     see a double start as one. Source: libvirt formatdomain, QEMU image locking.
     """
@@ -155,7 +158,7 @@ def guest_domain_xml(
   <on_crash>destroy</on_crash>
   <devices>
     <emulator>{QEMU}</emulator>
-    {_disk_xml(layout, text, lun)}
+    {_disk_xml(layout, text, lun, disk)}
       <target dev='vda' bus='virtio'/>{"" if has_disk_lock else "<shareable/>"}
     </disk>
     <interface type='bridge'>
@@ -175,9 +178,11 @@ def guest_domain_xml(
 """
 
 
-def _disk_xml(layout: Layout, name: str, lun: Lun | None) -> str:
+def _disk_xml(layout: Layout, name: str, lun: Lun | None, disk: str | None) -> str:
     """Return the beginning of the disk; a node's adapter presents a LUN as an NBD export, the same on every node."""
-    if lun is None:
+    if disk is not None:
+        kind, cache, source = "volume", "none", f"<source pool='{POOL}' volume='{escape(disk)}'/>"
+    elif lun is None:
         kind, cache = "file", disk_cache_mode(layout.shared)
         source = f"<source file='{SHARED_MOUNT}/{name}.raw'/>"
     else:

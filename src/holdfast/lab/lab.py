@@ -180,8 +180,12 @@ class Lab:
         vcpus: int = 1,
         has_disk_lock: bool = True,
         lun: Lun | None = None,
+        disk: str | None = None,
     ) -> str:
-        """Return a guest's libvirt domain XML, with a LUN for its disk if one is given. Raises: LabNotRunning."""
+        """Return a guest's libvirt domain XML, with a LUN or a disk of the cluster if one is given.
+
+        Raises: LabNotRunning.
+        """
         return guest_domain_xml(
             self.layout,
             name=guest.name,
@@ -191,6 +195,7 @@ class Lab:
             vcpus=vcpus,
             has_disk_lock=has_disk_lock,
             lun=lun,
+            disk=disk,
         )
 
     async def _service(self, node: str, service: str, order: str, **more: int) -> ServiceStatus:

@@ -49,6 +49,11 @@ class Lun:
     """Its logical unit number at the target, from 1."""
 
     @property
+    def disk(self) -> str:
+        """What the lab's cluster calls it."""
+        return f"lun{self.number}"
+
+    @property
     def serial(self) -> str:
         """Its serial number, 31 hexadecimal digits: what tgtd makes its registered (NAA 6) designator of."""
         return hashlib.sha256(self.layout.name.encode()).hexdigest()[:28] + f"{self.number:03x}"
@@ -67,6 +72,11 @@ class Lun:
     def nbd_socket(self) -> Path:
         """Where a node's adapter presents it to QEMU; the export is named after the designator."""
         return ADAPTER_FOLDER / f"{self.designator}.sock"
+
+    @property
+    def guest_source(self) -> str:
+        """What QEMU opens for it on every node, as a disk of the cluster says it."""
+        return f"nbd+unix:///{self.designator}?socket={self.nbd_socket}"
 
     @property
     def reservations_socket(self) -> Path:

@@ -1,4 +1,4 @@
-"""Forms a cluster on the nodes of a lab, by the same requests that a person's commands send.
+"""Forms a cluster on the nodes of a lab and gives it its disks, by the same requests that a person's commands send.
 
 Rule of the file: repeatable: what is done already is left alone, so that an interrupted `lab up` can be run again.
 """
@@ -20,6 +20,7 @@ from holdfast.lab.lab import Lab
 from holdfast.lab.layout import SHARED_MOUNT, Network, node_address, node_number
 from holdfast.lab.machine import Power
 from holdfast.lab.spec import LIBVIRTD, Service
+from holdfast.model.disks import DiskState
 from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.roles import Wanted
 from holdfast.model.status import NodeState
@@ -28,6 +29,7 @@ SOCKET = "run/holdfast/holdfastd.sock"
 CLUSTER_NETWORKS = (Network.CLUSTER_A, Network.CLUSTER_B)
 ANSWER_WAIT_S = 30.0
 JOIN_WAIT_S = 60.0
+DISKS_WAIT_S = 60.0
 MEMORY_PER_NODE = 4 * 1024**3
 
 A = TypeVar("A")
@@ -80,8 +82,45 @@ def forming(
             await _ask(lab, first, requests.set_node(node, _properties(node, fence=fence and lab.spec.has_fence)))
         progress("waiting until every node is up")
         await wait_nodes_up(lab, first)
+        if lab.luns:
+            await _add_disks(lab, first, progress)
 
     return provision
+
+
+async def wait_disks_ready(lab: Lab, asked: str, *, timeout_s: float = DISKS_WAIT_S) -> None:
+    """Wait until every node that is powered on may write to every disk. Raises: LabBroken after the time."""
+    on = {node.name for node in (await lab.status()).nodes if node.power is Power.ON} & set(lab.spec.node_names)
+    seen: dict[str, dict[str, str]] = {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            client = await client_of(lab, asked)
+            while not seen or {state for disk in seen.values() for state in disk.values()} != {DiskState.READY}:
+                await asyncio.sleep(0.1)
+                disks = await client.call(requests.list_disks())
+                seen = {d.name: {node: d.nodes[node].state if node in d.nodes else "?" for node in on} for d in disks}
+    except TimeoutError as error:
+        raise LabBroken(
+            f"after {timeout_s:g} s the disks are {seen}", hint="`holdfast storage show` says why"
+        ) from error
+
+
+async def _add_disks(lab: Lab, asked: str, progress: Progress) -> None:
+    """Make each LUN a disk of the cluster. The lab's target forgets reservations, which is accepted here."""
+    client = await client_of(lab, asked)
+    known = {disk.name for disk in await client.call(requests.list_disks())}
+    for lun in lab.luns:
+        if lun.disk not in known:
+            progress(f"adding disk {lun.disk}")
+            add = requests.add_disk(
+                lun.disk,
+                designator=lun.designator,
+                guest_source=lun.guest_source,
+                reservations=f"helper:{lun.reservations_socket}",
+                accept_forgetful=True,
+            )
+            await client.call(add)
+    await wait_disks_ready(lab, asked)
 
 
 async def wait_nodes_up(lab: Lab, asked: str, *, timeout_s: float = JOIN_WAIT_S) -> None:

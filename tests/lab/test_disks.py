@@ -1,0 +1,182 @@
+"""Shared disks, and nothing but their reservations to fence a node: what reached the blocks decides who was right."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.lab.cluster_under_test import ClusterUnderTest, codes, eventually, node_in, role_in
+from tests.lab.instances import Instance
+
+from holdfast.client import requests
+from holdfast.lab.guests import Guest
+from holdfast.lab.journal import read_journal
+from holdfast.lab.layout import Network
+from holdfast.lab.provision import wait_disks_ready
+from holdfast.model.events import EventCode
+from holdfast.model.settings import Timings
+from holdfast.model.status import ClusterStatus, NodeState, RoleState
+
+pytestmark = pytest.mark.timeout(300)
+
+OWNER, ASKED = "node3", "node1"
+SCHEDULING_S = 1.5
+"""What a busy machine adds to a time that is bounded by the clock of the node only."""
+GONE_WITHIN_S = Timings().guard_kill_ms / 1000 + SCHEDULING_S
+STEADY_S = 3.0
+MENDED_S = 60.0
+
+
+async def start_guest(cluster: ClusterUnderTest) -> tuple[Guest, Instance, str]:
+    """Start a guest on a shared disk of the owner; returns it, its process and the id of its boot."""
+    guest = await cluster.start_guest(on=OWNER, lun=cluster.lab.luns[0])
+    [old] = cluster.instances.of(guest.name)
+    return guest, old, (await cluster.boot_ids([guest]))[0]
+
+
+def count(cluster: ClusterUnderTest, guest: Guest, boot_id: str) -> int:
+    """Return how many records a boot has on the disk."""
+    return read_journal(cluster.blocks_of(guest)).count(boot_id)
+
+
+def boots(cluster: ClusterUnderTest, guest: Guest) -> list[str]:
+    """Return the boots in the order in which they began to write."""
+    return read_journal(cluster.blocks_of(guest)).boots
+
+
+async def wait_records(cluster: ClusterUnderTest, guest: Guest, boot_id: str, *, more: int = 4) -> None:
+    """Wait until a boot has appended some more records."""
+    wanted = count(cluster, guest, boot_id) + more
+
+    async def appended() -> bool | None:
+        return count(cluster, guest, boot_id) >= wanted or None
+
+    await eventually(f"{more} more records of {guest.name}", appended, timeout_s=MENDED_S)
+
+
+async def wait_back(cluster: ClusterUnderTest, incarnation: str | None) -> None:
+    """Wait until the owner of once is up again by itself, as a new incarnation that may use the disks."""
+
+    def is_back(status: ClusterStatus) -> bool:
+        node = node_in(status, OWNER)
+        return node.state is NodeState.UP and node.incarnation != incarnation
+
+    await cluster.wait(f"{OWNER} up again by itself", is_back, asked=ASKED, timeout_s=MENDED_S)
+    await wait_disks_ready(cluster.lab, ASKED)
+
+
+async def assert_fenced_by_the_disks_alone(cluster: ClusterUnderTest, guest: Guest) -> None:
+    """Fail unless the owner was fenced, for its disks, and the guest was given away once."""
+    assert "the storage refuses the writes of node3 to lun1, lun2" in " ".join(
+        node_in(await cluster.status(ASKED), OWNER).reasons
+    )
+    assert any("storage-reservation" in why for why in (await cluster.explain(guest, ASKED)).here)
+    happened = codes(await cluster.events(ASKED), guest.name)
+    assert happened.count(EventCode.ROLE_ASSIGNED) == 2, "once to begin with, and once after its node was fenced"
+
+
+async def test_the_plug_is_pulled(disks: ClusterUnderTest) -> None:
+    guest, old, first = await start_guest(disks)
+
+    plugged_at = await disks.lab.power_off(OWNER)
+    new = await disks.wait_instance(guest, other_than=[old])
+    owner = await disks.wait_online(guest, asked=ASKED)
+    await disks.wait_boots(guest, 2)
+
+    print(f"power cut to QEMU, by reservation alone: {new.started_at - plugged_at:.2f} s")
+    assert owner == new.node != OWNER
+    disks.assert_ran_once_at_a_time(guest, boots=2)
+    assert boots(disks, guest)[0] == first
+    await assert_fenced_by_the_disks_alone(disks, guest)
+
+
+async def test_a_frozen_owner_thaws(disks: ClusterUnderTest) -> None:
+    """It believes for a moment that the guest is its own; the disk knows better."""
+    guest, old, first = await start_guest(disks)
+    incarnation = node_in(await disks.status(ASKED), OWNER).incarnation
+
+    await disks.lab.freeze(OWNER)
+    new = await disks.wait_instance(guest, other_than=[old])
+    await disks.wait_boots(guest, 2)
+    second = (await guest.wait_answer(other_than=first)).boot_id
+    await assert_fenced_by_the_disks_alone(disks, guest)
+    fenced_at = count(disks, guest, first)
+    thawed_at = await disks.lab.thaw(OWNER)
+    await wait_back(disks, incarnation)
+    await wait_records(disks, guest, second)
+
+    [old] = [one for one in disks.instances.of(guest.name) if one.pid == old.pid]
+    print(f"thaw to the end of the old QEMU: {old.seen_until - thawed_at:.2f} s")
+    assert old.seen_until - thawed_at <= GONE_WITHIN_S
+    assert boots(disks, guest) == [first, second]
+    assert count(disks, guest, first) == fenced_at
+    assert [one.pid for one in disks.instances.living(guest.name)] == [new.pid]
+    disks.assert_ran_once_at_a_time(guest, boots=2)
+
+
+async def test_an_owner_that_only_its_disks_can_be_reached_from(disks: ClusterUnderTest) -> None:
+    guest, old, first = await start_guest(disks)
+    incarnation = node_in(await disks.status(ASKED), OWNER).incarnation
+
+    await disks.lab.cut(OWNER, [Network.CLUSTER_A, Network.CLUSTER_B])
+    await disks.wait_instance(guest, other_than=[old])
+    await disks.wait_boots(guest, 2)
+    await assert_fenced_by_the_disks_alone(disks, guest)
+    fenced_at = count(disks, guest, first)
+    await disks.lab.heal(OWNER)
+    await wait_back(disks, incarnation)
+
+    assert count(disks, guest, first) == fenced_at
+    assert boots(disks, guest)[0] == first
+    assert len(disks.instances.living(guest.name)) == 1
+    disks.assert_ran_once_at_a_time(guest, boots=2)
+
+
+async def test_an_owner_that_does_not_reach_its_disks_for_a_while(disks: ClusterUnderTest) -> None:
+    """Nobody knows whether it is the disks; to move the guest would help nobody. Its writes wait."""
+    guest, _, first = await start_guest(disks)
+
+    await disks.lab.cut(OWNER, [Network.STORAGE])
+    await wait_condition(disks, "disk-unreachable")
+    await disks.lab.heal(OWNER)
+    await wait_records(disks, guest, first)
+    await wait_disks_ready(disks.lab, ASKED)
+
+    assert (await disks.role(guest, ASKED)).owner == OWNER
+    assert boots(disks, guest) == [first]
+    assert EventCode.NODE_LOST not in codes(await disks.events(ASKED), OWNER)
+    disks.assert_ran_once_at_a_time(guest, boots=1)
+
+
+async def wait_condition(cluster: ClusterUnderTest, code: str) -> None:
+    """Wait until a condition of the owner is shown."""
+
+    def is_shown(status: ClusterStatus) -> bool:
+        return any(one.code == code and one.text.startswith(OWNER) for one in status.conditions)
+
+    await cluster.wait(f"{code} of {OWNER}", is_shown, asked=ASKED)
+
+
+async def test_the_target_forgets_who_may_write(disks: ClusterUnderTest) -> None:
+    """Nothing keeps a node from writing then, so nothing is proven by that disk, until it is protected again."""
+    guest, old, first = await start_guest(disks)
+
+    await disks.lab.restart_target()
+    await wait_condition(disks, "disk-unprotected")
+    await wait_records(disks, guest, first)
+    await disks.lab.power_off(OWNER)
+    blocked = await disks.wait_blocked(guest, asked=ASKED, because="could not be kept from writing to disk lun1")
+    await asyncio.sleep(STEADY_S)
+
+    assert any("there is no proof yet" in reason for reason in blocked.reasons)
+    assert role_in(await disks.status(ASKED), guest).state is RoleState.BLOCKED
+    assert disks.instances.of(guest.name) == [old] or len(disks.instances.of(guest.name)) == 1
+    await disks.lab.power_on(OWNER)
+    await wait_disks_ready(disks.lab, ASKED)
+    await disks.wait_online(guest, asked=ASKED, timeout_s=MENDED_S)
+    await disks.wait_boots(guest, 2)
+    assert boots(disks, guest)[0] == first
+    disks.assert_ran_once_at_a_time(guest, boots=2)
+
+
+__all__ = ["requests"]
