@@ -57,7 +57,7 @@ def role_sheet(role: RoleStatus) -> RenderableType:
         ("failback", role.failback),
         ("restarts", f"{role.restarts} lately"),
         ("uuid", role.uuid),
-        ("disks", "\n".join(role.disk_paths) or "-"),
+        ("disks", "\n".join((*role.disks, *role.disk_paths)) or "-"),
     ]
     return _sheet(role.name, facts, role.reasons)
 

@@ -78,6 +78,7 @@ class RoleStatus:
     target                    where a planned move takes it; None: it is on no move.
     affinity, anti_affinity   labels as `holdfast role set` takes them: NAME, or NAME:hard.
     failback                  likewise: never, at-once, or the hours of a window.
+    disks, disk_paths         what it writes to: shared disks of the cluster, and files in shared directories.
     """
 
     name: str
@@ -102,6 +103,7 @@ class RoleStatus:
     affinity: tuple[str, ...] = ()
     anti_affinity: tuple[str, ...] = ()
     failback: str = "never"
+    disks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

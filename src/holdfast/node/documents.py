@@ -183,6 +183,7 @@ def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout)
         affinity=tuple(map(_label, spec.affinity)),
         anti_affinity=tuple(map(_label, spec.anti_affinity)),
         failback=_failback(spec.failback),
+        disks=spec.disks,
     )
 
 

@@ -96,9 +96,7 @@ class Check:
         if expected.designator not in (None, self.designator):
             return self._failed("identity", f"another disk is here: {words}; {expected.designator} is wanted")
         if not who.value.is_registered:
-            return self._warned(
-                "identity", f"{words}; only its administrator vouches that no other is called so"
-            )
+            return self._warned("identity", f"{words}; only its administrator vouches that no other is called so")
         return self._ok("identity", words)
 
     async def _measure(self, expected: Expected) -> bool:
