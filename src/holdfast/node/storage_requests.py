@@ -108,7 +108,7 @@ class StorageRequests:
         lun = open_lun(way)
         try:
             check = Check(lun)
-            await check.inspect(Expected())
+            await check.inspect(Expected(keys=node_keys(await self._commits.snapshot())))
             await self._try_keys(check)
         finally:
             await lun.close()
@@ -161,13 +161,14 @@ class StorageRequests:
 
     async def _check_new(self, spec: DiskSpec, lun: Lun, wanted: AddDiskParams) -> Check:
         """Inspect and rehearse; with `clear_keys`, once more after whatever is registered was removed."""
+        expected = Expected(designator=spec.designator, keys=node_keys(await self._commits.snapshot()))
         check = Check(lun)
-        await check.inspect(Expected(designator=spec.designator))
+        await check.inspect(expected)
         is_only_used = check.designator == spec.designator and check.holders is not None and not check.has_passed
         if wanted.clear_keys and is_only_used:
             problem = await clear_keys(lun, _new_key())
             check = Check(lun)
-            await check.inspect(Expected(designator=spec.designator))
+            await check.inspect(expected)
             result = CheckResult.FAILED if problem else CheckResult.WARNING
             check.steps.append(_step("clear keys", result, problem or "what others had registered is removed"))
         await self._try_keys(check)

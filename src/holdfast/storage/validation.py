@@ -25,8 +25,8 @@ SLOW_MS: Final = 500
 class Expected:
     """What a disk should be; None: whatever it is.
 
-    keys        whose registrations may be there, by key, for people: nodes of this cluster.
-    own_key     this node's, which must be there.
+    keys        who may be registered, by key, in words for people: nodes of this cluster.
+    own_key     this node's, which must be there. None: nobody uses the disk, and nobody may be registered.
     """
 
     designator: str | None = None
@@ -130,7 +130,7 @@ class Check:
         if holders.is_foreign:
             return self._failed("reservations", words)
         if expected.own_key is None:
-            return self._failed("reservations", words) if strangers else self._ok("reservations", words)
+            return self._failed("reservations", words) if holders.keys else self._ok("reservations", words)
         if holders.reservation is None:
             return self._failed("reservations", f"{words}; nothing protects it")
         if expected.own_key not in holders.keys:

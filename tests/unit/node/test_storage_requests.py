@@ -188,6 +188,11 @@ async def test_safe_1_a_disk_that_somebody_uses_is_refused_and_not_touched(node:
         await node.add(disk=disk.disk)
     assert "--clear-keys" in refused.value.hint
     assert await disk.holders() == before
+    await node.put(verdict_key(NodeName("b")), verdict("b"))
+    left = reservation_key(ClusterId("id"), incarnation("b"))
+    assert isinstance(await disk.other().register(key=left, existing=None, survives_power_loss=False), Done)
+    with pytest.raises(Refused, match=r"registered: b \(lost\)"):
+        await node.add(disk=disk.disk)
     await node.add(disk=disk.disk, clear_keys=True)
     assert await disk.holders() == ((), None)
 
