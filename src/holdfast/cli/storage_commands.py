@@ -11,9 +11,11 @@ from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put, put_json, show
 from holdfast.cli.parameters import complete_disk, disk_argument
-from holdfast.cli.words import count
+from holdfast.cli.vm_commands import no_wait_option
+from holdfast.cli.words import count, printable
 from holdfast.client import requests
-from holdfast.model.disk_status import CheckResult, DiskCheck
+from holdfast.model.disk_status import CheckResult, DiskCheck, DiskStatus
+from holdfast.model.disks import DiskState
 
 
 @click.group(
@@ -109,6 +111,7 @@ def discover(
 @click.option(
     "--clear-keys", is_flag=True, help="Remove what others registered before. Only when nobody uses the disk any more."
 )
+@no_wait_option
 @json_option
 def add(
     *,
@@ -118,6 +121,7 @@ def add(
     guest_source: str | None,
     accept_forgetful: bool,
     clear_keys: bool,
+    no_wait: bool,
     as_json: bool,
 ) -> None:
     """Let the cluster's guests use a disk, and protect it.
@@ -132,9 +136,10 @@ def add(
         guest_source=guest_source,
         accept_forgetful=accept_forgetful,
         clear_keys=clear_keys,
+        wait=not no_wait,
     )
     answer = ask(request)
-    put(answer, f"{disk} is added; every node now registers with it: holdfast storage show {disk}", as_json=as_json)
+    put(answer, _added(answer.disk), as_json=as_json)
 
 
 @storage.command("list", examples=("holdfast storage list", "holdfast storage list --json"))
@@ -195,6 +200,15 @@ def validate(*, disk: str, as_json: bool) -> None:
         click.echo(_verdict(check))
     if not check.is_fit:
         click.get_current_context().exit(ExitCode.FAILED)
+
+
+def _added(disk: DiskStatus) -> str:
+    """Say that a disk was added, and which nodes may use it by now."""
+    ready = [name for name, node in disk.nodes.items() if node.state == DiskState.READY]
+    others = [f"{name}: {node.state}, {node.detail}" for name, node in disk.nodes.items() if name not in ready]
+    where = f"ready on {', '.join(ready)}" if ready else "not ready on any node yet"
+    more = f"; {'; '.join(others)}" if others else ""
+    return printable(f"{disk.name} is added, and {where}{more}", one_line=True)
 
 
 def _verdict(check: DiskCheck) -> str:

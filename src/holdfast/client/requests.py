@@ -237,8 +237,12 @@ def add_disk(
     guest_source: str | None = None,
     accept_forgetful: bool = False,
     clear_keys: bool = False,
+    wait: bool = False,
 ) -> Request[AddedDisk]:
-    """Check a disk and make it one of the cluster. Without `guest_source`, QEMU opens the device of `reservations`."""
+    """Check a disk and make it one of the cluster. Without `guest_source`, QEMU opens the device of `reservations`.
+
+    With `wait` the answer comes when every node that is up has said how it stands with the disk, or after a while.
+    """
     params = {
         "disk": disk,
         "designator": designator,
@@ -246,6 +250,7 @@ def add_disk(
         "guest_source": guest_source,
         "accept_forgetful": accept_forgetful,
         "clear_keys": clear_keys,
+        "wait": wait,
     }
     return _change("storage.add", AddedDisk, params)
 

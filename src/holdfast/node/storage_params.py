@@ -40,7 +40,10 @@ class RehearseParams(_Params):
 
 
 class AddDiskParams(_Params):
-    """`storage.add`. Without `guest_source`, QEMU opens the device of `reservations`."""
+    """`storage.add`. Without `guest_source`, QEMU opens the device of `reservations`.
+
+    `wait`: answer when every node that is up has said how it stands with the disk.
+    """
 
     disk: str = Field(pattern=NAME_PATTERN)
     designator: str = Field(min_length=1)
@@ -48,6 +51,7 @@ class AddDiskParams(_Params):
     guest_source: str | None = None
     accept_forgetful: bool = False
     clear_keys: bool = False
+    wait: bool = False
 
 
 class ListParams(_Params):

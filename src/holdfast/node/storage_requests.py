@@ -6,6 +6,7 @@ on a disk without a record, and that nobody registered with. Source: SAFE-1, doc
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
@@ -22,12 +23,12 @@ from holdfast.model.disk_status import (
     RemovedDisk,
     SeenDisk,
 )
-from holdfast.model.disks import DiskSpec, reservation_key
+from holdfast.model.disks import DiskSpec, DiskState, reservation_key
 from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused
 from holdfast.model.events import EventCode
 from holdfast.model.ids import DiskName
 from holdfast.model.snapshot import Snapshot, Versioned
-from holdfast.node.commits import Commits
+from holdfast.node.commits import Commits, wait_change
 from holdfast.node.line_protocol import Result
 from holdfast.node.storage_params import AddDiskParams, DiscoverParams, DiskParams, ListParams, RehearseParams
 from holdfast.node.transactions import add_disk, remove_disk
@@ -39,6 +40,7 @@ from holdfast.storage.ways import USUAL_PATTERNS, WayKind, open_disk, open_lun, 
 from holdfast.store.port import Txn
 from holdfast.store.records import DISKS, decode
 
+NODES_WAIT_S: Final = 15.0
 READS: Final = frozenset(("storage.discover", "storage.list", "storage.show", "storage.validate"))
 """What is answered without a majority of voters: it writes to no disk and to no database."""
 
@@ -157,7 +159,21 @@ class StorageRequests:
             return add_disk(spec, cluster=cluster, counted=counted, events=self._events.operations(event)), spec.name
 
         await self._commits.change(attempt)
+        if wanted.wait:
+            await self._wait_nodes(spec.name)
         return AddedDisk(disk=disk_status(spec, await self._commits.snapshot()), check=document)
+
+    async def _wait_nodes(self, disk: DiskName) -> None:
+        """Wait until every node that is up is done with registering, or for a while."""
+        until = asyncio.get_running_loop().time() + NODES_WAIT_S
+        changed = self._commits.life.mirror.subscribe()
+        while asyncio.get_running_loop().time() < until:
+            snapshot = await self._commits.snapshot()
+            found = [snapshot.reports.get(node) for node in snapshot.sessions]
+            states = [report.value.disks[disk].state for report in found if report and disk in report.value.disks]
+            if len(states) == len(found) and DiskState.NOT_REGISTERED not in states:
+                return
+            await wait_change(changed)
 
     async def _check_new(self, spec: DiskSpec, lun: Lun, wanted: AddDiskParams) -> Check:
         """Inspect and rehearse; with `clear_keys`, once more after whatever is registered was removed."""

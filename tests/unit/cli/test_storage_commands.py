@@ -10,7 +10,7 @@ from tests.unit.cli.daemon import Daemon
 from tests.unit.cli.disk_documents import ADDED, BAD_CHECK, DATA, GOOD_CHECK, LOGS, SEEN
 
 from holdfast.cli.disk_pages import DISK_LOOKS, STEP_LOOKS
-from holdfast.model.disk_status import CheckResult, RemovedDisk
+from holdfast.model.disk_status import AddedDisk, CheckResult, RemovedDisk
 from holdfast.model.disks import DiskState
 from holdfast.model.errors import Refused
 
@@ -20,8 +20,15 @@ ADD = ("storage", "add", "logs", "--designator", "naa.6001", "--reservations", W
 
 PORTAL = ("storage", "discover", "--portal", "192.0.2.1:3260")
 CHAP = ("--chap-user", "node1", "--chap-password-file", "secret", "--initiator", "iqn.2026-01.net.example:n1")
-GIVEN = {"disk": "logs", "designator": "naa.6001", "reservations": WAY, "accept_forgetful": False, "clear_keys": False}
-ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True}
+GIVEN = {
+    "disk": "logs",
+    "designator": "naa.6001",
+    "reservations": WAY,
+    "accept_forgetful": False,
+    "clear_keys": False,
+    "wait": True,
+}
+ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True, "wait": False}
 ASKED: list[tuple[tuple[str, ...], str, dict[str, Any], object]] = [
     (("storage", "discover"), "storage.discover", {}, SEEN),
     (("storage", "discover", "--via", WAY), "storage.discover", {"ways": [WAY]}, SEEN),
@@ -43,7 +50,7 @@ ASKED: list[tuple[tuple[str, ...], str, dict[str, Any], object]] = [
     (("storage", "remove", "data"), "storage.remove", {"disk": "data"}, RemovedDisk(name="data")),
     (ADD, "storage.add", GIVEN, ADDED),
     (
-        (*ADD, "--guest-source", "/dev/b", "--accept-forgetful", "--clear-keys"),
+        (*ADD, "--guest-source", "/dev/b", "--accept-forgetful", "--clear-keys", "--no-wait"),
         "storage.add",
         {**GIVEN, **ALL},
         ADDED,
@@ -82,7 +89,12 @@ def test_pages(daemon: Daemon, holdfast: Holdfast) -> None:
 
 def test_sentences(daemon: Daemon, holdfast: Holdfast) -> None:
     daemon.on("storage.add", ADDED)
-    assert holdfast(*ADD).out == "logs is added; every node now registers with it: holdfast storage show logs\n"
+    assert holdfast(*ADD).out == "logs is added, and not ready on any node yet\n"
+    daemon.on("storage.add", AddedDisk(disk=DATA, check=GOOD_CHECK))
+    assert holdfast(*ADD).out == (
+        "data is added, and ready on node1; node2: unreachable, no answer within 5000 ms; "
+        "node3: expelled, this node was expelled from it\n"
+    )
     daemon.on("storage.remove", RemovedDisk(name="data"))
     assert holdfast("storage", "remove", "data").out == "data is removed; what it holds is still there\n"
     daemon.on("storage.discover", ())

@@ -125,6 +125,16 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
         await follow
 
 
+def report(state: DiskState) -> NodeReport:
+    return NodeReport(
+        node=ME,
+        incarnation=incarnation(ME),
+        capacity=Capacity(memory_bytes=1, vcpus=1),
+        hears={},
+        disks={DATA: DiskHealth(state=state, latency_ms=3)},
+    )
+
+
 class Disk:
     """A simulated disk: behind a helper for the node, and reached by others."""
 
@@ -170,6 +180,21 @@ async def test_a_disk_is_added_as_it_was_measured_and_left_without_keys(node: No
     assert added.disk.reservations == f"helper:{node.folder}/{disk.disk.name}"
     assert added.check.is_fit
     assert await disk.holders() == ((), None)
+
+
+async def test_waiting_ends_when_every_node_that_is_up_is_done(node: Node, disk: Disk) -> None:
+    adding = asyncio.create_task(node.add(disk=disk.disk, wait=True))
+    changed = node.life.mirror.subscribe()
+    async with asyncio.timeout(5):
+        while DATA not in node.database.snapshot().disks:
+            await changed.wait()
+            changed.clear()
+        await node.put(report_key(ME), report(DiskState.NOT_REGISTERED))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(adding), 0.2)
+        await node.put(report_key(ME), report(DiskState.READY))
+        added = await adding
+    assert {name: found.state for name, found in added.disk.nodes.items()} == {ME: "ready"}
 
 
 async def test_a_forgetful_disk_is_taken_only_when_a_person_accepts_it(node: Node, forgetful: Disk) -> None:
@@ -275,14 +300,7 @@ async def test_discover_tells_which_disks_are_in_the_cluster(node: Node, disk: D
 async def test_show_tells_how_nodes_stand_and_who_uses_it(node: Node, disk: Disk) -> None:
     await node.add(disk=disk.disk)
     await node.put(spec_key(RoleName("db")), role_spec("db", disks=(DATA,)))
-    report = NodeReport(
-        node=ME,
-        incarnation=incarnation(ME),
-        capacity=Capacity(memory_bytes=1, vcpus=1),
-        hears={},
-        disks={DATA: DiskHealth(state=DiskState.READY, latency_ms=3)},
-    )
-    await node.put(report_key(ME), report)
+    await node.put(report_key(ME), report(DiskState.READY))
     shown = await node.ask("show", disk=DATA)
     assert isinstance(shown, DiskStatus)
     assert shown.used_by == ("db",)
