@@ -24,7 +24,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.DONE: "done; for questions: answered, whatever the answer says",
     ExitCode.FAILED: "refused by a rule of the cluster, or failed",
     ExitCode.INVALID: "wrong usage, or a value that cannot be used",
-    ExitCode.NOT_FOUND: "the named node or role does not exist",
+    ExitCode.NOT_FOUND: "the named node, role or disk does not exist",
     ExitCode.NO_ANSWER: "the daemon or the cluster database does not answer; nothing was done, trying again may help",
     ExitCode.OUTCOME_UNKNOWN: "the answer is missing: it may be done or not; look before asking again",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
