@@ -67,6 +67,9 @@ sim.add_command(schema_command)
 @click.option("--nodes", type=click.IntRange(2, 64), default=3, show_default=True, help="Nodes of the cluster.")
 @click.option("--profile", type=click.Choice(PROFILES), help="How bad the days are; all in turn when not given.")
 @click.option("--minutes", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="How long they last.")
+@click.option(
+    "--disks", type=click.IntRange(0, 16), default=0, help="Shared disks that protect the roles, and nothing else."
+)
 @click.option("--faults", help="Only these kinds of fault, such as partition,guard-crash.")
 @click.option("--only", type=_Numbers(), help="With --seed: only these faults of its schedule, by number.")
 @click.option("--break", "broken", help="Break something on purpose; docs/simulator.md names what.")
@@ -82,6 +85,7 @@ def run_command(
     nodes: int,
     profile: str | None,
     minutes: float,
+    disks: int,
     faults: str | None,
     only: tuple[int, ...] | None,
     broken: str | None,
@@ -111,6 +115,7 @@ def run_command(
             nodes=nodes,
             profile=profiles[number % len(profiles)],
             minutes=minutes,
+            disks=disks,
             kinds=kinds,
             kept=only,
             broken=BreakageKind(broken) if broken is not None else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -318,11 +318,9 @@ class Life:
             snapshot = await self._wait_snapshot()
             ours = {spec.value.uuid for spec in snapshot.specs.values()}
             try:
+                await self._end_guests(ours)  # before the guard is asked, which may be dead
                 ours |= (await self.guard.state()).guests
-                for guest in await self.hypervisor.guests():
-                    if guest.uuid in ours and guest.is_present:
-                        log.warning("ending guest %s: this incarnation does not own it", guest.name)
-                        await self.hypervisor.destroy(guest.uuid)
+                await self._end_guests(ours)
                 for uuid in sorted(ours):
                     await self.hypervisor.destroy(uuid)
                     await self.guard.unprotect(uuid)
@@ -332,6 +330,12 @@ class Life:
                 await asyncio.sleep(CLEAN_AGAIN_S)
                 continue
             return
+
+    async def _end_guests(self, ours: Collection[str]) -> None:
+        for guest in await self.hypervisor.guests():
+            if guest.uuid in ours and guest.is_present:
+                log.warning("ending guest %s: this incarnation does not own it", guest.name)
+                await self.hypervisor.destroy(guest.uuid)
 
     async def _wait_snapshot(self) -> Snapshot:
         changed = self.mirror.subscribe()

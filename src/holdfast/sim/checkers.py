@@ -6,7 +6,7 @@ which guest's process existed where and when. Progress also reads what the clust
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, TypeVar
 
 from holdfast.model.ids import RoleName
@@ -20,10 +20,13 @@ T = TypeVar("T")
 FOR_EVER: Final = float("inf")
 
 
-def runs_once(truth: Truth) -> Iterator[str]:
-    """SAFE-1, SAFE-2: a guest's process begins on a node only when it exists on no other any more."""
+def runs_once(truth: Truth, *, but: Collection[str] = ()) -> Iterator[str]:
+    """SAFE-1, SAFE-2: a guest's process begins on a node only when it exists on no other any more.
+
+    but   guests, by uuid, that write to shared disks only: the disks are their judges.
+    """
     earlier: dict[str, list[GuestRun]] = {}
-    for run in truth.runs:
+    for run in (run for run in truth.runs if run.uuid not in but):
         for other in earlier.setdefault(run.uuid, []):
             until = FOR_EVER if other.ended is None else other.ended
             if other.node != run.node and until > run.began:

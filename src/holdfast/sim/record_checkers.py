@@ -105,8 +105,8 @@ def _proof(proof: Proof, commit: Commit, records: Records, truth: Truth) -> Iter
     ):
         yield f"SAFE-2: {proof.node} was proven down at {commit.at:.3f} s without a verdict"
     for run in truth.runs:
-        if run.incarnation != proof.incarnation:
-            continue
+        if run.incarnation != proof.incarnation or proof.kind is ProofKind.STORAGE_RESERVATION:
+            continue  # what a reservation is worth is judged by what reaches the disks
         if run.existed_at(commit.revision) or run.began_revision >= commit.revision:
             yield (
                 f"SAFE-2: {proof.kind} proof of {proof.node} at {commit.at:.3f} s, although {_life(run, truth)} there"

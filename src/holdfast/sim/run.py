@@ -30,6 +30,11 @@ from holdfast.sim.loop import TimeStandsStill
 from holdfast.sim.person_faults import tidy
 from holdfast.sim.record_checkers import commits_keep_the_rules
 from holdfast.sim.schedule import HARMLESS, START_S, Profile, Schedule, draw
+from holdfast.sim.shared_disk_checkers import (
+    proofs_by_reservation_hold,
+    reservations_cover_what_they_free,
+    shared_disks_agree,
+)
 from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.truth import Entry
 from holdfast.sim.world import World
@@ -48,6 +53,7 @@ class Order:
     """What to run.
 
     kinds   the kinds of fault that the schedule is drawn from; None: these are drawn too.
+    disks   so many shared disks that the roles write to, protected by their reservations and by nothing else.
     kept    the faults of the schedule that take place, by their number; None means all.
     """
 
@@ -58,6 +64,7 @@ class Order:
     kinds: tuple[FaultKind, ...] | None = None
     kept: tuple[int, ...] | None = None
     broken: BreakageKind | None = None
+    disks: int = 0
 
     def replay(self) -> str:
         """The command that runs exactly this again."""
@@ -65,6 +72,8 @@ class Order:
         words += f" --minutes {self.minutes:g}"
         if self.kinds is not None:
             words += f" --faults {','.join(self.kinds)}"
+        if self.disks:
+            words += f" --disks {self.disks}"
         if self.kept is not None:
             words += f" --only {','.join(map(str, self.kept)) or 'none'}"
         return words if self.broken is None else f"{words} --break {self.broken}"
@@ -91,7 +100,10 @@ def run(order: Order) -> Outcome:
     )
     breakage = breakage_of(order.broken)
     with breakage.applied(), quiet():
-        world = World(schedule.make, seed=order.seed, breakage=breakage)
+        make = schedule.make
+        if order.disks:
+            make = replace(make, disks=order.disks, has_fence=False, watchdog_s=None)
+        world = World(make, seed=order.seed, breakage=breakage)
         is_spinning = False
         try:
             failures = tuple(_live_through(world, schedule, order.profile, [fault for _, fault in faults]))
@@ -138,8 +150,11 @@ def _rules(outcome: Outcome) -> set[str]:
 
 def broken_rules(world: World) -> Iterator[str]:
     """Every rule that was broken so far, whatever happened to the cluster."""
-    yield from runs_once(world.truth)
+    yield from runs_once(world.truth, but=world.shared_disks.roles)
     yield from disks_agree(world)
+    yield from shared_disks_agree(world.shared_disks, world.truth)
+    yield from proofs_by_reservation_hold(world.database.history, world.shared_disks)
+    yield from reservations_cover_what_they_free(world.database.history, world.shared_disks)
     yield from commits_keep_the_rules(world.database.history, world.truth)
     yield from nothing_ends_by_itself(world)
 

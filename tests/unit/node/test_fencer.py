@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.decide.made_up import incarnation, node_spec, proof, session, verdict
+from tests.unit.decide.made_up import incarnation, node_spec, owned, proof, role_spec, session, verdict
 from tests.unit.node.one_machine import LoopClock
 from tests.unit.node.small_database import SmallDatabase
 from tests.unit.node.virtual_time import virtual
@@ -20,13 +20,15 @@ from holdfast.model.disks import DiskSpec
 from holdfast.model.ids import ClusterId, DiskName, Incarnation, NetworkName, NodeName
 from holdfast.model.nodes import FenceSpec, ProofKind
 from holdfast.model.reasons import ReasonCode
+from holdfast.model.roles import Phase
 from holdfast.node.event_log import EventLog
 from holdfast.node.fencer import Fencer
 from holdfast.node.hearing import Hearing
 from holdfast.node.mirror import Mirror
-from holdfast.storage.arbitration import ExpelOutcome
+from holdfast.storage.arbitration import AbortMethod, Expelled, ExpelOutcome, Holders, RefusalReason, Refused
+from holdfast.storage.outcome import Unknown
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import proof_key
+from holdfast.store.records import disk_key, proof_key
 
 A, B, C = (NodeName(name) for name in "abc")
 DEVICE = FenceSpec(agent="fence_test")
@@ -245,3 +247,101 @@ async def test_safe_4_a_coordinator_in_a_minority_switches_nobody_off() -> None:
         task.cancel()
     await asyncio.gather(following, fencing, return_exceptions=True)
     assert was_left_alone
+
+
+ONE, TWO = DiskName("one"), DiskName("two")
+GONE = Expelled(holders=Holders(generation=1, keys=(), reservation=None), how=AbortMethod.PREEMPT_AND_ABORT)
+NOT_GONE = Refused(reason=RefusalReason.NOT_REGISTERED, words="our key is not there")
+
+
+def disk(name: DiskName, designator: str = "naa.1") -> DiskSpec:
+    return DiskSpec(name=name, designator=designator, size_bytes=1, guest_source="/dev/x", reservations="sg:/dev/x")
+
+
+def with_disks(found: Desk, one: ExpelOutcome, two: ExpelOutcome) -> None:
+    """Two shared disks, what becomes of expelling b from each, and a role of b that writes to both."""
+    found.answers = {ONE: one, TWO: two}
+    found.database.role(role_spec("web", disks=(ONE, TWO), disk_paths=()), owned("web", B, Phase.ONLINE))
+    for name in (ONE, TWO):
+        found.database.put(disk_key(name), disk(name))
+
+
+def kept_off(found: Desk) -> tuple[DiskName, ...]:
+    record = found.database.snapshot().proofs.get(incarnation(B))
+    return record.value.disks if record is not None else ()
+
+
+@virtual
+async def test_a_lost_node_is_expelled_from_every_disk_and_that_is_its_proof() -> None:
+    async with desk(fence=None) as found:
+        with_disks(found, GONE, GONE)
+        await asyncio.sleep(1)
+        assert found.proof_kind() is ProofKind.STORAGE_RESERVATION
+        assert kept_off(found) == (ONE, TWO)
+        asked = len(found.asked)
+        assert set(found.asked) == {(ONE, incarnation(B)), (TWO, incarnation(B))}
+        await asyncio.sleep(5)
+        assert len(found.asked) == asked
+
+
+@pytest.mark.parametrize("answer", [NOT_GONE, Unknown(words="no answer")])
+def test_safe_2_a_disk_that_was_not_read_back_as_taken_is_not_in_the_proof_and_is_tried_again(
+    answer: ExpelOutcome,
+) -> None:
+    @virtual
+    async def scenario() -> None:
+        async with desk(fence=None) as found:
+            with_disks(found, answer, GONE)
+            await asyncio.sleep(3)
+            assert kept_off(found) == (TWO,)
+            told = [reason for reason in found.fencer.progress[B] if reason.code is ReasonCode.NOT_EXPELLED]
+            assert [reason.facts["disk"] for reason in told] == [ONE]
+            found.answers[ONE] = GONE
+            await asyncio.sleep(2)
+            assert kept_off(found) == (ONE, TWO)
+
+    scenario()
+
+
+@virtual
+async def test_a_disk_that_hangs_does_not_keep_the_others_from_being_proven() -> None:
+    async with desk(fence=None) as found:
+        with_disks(found, GONE, GONE)
+        found.takes_s[ONE] = 30.0
+        await asyncio.sleep(1)
+        assert kept_off(found) == (TWO,)
+        await asyncio.sleep(32)
+        assert kept_off(found) == (ONE, TWO)
+
+
+@virtual
+async def test_safe_2_what_reservations_do_not_cover_is_fenced_by_power_beside() -> None:
+    async with desk() as found:
+        with_disks(found, NOT_GONE, GONE)
+        await asyncio.sleep(1)
+        assert found.proof_kind() is ProofKind.POWER
+        assert not found.device.is_on
+        found.answers[ONE] = GONE
+        await asyncio.sleep(5)
+        assert found.proof_kind() is ProofKind.POWER
+
+
+@virtual
+async def test_safe_8_while_fencing_pauses_nobody_is_expelled() -> None:
+    async with desk(fence=None) as found:
+        found.database.lose(verdict(C))
+        with_disks(found, GONE, GONE)
+        await asyncio.sleep(5)
+        assert found.asked == []
+        assert ReasonCode.STORM_GUARD in found.waits_for()
+
+
+@virtual
+async def test_safe_2_a_disk_that_was_replaced_meanwhile_is_not_in_the_proof() -> None:
+    async with desk(fence=None) as found:
+        with_disks(found, GONE, NOT_GONE)
+        found.takes_s[ONE] = 2.0
+        await asyncio.sleep(1)
+        found.database.put(disk_key(ONE), disk(ONE, "naa.2"))
+        await asyncio.sleep(1.5)
+        assert kept_off(found) == ()

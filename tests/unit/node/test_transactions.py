@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.decide.made_up import NOW_MS, incarnation, node_spec, owned, proof, role_spec, session, verdict
@@ -14,12 +15,14 @@ from tests.unit.node.small_database import LEASE_S, SmallDatabase
 
 from holdfast.decide.coordination import Change, plan
 from holdfast.decide.moves import Move
-from holdfast.model.ids import Epoch, NodeName, RoleName
-from holdfast.model.nodes import Capacity, FenceOrder, NodeReport, ProofKind
+from holdfast.model.disks import DiskSpec
+from holdfast.model.ids import DiskName, Epoch, NodeName, RoleName
+from holdfast.model.nodes import Capacity, FenceOrder, NodeReport, Proof, ProofKind
 from holdfast.model.roles import Phase, Wanted
 from holdfast.model.snapshot import Coordinator, Snapshot
 from holdfast.node.transactions import (
     Self,
+    add_disk,
     add_role,
     advance,
     campaign,
@@ -28,7 +31,9 @@ from holdfast.node.transactions import (
     order_moves,
     order_off,
     record_proof,
+    record_restarts,
     register_session,
+    remove_disk,
     remove_role,
     resign,
     revision_of,
@@ -42,6 +47,7 @@ from holdfast.store.port import Delete, LeaseId, Txn
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
+    disk_key,
     node_key,
     ownership_key,
     proof_key,
@@ -285,6 +291,112 @@ async def test_safe_2_a_proof_is_recorded_once_and_never_replaced() -> None:
     assert cluster.commit(record_proof(proof(B), verdict=found, events=()))
     assert not cluster.commit(record_proof(proof(B, kind=ProofKind.PERSON), verdict=found, events=()))
     assert cluster.snapshot().proofs[incarnation(B)].value.kind is ProofKind.POWER
+
+
+ONE, TWO = DiskName("one"), DiskName("two")
+
+
+def kept_off(*disks: DiskName) -> Proof:
+    return replace(proof(B, kind=ProofKind.STORAGE_RESERVATION), disks=disks)
+
+
+def disk_spec(name: DiskName, designator: str = "naa.1") -> DiskSpec:
+    return DiskSpec(name=name, designator=designator, size_bytes=1, guest_source="/dev/x", reservations="sg:/dev/x")
+
+
+async def test_safe_2_a_proof_by_reservation_is_replaced_by_one_that_says_more_and_by_no_other() -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    found = cluster.snapshot().verdicts[B]
+    assert cluster.commit(record_proof(kept_off(ONE), verdict=found, events=()))
+    assert not cluster.commit(record_proof(proof(B), verdict=found, events=()))
+    before = cluster.snapshot().proofs[incarnation(B)]
+    for less in (kept_off(ONE), kept_off(TWO), kept_off()):
+        with pytest.raises(ValueError, match="would take back"):
+            record_proof(less, verdict=found, before=before, events=())
+    assert cluster.commit(record_proof(kept_off(ONE, TWO), verdict=found, before=before, events=()))
+    assert not cluster.commit(record_proof(proof(B), verdict=found, before=before, events=()))
+    before = cluster.snapshot().proofs[incarnation(B)]
+    assert cluster.commit(record_proof(proof(B), verdict=found, before=before, events=()))
+    before = cluster.snapshot().proofs[incarnation(B)]
+    with pytest.raises(ValueError, match="would take back"):
+        record_proof(kept_off(ONE, TWO), verdict=found, before=before, events=())
+
+
+@pytest.mark.parametrize(
+    ("opposing", "succeeds"),
+    [
+        (lambda cluster: None, True),
+        (lambda cluster: cluster.commit(Txn(then=(Delete(disk_key(ONE)),))), False),
+        (lambda cluster: cluster.put(disk_key(ONE), disk_spec(ONE, "naa.2")), False),
+        (lambda cluster: cluster.put(disk_key(TWO), disk_spec(TWO)), True),
+    ],
+    ids=["nothing", "removed", "replaced", "another-added"],
+)
+async def test_safe_2_a_proof_about_a_disk_fails_when_the_name_is_another_disks_by_then(
+    opposing: Opposing, succeeds: bool
+) -> None:
+    cluster = Cluster()
+    lose_b(cluster)
+    cluster.put(disk_key(ONE), disk_spec(ONE))
+    snapshot = cluster.snapshot()
+    txn = record_proof(kept_off(ONE), verdict=snapshot.verdicts[B], disks=(snapshot.disks[ONE],), events=())
+    opposing(cluster)
+    assert cluster.commit(txn) is succeeds
+
+
+@pytest.mark.parametrize(
+    ("opposing", "succeeds"),
+    [
+        (lambda cluster: None, True),
+        (lambda cluster: cluster.commit(count_role(cluster)), False),
+        (lambda cluster: cluster.put(disk_key(ONE), disk_spec(ONE, "naa.2")), False),
+    ],
+    ids=["nothing", "role-added", "replaced"],
+)
+async def test_safe_2_a_disk_is_not_removed_when_a_role_was_added_meanwhile(opposing: Opposing, succeeds: bool) -> None:
+    cluster = Cluster()
+    cluster.put(disk_key(ONE), disk_spec(ONE))
+    snapshot = cluster.snapshot()
+    assert snapshot.cluster is not None
+    counted = replace(snapshot.cluster.value, role_set=7)
+    late = remove_disk(snapshot.disks[ONE], cluster=snapshot.cluster, counted=counted, events=())
+    opposing(cluster)
+    assert cluster.commit(late) is succeeds
+
+
+def count_role(cluster: SmallDatabase) -> Txn:
+    record = cluster.snapshot().cluster
+    assert record is not None
+    return add_role(role_spec("new"), cluster=record, counted=replace(record.value, role_set=1), events=())
+
+
+async def test_a_disk_is_added_once_and_not_beside_another_addition() -> None:
+    cluster = Cluster()
+    record = cluster.snapshot().cluster
+    assert record is not None
+    counted = replace(record.value, role_set=1)
+    first, second = (add_disk(disk_spec(name), cluster=record, counted=counted, events=()) for name in (ONE, TWO))
+    assert cluster.commit(first)
+    assert not cluster.commit(second)
+    assert set(cluster.snapshot().disks) == {ONE}
+
+
+@pytest.mark.parametrize("changes", [{"disks": (ONE,)}, {"disk_paths": ()}])
+async def test_safe_2_what_a_role_writes_to_never_changes(changes: dict[str, Any]) -> None:
+    before = Cluster().snapshot().specs[WEB]
+    with pytest.raises(ValueError, match="what it writes to"):
+        set_role(replace(before.value, **changes), before=before, events=())
+
+
+async def test_a_node_that_is_back_replaces_what_reservations_proved_of_its_earlier_incarnation() -> None:
+    cluster = Cluster()
+    cluster.put(proof_key(incarnation(B)), kept_off(ONE))
+    snapshot = cluster.snapshot()
+    back = proof(B, kind=ProofKind.RESTARTED)
+    assert cluster.commit(record_restarts((back,), cluster.a, snapshot))
+    assert cluster.snapshot().proofs[incarnation(B)].value.kind is ProofKind.RESTARTED
+    assert not cluster.commit(record_restarts((back,), cluster.a, snapshot))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Failover by reservations alone: no fence device, no watchdog, and the disks themselves are the judges.
+
+Source: SAFE-1, SAFE-2; docs/safety.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import Context
+
+import pytest
+
+from holdfast.model.ids import NodeName
+from holdfast.model.nodes import Proof, ProofKind
+from holdfast.sim.campaign import run_all
+from holdfast.sim.checkers import not_yet_well
+from holdfast.sim.fault import FaultKind
+from holdfast.sim.layout import Make
+from holdfast.sim.machine import Machine
+from holdfast.sim.run import Order, broken_rules, quiet
+from holdfast.sim.schedule import Profile
+from holdfast.sim.truth import GuestRun
+from holdfast.sim.world import World
+from holdfast.store.records import PROOFS, decode
+
+CALM_S = 20.0
+
+
+@contextmanager
+def cluster(seed: int = 1, *, nodes: int = 3) -> Iterator[World]:
+    """A cluster at work whose roles are protected by reservations and by nothing else."""
+    with quiet():
+        world = World(Make(nodes=nodes, roles=3, disks=2, has_fence=False, watchdog_s=None), seed=seed)
+        try:
+            world.loop.run_until(CALM_S)
+            assert list(not_yet_well(world)) == []
+            yield world
+        finally:
+            world.close()
+
+
+def owner(world: World) -> tuple[Machine, list[GuestRun]]:
+    """A machine that runs guests, and these."""
+    runs = [run for run in world.truth.living() if run.node == world.truth.living()[0].node]
+    return world.machines[NodeName(runs[0].node)], runs
+
+
+def kinds_of_proof(world: World) -> list[ProofKind]:
+    items = world.database.listing(PROOFS).items
+    return [decode(Proof, item.key, item.value).kind for item in items]
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_safe_1_the_guests_of_a_frozen_node_run_elsewhere_and_nothing_of_it_lands_after_it_thaws(seed: int) -> None:
+    with cluster(seed) as world:
+        machine, before = owner(world)
+        world.loop.call_soon(machine.freeze, context=Context())
+        world.loop.run_until(CALM_S + 30)
+        assert kinds_of_proof(world) == [ProofKind.STORAGE_RESERVATION]
+        for run in before:
+            (elsewhere,) = [other for other in world.truth.living() if other.uuid == run.uuid and other is not run]
+            assert elsewhere.began < CALM_S + 10
+        world.loop.call_soon(machine.thaw, context=Context())
+        world.loop.run_until(CALM_S + 31)
+        assert all(run.ended is not None for run in before)
+        late = [at for at in world.shared_disks.landed if at.run in before and at.at > CALM_S + 1]
+        assert late == []
+        world.loop.run_until(CALM_S + 60)
+        assert list(not_yet_well(world)) == []
+        assert list(broken_rules(world)) == []
+
+
+def test_safe_1_a_node_whose_guard_is_dead_too_is_kept_off_by_the_disks_and_ends_its_guests_within_a_second() -> None:
+    with cluster() as world:
+        machine, before = owner(world)
+        machine.is_guard_wanted = False
+        world.loop.call_soon(machine.freeze, context=Context())
+        world.loop.run_until(CALM_S + 30)
+        world.loop.call_soon(machine.thaw, context=Context())
+        world.loop.run_until(CALM_S + 31)
+        assert all(run.ended is not None for run in before)
+        assert [at for at in world.shared_disks.landed if at.run in before and at.at > CALM_S + 1] == []
+
+
+def test_safe_2_an_owner_without_power_is_replaced_on_the_reservation_alone() -> None:
+    with cluster() as world:
+        machine, before = owner(world)
+        world.loop.call_soon(machine.power_off, "plug pulled", context=Context())
+        world.loop.run_until(CALM_S + 15)
+        assert kinds_of_proof(world) == [ProofKind.STORAGE_RESERVATION]
+        running = {run.uuid for run in world.truth.living()}
+        assert {run.uuid for run in before} <= running
+        assert list(broken_rules(world)) == []
+
+
+@pytest.mark.timeout(180)
+def test_no_rule_is_broken_within_sixteen_seeds_on_shared_disks() -> None:
+    orders = [Order(seed=seed, disks=3, profile=Profile.BRUTAL, minutes=0.4) for seed in range(1, 11)]
+    freezes = (FaultKind.FREEZE, FaultKind.PARTITION, FaultKind.DAEMON_FREEZE, FaultKind.GUARD_CRASH)
+    orders += [Order(seed=seed, disks=2, kinds=freezes, minutes=0.4) for seed in range(11, 17)]
+    failed = {result.order.replay(): result.failures for result in run_all(orders) if result.failures}
+    assert failed == {}
