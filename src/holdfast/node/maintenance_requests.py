@@ -7,11 +7,11 @@ on by the coordinator, whether anybody waits for it or not. Source: DESIGN secti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from holdfast.decide.orders import Drain, cancel_move, order_move, preview_drain
+from holdfast.decide.orders import Drain, cancel_move, left_on, order_move, preview_drain
 from holdfast.model.errors import Refused
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName, RoleName
@@ -29,6 +29,7 @@ from holdfast.store.port import Txn
 
 MOVE_WAIT_S: Final = 180.0
 DRAIN_WAIT_S: Final = 3600.0
+ROLES_NAMED: Final = 8
 Answers = AsyncGenerator[object, None]
 
 
@@ -137,21 +138,20 @@ class MaintenanceRequests:
         yield Result(_report(node, drain, is_dry_run=False))
 
     async def _follow_drain(self, node: NodeName) -> AsyncGenerator[Progress, None]:
-        """Tell how many roles are left until none is that could go, or a person ends the drain."""
+        """Tell which roles are left until none is that will go, or a person ends the drain."""
         until = asyncio.get_running_loop().time() + DRAIN_WAIT_S
         changed = self._commits.life.mirror.subscribe()
-        told: Mapping[RoleName, NodeName] | None = None
+        told: tuple[RoleName, ...] = ()
         while asyncio.get_running_loop().time() < until:
             snapshot = await self._commits.snapshot()
             if node not in snapshot.nodes or not snapshot.nodes[node].value.is_draining:
                 return
-            moves = preview_drain(snapshot, node, self._now_ms).moves
-            under_way = [name for name, one in snapshot.ownerships.items() if one.value.source == node]
-            if not moves and not under_way:
+            left = left_on(snapshot, node, preview_drain(snapshot, node, self._now_ms))
+            if not left:
                 return
-            if told is None or moves.keys() != told.keys():
-                told = moves
-                yield Progress(text=f"{len(moves)} roles are to leave {node}, {len(under_way)} are on their way")
+            if told != left:
+                told = left
+                yield Progress(text=f"{len(left)} still to leave {node}: {', '.join(left[:ROLES_NAMED])}")
             await wait_change(changed)
 
     async def _resume(self, params: dict[str, Any]) -> object:
