@@ -66,7 +66,9 @@ class MaintenanceRequests:
             to = None if wanted.to is None else find_node(snapshot, wanted.to).value.name
             order = order_move(snapshot, name, to, self._now_ms)
             if not order.moves:
-                raise _refused(f"role {name} cannot move{f' to {to}' if to else ''} now", order.against)
+                raise _refused(
+                    f"role {name} cannot move{f' to {to}' if to else ''} now", order.against, _way(snapshot, name)
+                )
             events = [
                 self._events.event(
                     EventCode.ROLE_MOVING,
@@ -193,8 +195,16 @@ class MaintenanceRequests:
         return self._commits.life.clock.wall_ms()
 
 
-def _refused(what: str, reasons: tuple[Reason, ...]) -> Refused:
-    return Refused(f"{what}: {'; '.join(words(reasons))}", hint="remove one of the reasons, or choose another node")
+def _way(snapshot: Snapshot, role: RoleName) -> str:
+    """What a person does next whose order was refused."""
+    found = snapshot.ownerships.get(role)
+    if found is not None and found.value.target is not None:
+        return f"it is on the move; take that back with: holdfast role move {role} --cancel"
+    return "remove one of the reasons, or choose another node"
+
+
+def _refused(what: str, reasons: tuple[Reason, ...], hint: str) -> Refused:
+    return Refused(f"{what}: {'; '.join(words(reasons))}", hint=hint)
 
 
 def _report(node: NodeName, drain: Drain, *, is_dry_run: bool) -> DrainReport:

@@ -407,6 +407,11 @@ def test_an_order_without_a_target_takes_the_best_other_node_and_forgets_the_dra
         ((role("web", owner="d"),), B, ReasonCode.NOT_RUNNING),
         ((role("web", owner="a", possible_owners=("a",)),), B, ReasonCode.NOT_POSSIBLE_OWNER),
         ((role("web", owner="a"), known("b", is_paused=True)), B, ReasonCode.NODE_PAUSED),
+        (
+            (new_role("web"), moving("b", "a", "a", phase=Phase.STARTING), known("b", is_paused=True)),
+            B,
+            ReasonCode.NODE_PAUSED,
+        ),
     ],
 )
 def test_an_order_that_cannot_be_carried_out_says_why(parts: tuple[Part, ...], to: NodeName, code: ReasonCode) -> None:

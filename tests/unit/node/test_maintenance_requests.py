@@ -186,6 +186,9 @@ async def test_a_move_is_cancelled_where_it_can_be() -> None:
         with pytest.raises(Refused, match="on no move that could be cancelled"):
             await here.ask("role.cancel", role="web")
         await here.ask("role.move", role="web", to="b")
+        with pytest.raises(Refused, match="a already") as refused:
+            await here.ask("role.move", role="web", to="a")
+        assert refused.value.hint.endswith("holdfast role move web --cancel")
         assert (await here.ask("role.cancel", role="web")).target is None
         assert (here.record().owner, here.record().target) == (A, None)
         await here.ask("node.drain", node="a")
