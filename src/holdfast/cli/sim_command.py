@@ -99,7 +99,7 @@ def run_command(
     from holdfast.sim.breakages import BreakageKind
     from holdfast.sim.fault import FaultKind
     from holdfast.sim.run import Order
-    from holdfast.sim.schedule import Profile
+    from holdfast.sim.schedule import Profile, known_to
 
     if broken is not None and broken not in list(BreakageKind):
         raise click.BadParameter(f"{broken!r} is none of {', '.join(BreakageKind)}", param_hint="--break")
@@ -108,6 +108,10 @@ def run_command(
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(FaultKind)}", param_hint="--faults")
     kinds = tuple(FaultKind(kind) for kind in faults.split(",")) if faults else None
     profiles = [Profile(profile)] if profile is not None else list(Profile)
+    if kinds is not None:
+        profiles = [one for one in profiles if not set(kinds).isdisjoint(known_to(one))]
+        if not profiles:
+            raise click.BadParameter(f"the profile {profile} draws none of {faults}", param_hint="--faults")
     numbers = [seed] if seed is not None else range(first, first + seeds)
     orders = [
         Order(

@@ -96,10 +96,12 @@ class _Planning:
             ownership = before.value if before is not None else Ownership(role=role)
             if self._is_due(versioned.value, ownership):
                 due.append((versioned.value, before, ownership))
-                movers.count(ownership)
             else:
                 movers.look_at(versioned.value, ownership)
         self._place(due)
+        for spec, _, ownership in due:
+            if spec.name not in self._blocked:
+                movers.count(ownership)
         staying: dict[RoleName, tuple[Reason, ...]] = {}
         if movers.has_work:
             moves = movers.decide(self.layout)
@@ -183,7 +185,9 @@ class _Planning:
         if ownership.source != choice.node:
             self.layout.put(spec, choice.node)
         session = self._snapshot.sessions[choice.node]
-        after = _assigned(spec, ownership, session.value, (*freedom.reasons, *choice.reasons), self._now_ms)
+        hesitant = ownership.phase is Phase.ASSIGNED and has_living_owner(ownership, self._snapshot)
+        reasons = (*freedom.reasons, *choice.reasons)
+        after = _assigned(spec, ownership, session.value, reasons, self._now_ms, is_hesitant=hesitant)
         change = Change(role=spec.name, before=before, after=after, session=session, proof=freedom.proof)
         self._changes.append(change)
 
@@ -246,11 +250,18 @@ def urgency(spec: RoleSpec) -> tuple[int, int, RoleName]:
 
 
 def _assigned(
-    spec: RoleSpec, ownership: Ownership, session: Session, reasons: tuple[Reason, ...], now_ms: int
+    spec: RoleSpec,
+    ownership: Ownership,
+    session: Session,
+    reasons: tuple[Reason, ...],
+    now_ms: int,
+    *,
+    is_hesitant: bool,
 ) -> Ownership:
+    """The record of the new owner. `is_hesitant`: the last one is up and did not take it up in its time."""
     forgiven = spec.generation != ownership.generation
     moves = ownership.target is not None
-    did_not_claim = ownership.owner if moves and ownership.phase is Phase.ASSIGNED else None
+    did_not_claim = ownership.owner if moves and is_hesitant else None
     failed_on = ownership.failed_on if did_not_claim is None else (*ownership.failed_on, did_not_claim)
     return Ownership(
         role=spec.name,

@@ -39,6 +39,7 @@ def _step(
     owner = NodeName("node")
     ownership = Ownership(
         role=RoleName("role"),
+        generation=1,
         phase=phase,
         epoch=Epoch(1),
         owner=owner,

@@ -73,8 +73,9 @@ def why_not_running(
 
 
 def _unwanted(spec: RoleSpec) -> Reason:
-    code = ReasonCode.WANTED_OFFLINE if spec.wanted is Wanted.OFFLINE else ReasonCode.NO_AUTOSTART
-    return because(code, spec.name)
+    if spec.wanted is Wanted.OFFLINE:
+        return because(ReasonCode.WANTED_OFFLINE, spec.name)
+    return because(ReasonCode.NO_AUTOSTART, spec.name)
 
 
 def standstill(

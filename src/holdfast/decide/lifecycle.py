@@ -108,8 +108,15 @@ def _start(now: Situation) -> Step:
 
 def _observed_online(now: Situation) -> Step:
     """Online; a move that ends here is over."""
-    record = now.becomes(Phase.ONLINE)
+    record = _served(replace(now.ownership, phase=Phase.ONLINE, since_ms=now.now_ms), now.spec)
     return Step(record=record if record.is_leaving else replace(record, target=None, source=None))
+
+
+def _served(ownership: Ownership, spec: RoleSpec) -> Ownership:
+    """The record of a role that runs as a person asked: served, the request stands for no later start any more."""
+    if ownership.generation == spec.generation:
+        return ownership
+    return replace(ownership, generation=spec.generation, failovers=(), failed_on=())
 
 
 def _let_run(now: Situation) -> Step:
@@ -119,7 +126,10 @@ def _let_run(now: Situation) -> Step:
 
 def _keep(now: Situation) -> Step:
     if not now.is_over:
-        return Step() if now.ownership.target is None else _observed_online(now)
+        if now.ownership.target is not None:
+            return _observed_online(now)
+        served = _served(now.ownership, now.spec)
+        return Step(record=served) if served != now.ownership else Step()
     unwanted = (because(ReasonCode.WANTED_OFFLINE, now.spec.name),) if now.spec.wanted is Wanted.OFFLINE else ()
     return Step(record=now.becomes(Phase.STOPPING, *unwanted), act=Act.TAKE_OFFLINE)
 

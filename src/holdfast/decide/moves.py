@@ -186,7 +186,7 @@ def begin(
         layout.lift(one.spec, one.ownership)
     owner = unit[0].ownership.owner
     assert owner is not None
-    target, said = _target(unit, layout, owner, tuple(only))
+    target, said = _target(tuple(_anew(one) for one in unit), layout, owner, tuple(only))
     for one in unit:
         layout.put_back(one.spec, one.ownership)
     if target is None:
@@ -204,6 +204,11 @@ def begin(
         )
         moves.append(Move(after=after, target=target))
     return tuple(moves), ()
+
+
+def _anew(one: Runner) -> Runner:
+    """As if it were on no move yet: a way back is for a move that fails, and no reason to choose a paused node."""
+    return replace(one, ownership=replace(one.ownership, target=None, source=None))
 
 
 def _target(

@@ -83,6 +83,17 @@ def preview_drain(snapshot: Snapshot, node: NodeName, now_ms: int) -> Drain:
     return Drain(moves=moves, staying=decided.staying)
 
 
+def left_on(snapshot: Snapshot, node: NodeName, drain: Drain) -> tuple[RoleName, ...]:
+    """The roles that a drained node is not rid of yet and will be.
+
+    Besides those that leave: what ends there, what arrives there first, and what is on its way and may come back.
+    """
+    going = sorted(snapshot.ownerships.keys() - drain.staying.keys())
+    return tuple(
+        role for role in going if node in (_ownership(snapshot, role).owner, _ownership(snapshot, role).source)
+    )
+
+
 def drained_node(snapshot: Snapshot, node: NodeName) -> Snapshot:
     """The snapshot as it would be with the node being drained."""
     known = snapshot.nodes[node]

@@ -15,7 +15,7 @@ from holdfast.decide.explain import Standstill, explain_role, standstill
 from holdfast.decide.fencing import is_proven_enough
 from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
-from holdfast.decide.orders import preview_drain
+from holdfast.decide.orders import left_on, preview_drain
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
@@ -281,7 +281,7 @@ def _ordered_conditions(snapshot: Snapshot, view: View) -> Iterator[Condition]:
     for name, node in sorted(snapshot.nodes.items()):
         if node.value.is_draining:
             drain = preview_drain(snapshot, name, view.now_ms)
-            left = len(drain.moves) + len(drain.staying)
+            left = len(left_on(snapshot, name, drain)) + len(drain.staying)
             text = f"{name} is drained: nothing is left on it" if not left else f"{name} is being drained: {left} left"
             stays = "".join(f"; {role} stays: {'; '.join(words(why))}" for role, why in sorted(drain.staying.items()))
             yield Condition(code="node-draining", subject=name, text=text + stays)

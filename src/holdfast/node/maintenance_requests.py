@@ -7,11 +7,11 @@ on by the coordinator, whether anybody waits for it or not. Source: DESIGN secti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from holdfast.decide.orders import Drain, cancel_move, order_move, preview_drain
+from holdfast.decide.orders import Drain, cancel_move, left_on, order_move, preview_drain
 from holdfast.model.errors import Refused
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName, RoleName
@@ -29,6 +29,7 @@ from holdfast.store.port import Txn
 
 MOVE_WAIT_S: Final = 180.0
 DRAIN_WAIT_S: Final = 3600.0
+ROLES_NAMED: Final = 8
 Answers = AsyncGenerator[object, None]
 
 
@@ -65,7 +66,9 @@ class MaintenanceRequests:
             to = None if wanted.to is None else find_node(snapshot, wanted.to).value.name
             order = order_move(snapshot, name, to, self._now_ms)
             if not order.moves:
-                raise _refused(f"role {name} cannot move{f' to {to}' if to else ''} now", order.against)
+                raise _refused(
+                    f"role {name} cannot move{f' to {to}' if to else ''} now", order.against, _way(snapshot, name)
+                )
             events = [
                 self._events.event(
                     EventCode.ROLE_MOVING,
@@ -137,21 +140,20 @@ class MaintenanceRequests:
         yield Result(_report(node, drain, is_dry_run=False))
 
     async def _follow_drain(self, node: NodeName) -> AsyncGenerator[Progress, None]:
-        """Tell how many roles are left until none is that could go, or a person ends the drain."""
+        """Tell which roles are left until none is that will go, or a person ends the drain."""
         until = asyncio.get_running_loop().time() + DRAIN_WAIT_S
         changed = self._commits.life.mirror.subscribe()
-        told: Mapping[RoleName, NodeName] | None = None
+        told: tuple[RoleName, ...] = ()
         while asyncio.get_running_loop().time() < until:
             snapshot = await self._commits.snapshot()
             if node not in snapshot.nodes or not snapshot.nodes[node].value.is_draining:
                 return
-            moves = preview_drain(snapshot, node, self._now_ms).moves
-            under_way = [name for name, one in snapshot.ownerships.items() if one.value.source == node]
-            if not moves and not under_way:
+            left = left_on(snapshot, node, preview_drain(snapshot, node, self._now_ms))
+            if not left:
                 return
-            if told is None or moves.keys() != told.keys():
-                told = moves
-                yield Progress(text=f"{len(moves)} roles are to leave {node}, {len(under_way)} are on their way")
+            if told != left:
+                told = left
+                yield Progress(text=f"{len(left)} still to leave {node}: {', '.join(left[:ROLES_NAMED])}")
             await wait_change(changed)
 
     async def _resume(self, params: dict[str, Any]) -> object:
@@ -193,8 +195,16 @@ class MaintenanceRequests:
         return self._commits.life.clock.wall_ms()
 
 
-def _refused(what: str, reasons: tuple[Reason, ...]) -> Refused:
-    return Refused(f"{what}: {'; '.join(words(reasons))}", hint="remove one of the reasons, or choose another node")
+def _way(snapshot: Snapshot, role: RoleName) -> str:
+    """What a person does next whose order was refused."""
+    found = snapshot.ownerships.get(role)
+    if found is not None and found.value.target is not None:
+        return f"it is on the move; take that back with: holdfast role move {role} --cancel"
+    return "remove one of the reasons, or choose another node"
+
+
+def _refused(what: str, reasons: tuple[Reason, ...], hint: str) -> Refused:
+    return Refused(f"{what}: {'; '.join(words(reasons))}", hint=hint)
 
 
 def _report(node: NodeName, drain: Drain, *, is_dry_run: bool) -> DrainReport:

@@ -23,7 +23,6 @@ class Breakage:
     """One breakage, or none.
 
     replaced        per "module:name" (a name may be "Class.method") what makes its replacement from it.
-    clock_error     how wrong a machine's clock is, from a number drawn from -1 to 1 and the largest error allowed.
     is_person_sure  people confirm a machine down without looking whether it is.
     """
 
@@ -32,7 +31,6 @@ class Breakage:
     kill: Callable[[Callable[[Victim], None]], Callable[[Victim], None]] = lambda kill: kill
     reset: Callable[[Callable[[], None]], Callable[[], None]] = lambda reset: reset
     replaced: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
-    clock_error: Callable[[float, float], float] = lambda drawn, largest: drawn * largest
     is_person_sure: bool = False
 
     @contextmanager

@@ -22,7 +22,6 @@ class BreakageKind(StrEnum):
     GUARD_LATE = "guard-late"
     GUARD_FORGETS = "guard-forgets"
     ENTITLED_FOR_EVER = "entitled-for-ever"
-    EVERYBODY_VOTES = "everybody-votes"
     GRACE_UNSAID = "grace-unsaid"
     FENCE_LIES = "fence-lies"
     ORDERED_IS_OFF = "ordered-is-off"
@@ -48,7 +47,6 @@ class BreakageKind(StrEnum):
     MANY_COORDINATORS = "many-coordinators"
     STORM_GUARD_OFF = "storm-guard-off"
     QUARANTINE_OFF = "quarantine-off"
-    CLOCKS_RUN_WILD = "clocks-run-wild"
     MIRROR_STALE = "mirror-stale"
     STATUS_FLATTERS = "status-flatters"
     BLOCKED_FORGOTTEN = "blocked-forgotten"
@@ -109,14 +107,6 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         breakage=_replaced(
             ("holdfast.node.entitlement:entitled_until", lambda _: lambda *, now, deadline_s, **_: now + deadline_s)
         ),
-    ),
-    BreakageKind.EVERYBODY_VOTES: Mutation(
-        what="acknowledgements of nodes that do not vote count for entitlement",
-        caught_by=("SAFE-2",),
-        faults=(FaultKind.PARTITION,),
-        within=200,
-        nodes=7,
-        breakage=_replaced(("holdfast.node.entitlement:entitled_until", broken.everybody_votes)),
     ),
     BreakageKind.GRACE_UNSAID: Mutation(
         what="an orderly stop moves the guard's deadline without promising it in the session",
@@ -309,13 +299,6 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         faults=(FaultKind.LOST_AGAIN,),
         within=60,
         breakage=_replaced(("holdfast.decide.layout:quarantined", broken.always(None))),
-    ),
-    BreakageKind.CLOCKS_RUN_WILD: Mutation(
-        what="clocks run at a third or at nearly twice their speed, far beyond the margin of the watchdog proof",
-        caught_by=("SAFE-2",),
-        faults=(FaultKind.PARTITION, FaultKind.CABLE_OUT),
-        within=200,
-        breakage=Breakage(clock_error=lambda drawn, _: 0.7 if drawn > 0 else -0.7),
     ),
     BreakageKind.MIRROR_STALE: Mutation(
         what="after a compaction a node goes on with what it had read before",

@@ -212,16 +212,6 @@ def later_deadline(original: Any) -> Any:
     return lambda state, deadline, now: original(state, deadline + 30.0, now)
 
 
-def everybody_votes(original: Any) -> Any:
-    """Every node that acknowledges a heartbeat counts as a voter."""
-
-    def until(*, voters: Any, acknowledged_at: Any, **named: Any) -> float:
-        counted: float = original(voters=voters | frozenset(acknowledged_at), acknowledged_at=acknowledged_at, **named)
-        return counted
-
-    return until
-
-
 def alone_is_majority(original: Any) -> Any:
     """One voter that does not hear a node is enough to declare it lost."""
     return lambda *given, me, voters, **named: original(*given, me=me, voters=frozenset({me}), **named)

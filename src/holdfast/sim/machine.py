@@ -90,7 +90,7 @@ class Machine:
         """Networks whose cable stays out, whatever becomes of the power."""
         self._around = around
         self._watchdog_s = watchdog_s
-        self._clock_rate = 1.0 + around.breakage.clock_error(around.clocks.uniform(-1.0, 1.0), around.clock_error)
+        self._clock_rate = 1.0 + around.clocks.uniform(-1.0, 1.0) * around.clock_error
         self._boots = 0
         self._life: Life | None = None
         self._boot()

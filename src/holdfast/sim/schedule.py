@@ -79,12 +79,17 @@ class Schedule:
     ends_s: float
 
 
+def known_to(profile: Profile) -> list[FaultKind]:
+    """The kinds of fault that a profile draws from."""
+    return list(HARMLESS.get(profile, FaultKind))
+
+
 def draw(
     seed: int, *, nodes: int, profile: Profile, minutes: float, only: tuple[FaultKind, ...] | None = None
 ) -> Schedule:
     """Draw the schedule of a seed. The same arguments give the same schedule, always.
 
-    only   the kinds of fault that it knows; None: it draws them too.
+    only   the kinds of fault that it knows, as far as the profile does; None: it draws them too.
     """
     draws = chance(seed, "schedule")
     weight = WEIGHTS[profile]
@@ -98,17 +103,17 @@ def draw(
         are_guests_deaf=draws.random() < 0.3,
         clock_error=draws.choice(CLOCK_ERRORS),
     )
-    known = list(HARMLESS.get(profile, FaultKind))
+    known = known_to(profile)
     kinds = draws.sample(known, draws.randint(weight.kinds[0], min(weight.kinds[1], len(known))))
     if profile not in HARMLESS:
         kinds.append(draws.choice(TAKING_A_NODE))
-    kinds = kinds if only is None else list(only)
+    kinds = kinds if only is None else [kind for kind in only if kind in known]
     if FaultKind.CLOCK_JUMP not in kinds and draws.random() < QUARANTINED:
         make = replace(make, quarantine_s=QUARANTINE_S)  # it is measured by wall clocks
     victim = draws.getrandbits(8)
     faults: list[Fault] = []
     at_s = START_S
-    while (at_s := at_s + draws.expovariate(1 / weight.gap_s)) < ends_s:
+    while kinds and (at_s := at_s + draws.expovariate(1 / weight.gap_s)) < ends_s:
         kind = draws.choice(kinds)
         longest_s = weight.longest_s
         if kind is FaultKind.DAEMON_CRASH and profile in HARMLESS:

@@ -7,8 +7,9 @@ from itertools import product
 from typing import Any
 
 import pytest
-from tests.unit.decide.made_up import NOW_MS, owned, role_spec
+from tests.unit.decide.made_up import NOW_MS, cluster, frozen, new_role, owned, put, role_spec, up
 
+from holdfast.decide.coordination import plan
 from holdfast.decide.lifecycle import TABLE, Act, Step, after_failed_start, next_step
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode
@@ -220,6 +221,18 @@ def test_a_role_on_the_move_that_nobody_wants_any_more_forgets_its_move() -> Non
 def test_a_failed_start_on_the_move_counts_against_the_node_and_not_as_a_failover() -> None:
     gone = after_failed_start(owned("web", "a", Phase.STARTING, **ARRIVES), role_spec("web", restart_limit=0), "x", 0)
     assert (gone.phase, gone.failed_on, gone.failovers, gone.target) == (Phase.VACANT, ("a",), (), "a")
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.ONLINE])
+def test_a_request_is_served_once_the_role_runs_and_counts_for_no_later_start(phase: Phase) -> None:
+    before = owned("web", "a", phase, failovers=(NOW_MS,), failed_on=("b",))
+    record = next_step(before, role_spec("web", generation=2), SEEN.RUNNING, LATER_MS).record
+    assert record is not None
+    assert (record.phase, record.generation, record.failovers, record.failed_on) == (Phase.ONLINE, 2, (), ())
+    assert next_step(record, role_spec("web", generation=2), SEEN.RUNNING, LATER_MS) == Step()
+    gone = next_step(record, role_spec("web", generation=2), SEEN.ABSENT, LATER_MS, is_frozen=True).record
+    snapshot = cluster(frozen(), up("a"), new_role("web", generation=2), put("ownerships", record.role, gone))
+    assert plan(snapshot, LATER_MS).blocked.keys() == {"web"}
 
 
 def test_a_frozen_cluster_starts_nothing_again() -> None:

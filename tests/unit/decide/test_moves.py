@@ -77,6 +77,20 @@ def test_a_drain_moves_by_priority_and_no_more_at_once_than_it_may() -> None:
     assert moves(decide(*full)) == {}
 
 
+def test_a_move_that_is_blocked_holds_no_other_one_up() -> None:
+    parts = (
+        with_settings(Settings(moves_at_once=1)),
+        known("a", is_paused=True, is_draining=True),
+        *(up(name) for name in "ab"),
+        new_role("web", possible_owners=("c",)),
+        moving("c", "c"),
+    )
+    decided = decide(*parts, known("c"), role("other", owner="a"))
+    assert decided.blocked.keys() == {"web"}
+    assert moves(decided) == {"other": "b"}
+    assert moves(decide(*parts, up("c"), role("other", owner="a"))) == {}
+
+
 def test_a_drain_names_what_stays_and_why() -> None:
     parts = (known("a", is_paused=True, is_draining=True), up("a"), up("b", memory_bytes=GIB), role("web", owner="a"))
     assert codes(decide(*parts)) == [ReasonCode.DRAINED, ReasonCode.ONLY_CANDIDATE]
@@ -307,6 +321,14 @@ def test_a_target_that_did_not_take_it_up_is_not_tried_again() -> None:
     assert (change.after.owner, change.after.failed_on) == (A, (B,))
 
 
+def test_a_target_that_is_gone_before_it_took_it_up_is_not_blamed() -> None:
+    gone = moving("a", "b", "b", phase=Phase.ASSIGNED)
+    (change,) = decide(up("a"), lost("b"), new_role("web"), gone, now_ms=NOW_MS + 10_000).changes
+    assert (change.after.owner, change.after.failed_on) == (A, ())
+    back = record(replace(change.after, phase=Phase.VACANT, owner=None, incarnation=None, target=B))
+    assert decide(up("a"), up("b", 2), new_role("web"), back).changes[0].after.owner == B
+
+
 def test_the_room_of_a_role_on_the_move_is_kept_at_both_ends() -> None:
     small: dict[str, Any] = {"memory_bytes": GIB}
     parts = (up("a", **small), up("b", **small), new_role("web"), moving("a", "b"))
@@ -385,6 +407,11 @@ def test_an_order_without_a_target_takes_the_best_other_node_and_forgets_the_dra
         ((role("web", owner="d"),), B, ReasonCode.NOT_RUNNING),
         ((role("web", owner="a", possible_owners=("a",)),), B, ReasonCode.NOT_POSSIBLE_OWNER),
         ((role("web", owner="a"), known("b", is_paused=True)), B, ReasonCode.NODE_PAUSED),
+        (
+            (new_role("web"), moving("b", "a", "a", phase=Phase.STARTING), known("b", is_paused=True)),
+            B,
+            ReasonCode.NODE_PAUSED,
+        ),
     ],
 )
 def test_an_order_that_cannot_be_carried_out_says_why(parts: tuple[Part, ...], to: NodeName, code: ReasonCode) -> None:

@@ -23,7 +23,7 @@ from tests.unit.decide.made_up import (
 )
 
 from holdfast.model.ids import NodeName
-from holdfast.model.roles import Failback, FailbackPolicy, Label
+from holdfast.model.roles import Failback, FailbackPolicy, Label, Phase, Wanted
 from holdfast.model.status import ClusterStatus, RoleState, RoleStatus
 from holdfast.node.documents import View, cluster_status
 
@@ -58,6 +58,9 @@ def test_a_drained_node_says_what_is_left_and_what_stays_and_why() -> None:
     drained = (known("a", is_paused=True, is_draining=True, site="east"), up("a"))
     (empty,) = [found for found in status(*drained).conditions if found.code == "node-draining"]
     assert empty.text == "a is drained: nothing is left on it"
+    ending = role("web", owner="a", phase=Phase.STOPPING, wanted=Wanted.OFFLINE)
+    (ends,) = [found for found in status(*drained, ending).conditions if found.code == "node-draining"]
+    assert ends.text == "a is being drained: 1 left"
     shown = status(*drained, role("web", owner="a"))
     (stays,) = [found for found in shown.conditions if found.code == "node-draining"]
     assert stays.text.startswith("a is being drained: 1 left; web stays: no node can take web")
