@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio.subprocess import PIPE, STDOUT
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest, codes, eventually, node_in, role_in
+from tests.lab.adapter_client import io_command
+from tests.lab.cluster_under_test import ClusterUnderTest, codes, eventually, node_in
 from tests.lab.instances import Instance
 
-from holdfast.client import requests
 from holdfast.lab.guests import Guest
 from holdfast.lab.journal import read_journal
 from holdfast.lab.layout import Network
+from holdfast.lab.luns import LUN_BYTES
 from holdfast.lab.provision import wait_disks_ready
 from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
@@ -24,6 +26,8 @@ SCHEDULING_S = 1.5
 """What a busy machine adds to a time that is bounded by the clock of the node only."""
 GONE_WITHIN_S = Timings().guard_kill_ms / 1000 + SCHEDULING_S
 STEADY_S = 3.0
+LATE_AT = LUN_BYTES - 4096
+"""Where something on the frozen node writes when it thaws that no guard ends."""
 MENDED_S = 60.0
 
 
@@ -91,17 +95,28 @@ async def test_the_plug_is_pulled(disks: ClusterUnderTest) -> None:
 
 
 async def test_a_frozen_owner_thaws(disks: ClusterUnderTest) -> None:
-    """It believes for a moment that the guest is its own; the disk knows better."""
+    """It believes for a moment that the guest is its own; the disk knows better, and takes no other writes either."""
     guest, old, first = await start_guest(disks)
     incarnation = node_in(await disks.status(ASKED), OWNER).incarnation
+    lun = disks.lab.luns[0]
+    writing = await asyncio.create_subprocess_exec(
+        *await disks.lab.joining_command(OWNER, *io_command(lun)), stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    assert writing.stdin is not None
+    assert writing.stdout is not None
+    writing.stdin.write(b"read 0 4k\n")
+    assert b"read 4096/4096" in await writing.stdout.readuntil(b"at offset")
 
     await disks.lab.freeze(OWNER)
+    writing.stdin.write(f"write -P 4 {LATE_AT} 4k\n".encode())
     new = await disks.wait_instance(guest, other_than=[old])
     await disks.wait_boots(guest, 2)
     second = (await guest.wait_answer(other_than=first)).boot_id
     await assert_fenced_by_the_disks_alone(disks, guest)
     fenced_at = count(disks, guest, first)
     thawed_at = await disks.lab.thaw(OWNER)
+    async with asyncio.timeout(MENDED_S):
+        assert b"write failed" in (await writing.communicate(b"quit\n"))[0]
     await wait_back(disks, incarnation)
     await wait_records(disks, guest, second)
 
@@ -158,25 +173,24 @@ async def wait_condition(cluster: ClusterUnderTest, code: str) -> None:
 
 
 async def test_the_target_forgets_who_may_write(disks: ClusterUnderTest) -> None:
-    """Nothing keeps a node from writing then, so nothing is proven by that disk, until it is protected again."""
+    """Nothing keeps a frozen node from writing then, so nothing is proven by that disk, until it is protected again."""
     guest, old, first = await start_guest(disks)
+    incarnation = node_in(await disks.status(ASKED), OWNER).incarnation
 
     await disks.lab.restart_target()
     await wait_condition(disks, "disk-unprotected")
     await wait_records(disks, guest, first)
-    await disks.lab.power_off(OWNER)
+    await disks.lab.freeze(OWNER)
     blocked = await disks.wait_blocked(guest, asked=ASKED, because="could not be kept from writing to disk lun1")
     await asyncio.sleep(STEADY_S)
-
-    assert any("there is no proof yet" in reason for reason in blocked.reasons)
-    assert role_in(await disks.status(ASKED), guest).state is RoleState.BLOCKED
-    assert disks.instances.of(guest.name) == [old] or len(disks.instances.of(guest.name)) == 1
-    await disks.lab.power_on(OWNER)
-    await wait_disks_ready(disks.lab, ASKED)
+    still = await disks.role(guest, ASKED)
+    assert any("kept from writing" in reason or "no proof" in reason for reason in blocked.reasons)
+    assert (still.state, still.owner) == (RoleState.BLOCKED, OWNER)
+    assert [one.pid for one in disks.instances.of(guest.name)] == [old.pid]
+    await disks.lab.thaw(OWNER)
+    await wait_back(disks, incarnation)
     await disks.wait_online(guest, asked=ASKED, timeout_s=MENDED_S)
     await disks.wait_boots(guest, 2)
+
     assert boots(disks, guest)[0] == first
     disks.assert_ran_once_at_a_time(guest, boots=2)
-
-
-__all__ = ["requests"]
