@@ -15,6 +15,7 @@ from tests.unit.node.virtual_time import virtual
 from holdfast.model.disks import DiskSpec, DiskState, reservation_key
 from holdfast.model.ids import ClusterId, DiskName, NodeName
 from holdfast.model.roles import Phase
+from holdfast.node.disk_watch import LOOK_INTERVAL_S
 from holdfast.storage.arbitration import PROTECTION, Expelled, Refused, expel, protect
 from holdfast.storage.outcome import Done
 from holdfast.storage.scsi.command import OperationCode, write
@@ -155,6 +156,25 @@ async def test_safe_1_ready_only_after_a_write_that_shows_that_no_verdict_came_b
 
 
 @virtual
+async def test_safe_1_what_was_confirmed_before_the_key_was_missing_confirms_nothing_after() -> None:
+    async with machine() as a:
+        await up(a)
+        await until(lambda: state(a) is DiskState.READY)
+
+        def fate(exchange: Exchange) -> Fate:
+            if registers(exchange):
+                a.database.lose(verdict(A))
+            return ORDINARY
+
+        a.target.fate = fate
+        await expel(await other_node(a), OTHER, victim=key_of())
+        await until(lambda: keys(a) == {OTHER, key_of()})
+        for _ in range(50):
+            assert state(a) is not DiskState.READY
+            await asyncio.sleep(0.1)
+
+
+@virtual
 async def test_safe_1_a_node_whose_session_is_gone_does_not_register() -> None:
     async with machine() as a:
         await up(a)
@@ -223,7 +243,10 @@ async def test_safe_1_while_the_hypervisor_is_silent_a_node_does_not_register() 
         await until(lambda: state(a) is DiskState.READY)
         a.hypervisor.freeze()
         await expel(await other_node(a), OTHER, victim=key_of())
-        await asyncio.sleep(5)
+        await asyncio.sleep(LOOK_INTERVAL_S + 0.1)
+        for _ in range(50):
+            assert a.disks.problem((ONE,)) is not None
+            await asyncio.sleep(0.1)
         assert keys(a) == {OTHER}
         a.hypervisor.thaw()
         await until(lambda: state(a) is DiskState.READY)
@@ -322,6 +345,9 @@ async def test_safe_2_a_way_that_leads_to_another_disk_is_no_way_and_proves_noth
         await until(lambda: state(a) is DiskState.UNREACHABLE)
         assert not disk(a, 2).reservations.registered
         assert [condition.code for condition in a.disks.conditions] == ["disk-unreachable"]
+        a.database.put(disk_key(TWO), spec(TWO, 2))
+        await until(lambda: state(a, TWO) is DiskState.READY)
+        assert isinstance(await a.disks.expel(spec(TWO, 2), incarnation(B)), Expelled)
         assert isinstance(await a.disks.expel(spec(), incarnation(B)), Refused)
 
 
