@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from holdfast.lab.errors import LabBroken
 from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Lab
 from holdfast.lab.layout import SHARED_MOUNT, Network, node_address, node_number
+from holdfast.lab.luns import Lun
 from holdfast.lab.machine import Power
 from holdfast.lab.spec import LIBVIRTD, Service
 from holdfast.model.disks import DiskState
@@ -146,9 +147,18 @@ async def wait_nodes_up(lab: Lab, asked: str, *, timeout_s: float = JOIN_WAIT_S)
 
 
 async def add_guests(
-    lab: Lab, count: int, *, asked: str, owners: Mapping[int, str] | None = None, wanted: Wanted = Wanted.ONLINE
+    lab: Lab,
+    count: int,
+    *,
+    asked: str,
+    owners: Mapping[int, str] | None = None,
+    wanted: Wanted = Wanted.ONLINE,
+    luns: Sequence[Lun] = (),
 ) -> list[Guest]:
-    """Make roles of new guests 1..count, each with a preferred owner where `owners` names one by index."""
+    """Make roles of new guests 1..count, each with a preferred owner where `owners` names one by index.
+
+    The first ones get a LUN each for their disk, as far as there are any; they are disks of the cluster.
+    """
     client = await client_of(lab, asked)
     known = {role.name for role in (await client.call(requests.status())).roles}
     guests = [lab.guest(f"guest{index}", index) for index in range(1, count + 1)]
@@ -157,8 +167,11 @@ async def add_guests(
             continue
         guest.make_disk()
         preferred = (owners or {}).get(guest.index)
+        disk = luns[guest.index - 1].disk if guest.index <= len(luns) else None
         add = requests.add_vm(
-            lab.guest_xml(guest), wanted=wanted, preferred_owners=(preferred,) if preferred is not None else ()
+            lab.guest_xml(guest, disk=disk),
+            wanted=wanted,
+            preferred_owners=(preferred,) if preferred is not None else (),
         )
         await client.call(add)
     return guests

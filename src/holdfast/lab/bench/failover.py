@@ -39,6 +39,7 @@ TARGETS = (
 COLUMNS = {"plain": "", "leader": ".leader", "coordinator": ".coordinator"} | {
     "first of eight": ".eight_first",
     "last of eight": ".eight_last",
+    "reservation": ".reservation",
 }
 LASTS_S = {Kind.PLAIN: 30, Kind.LEADER: 30, Kind.COORDINATOR: 30, Kind.EIGHT: 150, Kind.CRASH: 12, Kind.IDLE: 70}
 """Roughly, to forecast the end before the benchmark knows its own pace."""
@@ -78,16 +79,22 @@ class Progress:
 @click.option(
     "--only", type=click.Choice([kind.value for kind in Kind]), multiple=True, help="Only this kind; may be repeated."
 )
+@click.option("--disks", is_flag=True, help="Plain runs on a shared disk, where nothing but its reservations fences.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report there.")
 @click.option("--name", default="bench", show_default=True, help="Name of the lab, which is built anew.")
-def failover(*, runs: int, eight_runs: int | None, only: tuple[str, ...], json_file: Path | None, name: str) -> None:
+def failover(
+    *, runs: int, eight_runs: int | None, only: tuple[str, ...], disks: bool, json_file: Path | None, name: str
+) -> None:
     """Pull plugs and measure how long the guests are gone."""
+    if disks and only:
+        raise click.UsageError("--disks has plain runs only, so --only cannot be given with it")
+    only = (Kind.PLAIN.value,) if disks else only
     each = dict.fromkeys(Kind, runs) | {Kind.IDLE: 1, Kind.EIGHT: (runs + 1) // 2 if eight_runs is None else eight_runs}
     plan = [kind for kind in Kind for _ in range(each[kind]) if not only or kind in only]
     try:
         lab = Lab(name)
         with exclusively(lab):
-            report = asyncio.run(_bench(lab, plan, runs, json_file))
+            report = asyncio.run(_bench(lab, plan, runs, json_file, has_disks=disks))
     except HoldfastError as error:
         sys.exit(f"error: {error}\n" + (f"next: {error.hint}\n" if error.hint else ""))
     except KeyboardInterrupt:
@@ -95,13 +102,13 @@ def failover(*, runs: int, eight_runs: int | None, only: tuple[str, ...], json_f
     sys.exit(1 if report.failures else 0)
 
 
-async def _bench(lab: Lab, plan: Sequence[Kind], runs: int, json_file: Path | None) -> Report:
+async def _bench(lab: Lab, plan: Sequence[Kind], runs: int, json_file: Path | None, *, has_disks: bool) -> Report:
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     progress = Progress(plan)
     try:
-        scene = Scene(lab, progress.say)
+        scene = Scene(lab, progress.say, has_disks=has_disks)
         await scene.build()
         report = Report(benchmark="failover", runs=runs, host=await describe_host(has_kvm=lab.spec.has_kvm))
         trials = Trials(scene, report, progress.say)
@@ -109,7 +116,7 @@ async def _bench(lab: Lab, plan: Sequence[Kind], runs: int, json_file: Path | No
         for number, kind in enumerate(plan):
             progress.say(f"run {number + 1} of {len(plan)} ({kind}), {progress.left(number)}")
             await _run(trials, scene, kind, report, progress)
-        report.failures += trials.double_runs()
+        report.failures += scene.double_runs()
     finally:
         await lab.down(progress=progress.say)
     if json_file is not None:

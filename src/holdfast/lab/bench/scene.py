@@ -15,9 +15,12 @@ from holdfast.client import requests
 from holdfast.lab.construction import LabOptions
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.guests import Guest
+from holdfast.lab.journal import read_journal
 from holdfast.lab.lab import Lab
+from holdfast.lab.luns import StorageSpec
 from holdfast.lab.machine import Power
-from holdfast.lab.provision import add_guests, client_of, forming, services, wait_nodes_up
+from holdfast.lab.provision import add_guests, client_of, forming, services, wait_disks_ready, wait_nodes_up
+from holdfast.lab.records import overlaps_on
 from holdfast.model.errors import Unavailable
 from holdfast.model.roles import Wanted
 from holdfast.model.status import ClusterStatus, RoleState
@@ -48,24 +51,42 @@ class Part(StrEnum):
 class Scene:
     """A lab with a cluster and guests of its own, and the moves that set it."""
 
-    def __init__(self, lab: Lab, progress: Callable[[str], None]) -> None:
+    def __init__(self, lab: Lab, progress: Callable[[str], None], *, has_disks: bool = False) -> None:
+        """With disks there is one guest, on a shared disk, and nothing but its reservations fences a node."""
         self.lab = lab
+        self.has_disks = has_disks
         self.guests: dict[str, Guest] = {}
         self._progress = progress
 
     async def build(self) -> None:
         """Make the lab anew, with all guests wanted offline."""
         await self.lab.down(progress=self._progress)
-        options = LabOptions(nodes=NODES, services=services(has_watchdog=True, watchdog_timeout_s=3.0))
+        has_more = not self.has_disks
+        options = LabOptions(
+            nodes=NODES,
+            services=services(has_watchdog=has_more, watchdog_timeout_s=3.0),
+            has_fence=has_more,
+            has_watchdog=has_more,
+            storage=StorageSpec(luns=1) if self.has_disks else None,
+        )
         await self.lab.up(options, provision=forming(SETTINGS), progress=self._progress)
-        made = await add_guests(self.lab, GUESTS, asked=await self.survivor(), wanted=Wanted.OFFLINE)
+        asked, luns = await self.survivor(), self.lab.luns
+        made = await add_guests(self.lab, len(luns) or GUESTS, asked=asked, wanted=Wanted.OFFLINE, luns=luns)
         self.guests = {guest.name: guest for guest in made}
+
+    def double_runs(self) -> list[str]:
+        """Return every proof on the guests' disks that one of them ran twice at once. Source: SAFE-1."""
+        luns = {name: lun.path for name, lun in zip(self.guests, self.lab.luns, strict=False)}
+        disks = {name: luns.get(name, guest.disk) for name, guest in self.guests.items()}
+        found = [f"{name}: {proof}" for name, disk in disks.items() for proof in overlaps_on(disk)]
+        return found + [f"{name}: {fault}" for name, path in luns.items() for fault in read_journal(path).faults]
 
     async def survivor(self, *, without: str = "") -> str:
         """Return a node to ask that has power. Raises: LabBroken when there is none."""
-        for node in (await self.lab.status()).nodes:
-            if node.power is Power.ON and node.name != without:
-                return node.name
+        status = await self.lab.status()
+        for name in self.lab.spec.node_names:
+            if status.node(name).power is Power.ON and name != without:
+                return name
         raise LabBroken(
             "every node is off" + (f", or is {without}" if without else ""), hint="holdfast lab status says why"
         )
@@ -81,6 +102,8 @@ class Scene:
             if node.power is Power.OFF:
                 await self.lab.power_on(node.name)
         await wait_nodes_up(self.lab, asked)
+        if self.has_disks:
+            await wait_disks_ready(self.lab, asked)
         await self._wait(lambda status: status.voters_up == status.voters == NODES, "all voters are up")
 
     async def cast(self, part: Part) -> str:

@@ -19,7 +19,6 @@ from holdfast.lab.errors import LabBroken
 from holdfast.lab.failover import Failover, Stage, pull_plug
 from holdfast.lab.provision import client_of
 from holdfast.lab.qemu import QemuWatch, all_running
-from holdfast.lab.records import overlaps_on
 
 RUN_LIMIT_S = 400.0
 QUIET_PERCENT = 60.0
@@ -66,13 +65,9 @@ class Trials:
         async with asyncio.timeout(RUN_LIMIT_S):
             return await kinds[kind]()
 
-    def double_runs(self) -> list[str]:
-        """Return every proof on the guests' disks that one of them ran twice at once. Source: SAFE-1."""
-        return [f"{name}: {proof}" for name, guest in self._scene.guests.items() for proof in overlaps_on(guest.disk)]
-
     async def _one_guest(self, part: Part) -> str:
         seen = await self._failover(part, guests=1)
-        suffix = "" if part is Part.PLAIN else f".{part}"
+        suffix = ("" if part is Part.PLAIN else f".{part}") + (".reservation" if self._scene.has_disks else "")
         for stage in Stage:
             self._report.add(measure_of(stage, suffix), 1000 * seen.times(stage)[0])
         return f"{seen.victim}: " + ", ".join(f"{stage} {seen.times(stage)[0]:.2f} s" for stage in Stage)
