@@ -84,6 +84,8 @@ class SharedDisks:
         self._blocks = {uuid: block for block, uuid in enumerate(self.roles)}
         self._runs: dict[int, GuestRun] = {}
         self._writing: dict[int, GuestRun] = {}
+        self._held: dict[int, GuestRun] = {}
+        """Runs with a block in the queue of their machine, which stands still: sent at the thaw, guest or no guest."""
         self._under_way: dict[tuple[int, DiskName], asyncio.Future[Reply]] = {}
         self._paths: dict[tuple[str, DiskName], SimulatedPath] = {}
         self.target = SimulatedTarget(
@@ -93,6 +95,7 @@ class SharedDisks:
 
     def plug(self, node: str) -> None:
         """A machine starts: its sessions are new, and the nexus is the one it was."""
+        self._held = {number: run for number, run in self._held.items() if run.node != node}
         for name, spec in self._specs.items():
             self._paths[node, name] = self.target.connect(node, spec.designator)
 
@@ -117,10 +120,19 @@ class SharedDisks:
         """A guest is gone; what it sent goes on."""
         self._writing.pop(run.number, None)
 
+    def flush(self) -> None:
+        """Send what waited in machines that execute again, before anything else that they send."""
+        for number, run in tuple(self._held.items()):
+            if self._executes(run.node):
+                del self._held[number]
+                self._write(run)
+
     def _tick(self) -> None:
         for run in tuple(self._writing.values()):
             if self._executes(run.node):
                 self._write(run)
+            else:
+                self._held[run.number] = run
         self._loop.call_later(WRITE_INTERVAL_S, self._tick, context=Context())
 
     def _write(self, run: GuestRun) -> None:

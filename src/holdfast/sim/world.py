@@ -114,6 +114,7 @@ class World:
 
     def settle(self) -> None:
         """Draw the consequences of a change of power, freezing or networks."""
+        self.shared_disks.flush()
         self._together = together = self._majority()
         if self.leader is not None and self.leader not in together:
             self.truth.note(

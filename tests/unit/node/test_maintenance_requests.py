@@ -24,6 +24,7 @@ from holdfast.hypervisor.simulated import SimulatedHypervisor
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
 from holdfast.membership.replay import Sequences
 from holdfast.membership.simulated_transport import SimulatedNetworks
+from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import NotFound, Refused
 from holdfast.model.ids import ClusterId, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import Capacity, FenceSpec, NodeReport, NodeSpec, Return
@@ -33,6 +34,7 @@ from holdfast.node.commits import Commits
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests
+from holdfast.storage.port import Lun
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import report_key
 
@@ -52,6 +54,10 @@ class OneStart:
 
 def no_device(_: FenceSpec) -> FenceDevice:
     raise AssertionError("nobody is fenced here")
+
+
+def no_disk(_: DiskSpec) -> Lun:
+    raise AssertionError("there is no shared disk here")
 
 
 class Desk:
@@ -78,6 +84,7 @@ class Desk:
             sequences=Sequences(lambda: 1),
             incarnations=OneStart(),
             device_of=no_device,
+            open_lun=no_disk,
             clock=LoopClock(),
         )
         self.life = Life(cluster_id=ID, me=A, peers={A: node_spec("a")}, ports=ports)
