@@ -18,6 +18,7 @@ from holdfast.model.ids import DiskName
 
 POOL: Final = "holdfast"
 _EXAMPLE: Final = f"<disk type='volume'><source pool='{POOL}' volume='NAME'/>…</disk>"
+_CACHES: Final = ("none", "directsync")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -62,7 +63,8 @@ def is_cluster_disk(disk: ElementTree.Element) -> bool:
 def disks_in(root: ElementTree.Element) -> tuple[DiskName, ...]:
     """Return the shared disks that a domain uses, in its order.
 
-    Raises InvalidInput: no name, one disk twice, or a disk whose reservations the guest could change by itself.
+    Raises InvalidInput: no name, one disk twice, a disk whose reservations the guest could change by itself, or one
+    whose writes the host may keep back.
     """
     found: list[DiskName] = []
     for disk in filter(is_cluster_disk, root.findall("./devices/disk")):
@@ -74,15 +76,27 @@ def disks_in(root: ElementTree.Element) -> tuple[DiskName, ...]:
                 f"The disk {name!r} is passed through as a SCSI device, so the guest could change its reservations.",
                 hint="Write <disk type='volume' device='disk'>, or leave device away.",
             )
+        _refuse_page_cache(disk, name)
         found.append(name)
     return tuple(found)
+
+
+def _refuse_page_cache(disk: ElementTree.Element, name: DiskName) -> None:
+    """What the host writes back late would land after another node took the disk over. Source: SAFE-1."""
+    driver = disk.find("driver")
+    cache = "none" if driver is None else driver.get("cache", "none")
+    if cache not in _CACHES:
+        raise InvalidInput(
+            f"The disk {name!r} has cache='{cache}': the host could write its pages back when the disk is another's.",
+            hint="Write cache='none' or cache='directsync', or leave cache away.",
+        )
 
 
 def with_sources(domain_xml: str, sources: Mapping[DiskName, str]) -> str:
     """Return the domain with what QEMU opens in the place of each shared disk.
 
-    `sources`: what `parse_source` reads, per disk. The host's page cache is passed by unless the domain says otherwise:
-    the next owner reads the LUN. Raises NotFound for a disk without source, InvalidInput for a source that is none.
+    `sources`: what `parse_source` reads, per disk. The host's page cache is passed by: the next owner reads the LUN.
+    Raises NotFound for a disk without source, InvalidInput for a source that is none.
     """
     root = parse_xml(domain_xml)
     for disk in filter(is_cluster_disk, root.findall("./devices/disk")):

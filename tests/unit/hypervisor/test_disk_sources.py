@@ -47,7 +47,7 @@ def test_names_are_kept_and_need_no_path() -> None:
 
 
 def test_a_block_device_takes_the_place_of_its_name() -> None:
-    made = guest(volume("data"), volume("logs", "<driver name='qemu' type='qcow2' cache='writeback'/>"))
+    made = guest(volume("data"), volume("logs", "<driver name='qemu' type='qcow2' cache='directsync'/>"))
     data, logs = disks_of(with_sources(made.domain_xml, {DATA: "/dev/disk/by-id/wwn-0x6001", LOGS: "/dev/b"}))
     assert (data.get("type"), data.get("device")) == ("block", "disk")
     source, driver, target = data.find("source"), data.find("driver"), data.find("target")
@@ -65,7 +65,7 @@ def test_a_block_device_takes_the_place_of_its_name() -> None:
     assert target.attrib == {"dev": "vdd", "bus": "virtio"}
     given = logs.find("driver")
     assert given is not None
-    assert (given.get("type"), given.get("cache")) == ("qcow2", "writeback")
+    assert (given.get("type"), given.get("cache")) == ("qcow2", "directsync")
 
 
 def test_an_nbd_export_takes_the_place_of_its_name() -> None:
@@ -93,6 +93,7 @@ def test_a_disk_that_nobody_knows_is_not_left_out() -> None:
     [
         ((volume("data"), volume("data")), "'data' is named twice"),
         ((volume("data", device="lun"),), "could change its reservations"),
+        ((volume("data", "<driver name='qemu' cache='writeback'/>"),), "could write its pages back"),
         (("<disk type='volume'><source pool='holdfast'/></disk>",), "names no volume"),
         ((volume("data").replace("holdfast", "default"),), "has the type 'volume'"),
     ],
