@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from holdfast.decide.lifecycle import Act, Step, after_failed_start, next_step
+from holdfast.decide.lifecycle import Act, Step, after_failed_start, after_refusal, next_step
 from holdfast.fencing.port import Guard
 from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
 from holdfast.model.errors import HoldfastError, OutcomeUnknown, Unavailable
@@ -69,6 +69,7 @@ class Executor:
         self._observing = asyncio.Lock()
         self._silent: str | None = None
         self._not_entitled: str | None = None
+        self._refused_since: dict[RoleName, float] = {}
         self.guests: Mapping[str, Guest] | None = None
 
     @property
@@ -148,8 +149,9 @@ class Executor:
         step = self._next(ownership.value, spec.value, observed)
         if step == Step():
             return False
-        if step.act is Act.BRING_ONLINE and not await self._is_entitled(spec.value):
-            raise Unavailable(f"role {role}: holdfast-guard says that this node is not entitled to start guests now")
+        if step.act is Act.BRING_ONLINE and (refusal := await self._refusal(spec.value)) is not None:
+            return await self._wait_or_give_up(ownership, spec.value, observed, refusal, me)
+        self._refused_since.pop(role, None)
         if step.record is not None and not await self._commit(step.record, ownership, spec.value, me):
             return False
         if step.act is Act.BRING_ONLINE:
@@ -163,6 +165,27 @@ class Executor:
         entitled = await self._guard.protect(spec.uuid)
         self._not_entitled = None if entitled else "it is not entitled to own roles now: too few voters hear it"
         return entitled
+
+    async def _refusal(self, spec: RoleSpec) -> str | None:
+        """Why the guard lets no guest start now, or None when it does."""
+        try:
+            return None if await self._is_entitled(spec) else self._not_entitled
+        except Unavailable as error:
+            return error.message
+
+    async def _wait_or_give_up(
+        self, ownership: Versioned[Ownership], spec: RoleSpec, observed: GuestObservation, refusal: str, me: Self
+    ) -> bool:
+        """A role of which nothing runs waits for its node only as long as one that was not taken up. Source: SAFE-5."""
+        now = asyncio.get_running_loop().time()
+        waited_s = now - self._refused_since.setdefault(spec.name, now)
+        settings = (self._mirror.snapshot or Snapshot()).settings
+        has_begun = ownership.value.phase is not Phase.ASSIGNED
+        if has_begun and observed is GuestObservation.ABSENT and waited_s >= settings.timings.claim_after_ms / 1000:
+            del self._refused_since[spec.name]
+            after = after_refusal(ownership.value, spec, refusal, self._clock.wall_ms())
+            return await self._commit(after, ownership, spec, me)
+        raise Unavailable(f"role {spec.name}: it cannot start here now: {refusal}")
 
     async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
         """Commit a step. A release is committed only when it is certain that nothing runs. Source: SAFE-2."""
