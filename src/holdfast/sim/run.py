@@ -91,7 +91,7 @@ def run(order: Order) -> Outcome:
     )
     breakage = breakage_of(order.broken)
     with breakage.applied(), quiet():
-        world = World(schedule.make, seed=order.seed, breakage=breakage)
+        world = World(breakage.make(schedule.make), seed=order.seed, breakage=breakage)
         is_spinning = False
         try:
             failures = tuple(_live_through(world, schedule, order.profile, [fault for _, fault in faults]))
