@@ -48,6 +48,8 @@ def test_a_role_whose_guest_ended_while_the_guard_was_silent_is_not_called_onlin
         machine.hypervisor.crash_guest(run.uuid)
         watch = StatusWatch(world)
         world.loop.call_soon(watch.start)
-        world.loop.run_until(30.0)
+        world.loop.run_until(15.0)
         assert world.truth.living() == (), "it was started without a guard"
+        world.loop.run_until(40.0)
+        assert [one.node != run.node for one in world.truth.living()] == [True], "nobody else took it"
         assert watch.found == []
