@@ -48,6 +48,23 @@ def test_a_role_whose_guest_ended_while_the_guard_was_silent_is_not_called_onlin
         machine.hypervisor.crash_guest(run.uuid)
         watch = StatusWatch(world)
         world.loop.call_soon(watch.start)
-        world.loop.run_until(30.0)
+        world.loop.run_until(15.0)
         assert world.truth.living() == (), "it was started without a guard"
+        world.loop.run_until(40.0)
+        assert [one.node != run.node for one in world.truth.living()] == [True], "nobody else took it"
         assert watch.found == []
+
+
+def test_a_daemon_killed_while_a_guest_was_being_prepared_finds_it_and_lets_it_run() -> None:
+    with a_world(Make(roles=1)) as world:
+        while not any("role-starting" in str(entry) for entry in world.truth.entries):
+            world.loop.run_until(world.loop.time() + 0.001)
+        world.loop.run_until(world.loop.time() + 0.02)
+        assert world.truth.living() == (), "it runs already: this shows nothing"
+        for machine in world.machines.values():
+            world.loop.call_soon(machine.kill_daemon)
+        world.loop.run_until(world.loop.time() + 1.0)
+        for machine in world.machines.values():
+            world.loop.call_soon(machine.start_daemon)
+        world.loop.run_until(world.loop.time() + 20.0)
+        assert list(not_yet_well(world)) == []

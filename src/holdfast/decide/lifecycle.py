@@ -91,6 +91,12 @@ def after_failed_start(
     return replace(_frozen(now, reason), failed_on=_failed_here(now)) if is_frozen else _restarted(now, reason)
 
 
+def after_refusal(ownership: Ownership, spec: RoleSpec, detail: str, now_ms: int) -> Ownership:
+    """Return the record of a role of which nothing runs, and which its owner may not start: others may. SAFE-5."""
+    reason = because(ReasonCode.NODE_NOT_READY, str(ownership.owner), detail=detail)
+    return Situation(ownership=ownership, spec=spec, now_ms=now_ms).released(reason)
+
+
 def _idle(_: Situation) -> Step:
     return Step()
 

@@ -77,11 +77,10 @@ class SimulatedHypervisor:
         """Make a guest's process. See the port."""
         definition = parse_guest(domain_xml, uuid_if_missing="")
         uuid = definition.uuid
-        if uuid in self._starting:
+        if uuid in self._starting and not self._starting[uuid].done():
             raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered.")
         starting = self._submit(lambda: self._boot(uuid, definition.name), self._start_ms)
         self._starting[uuid] = starting
-        starting.add_done_callback(lambda _: self._starting.pop(uuid, None))
         await self._wait_done(starting, self._timeouts.start_ms, f"Starting guest {uuid}")
 
     async def shutdown(self, uuid: str) -> None:

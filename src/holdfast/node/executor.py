@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from holdfast.decide.lifecycle import Act, Step, after_failed_start, next_step
+from holdfast.decide.lifecycle import Act, Step, after_failed_start, after_refusal, next_step
 from holdfast.fencing.port import Guard
 from holdfast.hypervisor.disk_sources import with_sources
 from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
@@ -74,6 +74,7 @@ class Executor:
         self._observing = asyncio.Lock()
         self._silent: str | None = None
         self._not_entitled: str | None = None
+        self._refused_since: dict[RoleName, float] = {}
         self.guests: Mapping[str, Guest] | None = None
 
     @property
@@ -153,8 +154,9 @@ class Executor:
         step = self._next(ownership.value, spec.value, observed)
         if step == Step():
             return False
-        if step.act is Act.BRING_ONLINE and not await self._is_entitled(spec.value):
-            raise Unavailable(f"role {role}: holdfast-guard says that this node is not entitled to start guests now")
+        if step.act is Act.BRING_ONLINE and (refusal := await self._refusal(spec.value)) is not None:
+            return await self._wait_or_give_up(ownership, spec.value, observed, refusal, me)
+        self._refused_since.pop(role, None)
         if step.record is not None and not await self._commit(step.record, ownership, spec.value, me):
             return False
         if step.act is Act.BRING_ONLINE:
@@ -172,6 +174,27 @@ class Executor:
     async def _may_run(self, spec: RoleSpec) -> bool:
         """Asked when its process exists: whether it may execute, and whether its disks would take its writes."""
         return await self._is_entitled(spec) and self._disks.problem(spec.disks) is None
+
+    async def _refusal(self, spec: RoleSpec) -> str | None:
+        """Why no guest of this role may start here now, or None: the guard agrees, and its disks take its writes."""
+        try:
+            return self._disks.problem(spec.disks) if await self._is_entitled(spec) else self._not_entitled
+        except Unavailable as error:
+            return error.message
+
+    async def _wait_or_give_up(
+        self, ownership: Versioned[Ownership], spec: RoleSpec, observed: GuestObservation, refusal: str, me: Self
+    ) -> bool:
+        """A role of which nothing runs waits for its node only as long as one that was not taken up. Source: SAFE-5."""
+        now = asyncio.get_running_loop().time()
+        waited_s = now - self._refused_since.setdefault(spec.name, now)
+        settings = (self._mirror.snapshot or Snapshot()).settings
+        has_begun = ownership.value.phase is not Phase.ASSIGNED
+        if has_begun and observed is GuestObservation.ABSENT and waited_s >= settings.timings.claim_after_ms / 1000:
+            del self._refused_since[spec.name]
+            after = after_refusal(ownership.value, spec, refusal, self._clock.wall_ms())
+            return await self._commit(after, ownership, spec, me)
+        raise Unavailable(f"role {spec.name}: it cannot start here now: {refusal}")
 
     async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
         """Commit a step. A release is committed only when it is certain that nothing runs. Source: SAFE-2."""

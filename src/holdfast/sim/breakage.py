@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from holdfast.fencing.guard.logic import Victim
 from holdfast.fencing.port import FenceDevice
+from holdfast.sim.layout import Make
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import MachineHypervisor
 
@@ -24,6 +25,7 @@ class Breakage:
 
     replaced        per "module:name" (a name may be "Class.method") what makes its replacement from it.
     is_person_sure  people confirm a machine down without looking whether it is.
+    make            the cluster in which it shows, from the one that the seed drew.
     """
 
     hypervisor: Callable[[str, Truth], MachineHypervisor] = MachineHypervisor
@@ -32,6 +34,7 @@ class Breakage:
     reset: Callable[[Callable[[], None]], Callable[[], None]] = lambda reset: reset
     replaced: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
     is_person_sure: bool = False
+    make: Callable[[Make], Make] = lambda make: make
 
     @contextmanager
     def applied(self) -> Iterator[None]:

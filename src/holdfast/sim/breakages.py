@@ -5,7 +5,8 @@ Rule of the file: one row per breakage. One that is not caught means that a faul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -13,6 +14,8 @@ from holdfast.decide.freedom import Freedom
 from holdfast.sim import broken_parts as broken
 from holdfast.sim.breakage import UNBROKEN, Breakage
 from holdfast.sim.fault import FaultKind
+from holdfast.sim.layout import Make
+from holdfast.sim.schedule import QUARANTINE_S, Profile
 
 
 class BreakageKind(StrEnum):
@@ -22,6 +25,7 @@ class BreakageKind(StrEnum):
     GUARD_LATE = "guard-late"
     GUARD_FORGETS = "guard-forgets"
     ENTITLED_FOR_EVER = "entitled-for-ever"
+    EVERYBODY_VOTES = "everybody-votes"
     GRACE_UNSAID = "grace-unsaid"
     FENCE_LIES = "fence-lies"
     ORDERED_IS_OFF = "ordered-is-off"
@@ -46,6 +50,7 @@ class BreakageKind(StrEnum):
     MINORITY_VERDICT = "minority-verdict"
     MANY_COORDINATORS = "many-coordinators"
     STORM_GUARD_OFF = "storm-guard-off"
+    CLOCKS_RUN_WILD = "clocks-run-wild"
     QUARANTINE_OFF = "quarantine-off"
     MIRROR_STALE = "mirror-stale"
     STATUS_FLATTERS = "status-flatters"
@@ -59,7 +64,7 @@ class Mutation:
     what         a sentence for people.
     caught_by    rules, one of whose checkers must catch it.
     faults       the kinds of fault that the runs draw from: those that it takes.
-    within       so many seeds of `nodes` nodes in the profile `brutal`, a minute of faults each.
+    within       so many seeds of `nodes` nodes in the profile, a minute of faults each.
     is_quick     the tests of every change run it too.
     """
 
@@ -69,11 +74,40 @@ class Mutation:
     within: int
     breakage: Breakage
     nodes: int = 3
+    profile: Profile = Profile.BRUTAL
     is_quick: bool = False
 
 
-def _replaced(*pairs: tuple[str, broken.Wrap]) -> Breakage:
-    return Breakage(replaced=pairs)
+def _replaced(*pairs: tuple[str, broken.Wrap], make: Callable[[Make], Make] = lambda make: make) -> Breakage:
+    return Breakage(replaced=pairs, make=make)
+
+
+def _crowded(make: Make) -> Make:
+    """Every node has a role to lose, by one network."""
+    return replace(make, roles=5, networks=make.networks[:1])
+
+
+def _by_watchdog(make: Make) -> Make:
+    """Only watchdogs prove that a node is down."""
+    return replace(_crowded(make), has_fence=False, watchdog_s=3.0)
+
+
+def _by_fence(make: Make) -> Make:
+    """Only fence devices do."""
+    return replace(_crowded(make), has_fence=True, watchdog_s=None)
+
+
+def _by_nothing(make: Make) -> Make:
+    """Only people do."""
+    return replace(_crowded(make), has_fence=False, watchdog_s=None)
+
+
+def _in_quarantine(make: Make) -> Make:
+    return replace(make, quarantine_s=QUARANTINE_S)
+
+
+def _by_watchdog_with_clocks(make: Make) -> Make:
+    return replace(_by_watchdog(make), clock_error=0.01)
 
 
 MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
@@ -107,6 +141,16 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         breakage=_replaced(
             ("holdfast.node.entitlement:entitled_until", lambda _: lambda *, now, deadline_s, **_: now + deadline_s)
         ),
+    ),
+    BreakageKind.EVERYBODY_VOTES: Mutation(
+        what="acknowledgements of nodes that do not vote count for entitlement",
+        caught_by=("SAFE-2",),
+        faults=(FaultKind.PARTITION, FaultKind.LEADER_CHANGE, FaultKind.COMPACTION),
+        within=10,
+        nodes=4,
+        profile=Profile.ROUGH,
+        is_quick=True,
+        breakage=_replaced(("holdfast.node.entitlement:entitled_until", broken.everybody_votes), make=_by_watchdog),
     ),
     BreakageKind.GRACE_UNSAID: Mutation(
         what="an orderly stop moves the guard's deadline without promising it in the session",
@@ -176,9 +220,9 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.PROOF_OF_ANOTHER: Mutation(
         what="the proof of an earlier incarnation frees the roles of the present one",
         caught_by=("SAFE-2",),
-        faults=(FaultKind.LOST_AGAIN, FaultKind.POWER_CUT, FaultKind.PARTITION),
-        within=50,
-        breakage=_replaced(("holdfast.decide.coordination:freedom_of", broken.any_proof)),
+        faults=(FaultKind.POWER_CUT, FaultKind.CABLE_OUT),
+        within=20,
+        breakage=_replaced(("holdfast.decide.coordination:freedom_of", broken.any_proof), make=_by_nothing),
     ),
     BreakageKind.STARTED_IS_ASSIGNED: Mutation(
         what="a role that its owner has claimed is given away like one that has not begun",
@@ -222,10 +266,10 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     ),
     BreakageKind.CLAIM_WITHOUT_SESSION: Mutation(
         what="an owner's step compares the record and not its session: a verdict does not count",
-        caught_by=("SAFE-3",),
-        faults=(FaultKind.HEARTBEATS_DROPPED, FaultKind.WATCH_SLOW, FaultKind.GUEST_CRASH),
-        within=150,
-        breakage=_replaced(("holdfast.node.executor:advance", broken.without(broken.about_session))),
+        caught_by=("SAFE-2", "SAFE-3"),
+        faults=(FaultKind.FREEZE, FaultKind.DAEMON_FREEZE, FaultKind.WATCH_SLOW),
+        within=40,
+        breakage=_replaced(("holdfast.node.executor:advance", broken.without(broken.about_session)), make=_by_nothing),
     ),
     BreakageKind.ANY_INCARNATION: Mutation(
         what="a node acts on records that name an earlier incarnation of it",
@@ -286,19 +330,31 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
         ),
     ),
     BreakageKind.STORM_GUARD_OFF: Mutation(
-        what="nodes are ordered off however many vanished at once",
+        what="nodes are ordered off however many vanished at once, by devices that refuse",
         caught_by=("SAFE-8",),
         faults=(FaultKind.PARTITION,),
-        within=200,
-        nodes=7,
-        breakage=_replaced(("holdfast.node.fencer:storm_guard", broken.always(None))),
+        within=20,
+        nodes=9,
+        profile=Profile.ROUGH,
+        breakage=Breakage(
+            device=lambda _: broken.StubbornDevice(),
+            replaced=(("holdfast.node.fencer:storm_guard", broken.always(None)),),
+            make=_by_fence,
+        ),
+    ),
+    BreakageKind.CLOCKS_RUN_WILD: Mutation(
+        what="each clock runs at half or at one and a half times its speed, far beyond the margin of a watchdog proof",
+        caught_by=("SAFE-2",),
+        faults=(FaultKind.HEARTBEATS_DROPPED, FaultKind.STORAGE_DOWN, FaultKind.DAEMON_FREEZE),
+        within=40,
+        breakage=_replaced(("holdfast.sim.machine:Process", broken.half_wrong_clocks), make=_by_watchdog_with_clocks),
     ),
     BreakageKind.QUARANTINE_OFF: Mutation(
         what="a node that was lost again and again gets roles as if nothing had been",
         caught_by=("QUARANTINE",),
         faults=(FaultKind.LOST_AGAIN,),
         within=60,
-        breakage=_replaced(("holdfast.decide.layout:quarantined", broken.always(None))),
+        breakage=_replaced(("holdfast.decide.layout:quarantined", broken.always(None)), make=_in_quarantine),
     ),
     BreakageKind.MIRROR_STALE: Mutation(
         what="after a compaction a node goes on with what it had read before",

@@ -43,6 +43,20 @@ class LyingDevice:
     on = reboot = monitor = off
 
 
+class StubbornDevice(LyingDevice):
+    """Reports on, and switches nothing."""
+
+    async def status(self) -> PowerReading:
+        """See `FenceDevice`."""
+        return PowerReading(state=PowerState.ON, detail="the device reports on")
+
+    async def off(self) -> FenceOutcome:
+        """See `FenceDevice`."""
+        return FenceOutcome(result=FenceResult.FAILED, detail="the device refuses")
+
+    on = reboot = monitor = off
+
+
 class HopefulHypervisor(MachineHypervisor):
     """Says that a guest is gone as soon as it was told to go, and does not do it."""
 
@@ -210,6 +224,21 @@ def commits_anyway(original: Any) -> Any:
 def later_deadline(original: Any) -> Any:
     """The guard's deadline lies half a minute later than holdfastd proved."""
     return lambda state, deadline, now: original(state, deadline + 30.0, now)
+
+
+def half_wrong_clocks(original: Any) -> Any:
+    """A process whose clock is a little too fast or too slow has one that is so by half."""
+    return lambda name, loop, *, rate: original(name, loop, rate=1.5 if rate > 1.0 else 0.5)
+
+
+def everybody_votes(original: Any) -> Any:
+    """Every node that acknowledges a heartbeat counts as a voter."""
+
+    def until(*, voters: Any, acknowledged_at: Any, **named: Any) -> float:
+        counted: float = original(voters=voters | frozenset(acknowledged_at), acknowledged_at=acknowledged_at, **named)
+        return counted
+
+    return until
 
 
 def alone_is_majority(original: Any) -> Any:

@@ -61,7 +61,7 @@ def _in_order(results: Iterable[Result]) -> Iterator[Result]:
 
 def _order(kind: BreakageKind, seed: int) -> Order:
     mutation = MUTATIONS[kind]
-    return Order(seed=seed, nodes=mutation.nodes, profile=Profile.BRUTAL, kinds=mutation.faults, broken=kind)
+    return Order(seed=seed, nodes=mutation.nodes, profile=mutation.profile, kinds=mutation.faults, broken=kind)
 
 
 def table() -> str:
@@ -69,7 +69,8 @@ def table() -> str:
     lines = ["| breakage | what is broken | caught by | under | within |", "|---|---|---|---|---|"]
     for kind, mutation in MUTATIONS.items():
         nodes = "" if mutation.nodes == 3 else f" of {mutation.nodes} nodes"
+        profile = "" if mutation.profile is Profile.BRUTAL else f", `{mutation.profile}`"
         rules = " or ".join(mutation.caught_by)
         under = ", ".join(mutation.faults)
-        lines.append(f"| `{kind}` | {mutation.what} | {rules} | {under} | {mutation.within} seeds{nodes} |")
+        lines.append(f"| `{kind}` | {mutation.what} | {rules} | {under} | {mutation.within} seeds{nodes}{profile} |")
     return "\n".join(lines) + "\n"

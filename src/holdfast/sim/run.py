@@ -100,7 +100,7 @@ def run(order: Order) -> Outcome:
     )
     breakage = breakage_of(order.broken)
     with breakage.applied(), quiet():
-        make = schedule.make
+        make = breakage.make(schedule.make)
         if order.disks:
             make = replace(make, disks=order.disks, has_fence=False, watchdog_s=None)
         world = World(make, seed=order.seed, breakage=breakage)

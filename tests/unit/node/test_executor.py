@@ -156,6 +156,32 @@ async def test_safe_1_without_a_guard_no_guest_starts() -> None:
 
 
 @virtual
+async def test_safe_5_a_role_that_may_not_start_again_here_is_given_up_for_others() -> None:
+    async with machine() as a:
+        await online(a)
+        a.guard.crash()
+        a.hypervisor.crash(UUID)
+        gone = await a.wait_phase(Phase.VACANT)
+        assert [reason.code for reason in gone.reasons] == [ReasonCode.NODE_NOT_READY]
+        assert gone.failed_on == ()
+        assert not await a.runs()
+
+
+@virtual
+async def test_a_guard_that_is_away_for_a_moment_costs_no_role_its_node() -> None:
+    async with machine() as a:
+        await online(a)
+        a.guard.crash()
+        a.hypervisor.crash(UUID)
+        await asyncio.sleep(8)
+        assert a.ownership().owner == "a"
+        a.guard.start()
+        await asyncio.sleep(3)
+        assert await a.runs()
+        assert a.ownership().epoch == 1
+
+
+@virtual
 async def test_safe_1_a_start_that_is_repeated_is_refused_once_the_role_went_elsewhere() -> None:
     """The guest was claimed and is not there; meanwhile this node was taken over, and its mirror does not know yet."""
     async with machine() as a:
