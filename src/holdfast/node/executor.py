@@ -176,9 +176,9 @@ class Executor:
         return await self._is_entitled(spec) and self._disks.problem(spec.disks) is None
 
     async def _refusal(self, spec: RoleSpec) -> str | None:
-        """Why no guest of this role may start here now, or None: the guard agrees, and its disks take its writes."""
+        """Why the guard lets no guest start now, or None when it does."""
         try:
-            return self._disks.problem(spec.disks) if await self._is_entitled(spec) else self._not_entitled
+            return None if await self._is_entitled(spec) else self._not_entitled
         except Unavailable as error:
             return error.message
 
