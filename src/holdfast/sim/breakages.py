@@ -372,9 +372,9 @@ MUTATIONS: Final[dict[BreakageKind, Mutation]] = {
     BreakageKind.STATUS_FLATTERS: Mutation(
         what="every role is shown as online",
         caught_by=("SAFE-5",),
-        faults=(FaultKind.POWER_CUT, FaultKind.PARTITION),
-        within=60,
-        breakage=_replaced(("holdfast.node.documents:role_state", broken.flattering)),
+        faults=(FaultKind.POWER_CUT,),
+        within=20,
+        breakage=_replaced(("holdfast.node.documents:role_state", broken.flattering), make=_by_nothing),
     ),
     BreakageKind.BLOCKED_FORGOTTEN: Mutation(
         what="a role whose owner is gone is dropped from what has to be decided",
