@@ -357,7 +357,8 @@ def test_following_events(daemon: Daemon, holdfast: Holdfast) -> None:
 def test_ctrl_c_ends_quietly(arguments: tuple[str, ...], daemon: Daemon) -> None:
     daemon.silence("status.watch")
     daemon.silence("vm.start")
-    command = [sys.executable, "-m", "holdfast.cli", *arguments]
+    heeding = ("env", "--default-signal=INT")  # a test run in the background of a script inherits that it is ignored
+    command = [*heeding, sys.executable, "-m", "holdfast.cli", *arguments]
     environment = os.environ | {"HOLDFAST_SOCKET": str(daemon.socket)}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
