@@ -67,15 +67,21 @@ class Hearing:
         return before is None or heartbeat.sequence > before.sequence
 
     def silent_ms(self, node: NodeName, incarnation: Incarnation, now_ms: int) -> dict[NetworkName, int]:
-        """Time since the peer was heard, per network on which this node can hear at all."""
+        """Time since the peer was heard, per network on which this node can hear at all.
+
+        Where it was heard last of all counts too, also when this node's own end went down there since: patience with a
+        peer begins when it was last heard, wherever that was.
+        """
         peer = self._peers.get((node, incarnation))
         if peer is None:
             return {}
-        return {
+        silent = {
             network: now_ms - (peer.received[network][1] if network in peer.received else peer.since_ms)
             for network in self._networks
-            if network not in self.deaf
         }
+        audible = {network: time_ms for network, time_ms in silent.items() if network not in self.deaf}
+        latest_ms = min(audible.values(), default=0)
+        return audible | {network: time_ms for network, time_ms in silent.items() if time_ms < latest_ms}
 
     def last(self, node: NodeName, incarnation: Incarnation) -> Heartbeat | None:
         """The newest heartbeat of a peer."""

@@ -55,6 +55,18 @@ def test_a_network_whose_own_end_is_down_says_nothing(hearing: Hearing) -> None:
     assert hearing.silent_ms(B, B1, 9000) == {}
 
 
+def test_patience_with_a_peer_begins_when_it_was_last_heard_on_any_network(hearing: Hearing) -> None:
+    """On Y it has been silent for long; it was heard on X a moment ago, and then this node's own cable went."""
+    hearing.expect([(B, B1)], 0)
+    hearing.received(beat(B, 1), Y, 1000)
+    hearing.received(beat(B, 50), X, 12_000)
+    hearing.deaf = frozenset({X})
+    assert min(hearing.silent_ms(B, B1, 12_044).values()) == 44
+    assert min(hearing.silent_ms(B, B1, 17_000).values()) == 5000
+    hearing.received(beat(B, 51), Y, 17_000)
+    assert hearing.silent_ms(B, B1, 17_100) == {Y: 100}
+
+
 def test_safe_1_an_acknowledgement_is_worth_the_time_at_which_its_heartbeat_was_sent(hearing: Hearing) -> None:
     hearing.sent(7, 1000)
     hearing.sent(8, 1200)
