@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from holdfast.decide.balance import begin_balance, rests_in_ms
 from holdfast.decide.freedom import (
     Freedom,
     freedom_of,
@@ -107,6 +108,8 @@ class _Planning:
             moves = movers.decide(self.layout)
             self._changes += [self._begin(move) for move in moves.begun]
             staying = dict(moves.staying)
+        if not self._changes:
+            self._changes += [self._begin(move) for move in self._balance()]
         look_again = [*self._look_again, *movers.look_again_ms]
         return Plan(
             changes=tuple(self._changes),
@@ -115,6 +118,18 @@ class _Planning:
             staying=staying,
             look_again_ms=min(look_again, default=None),
         )
+
+    def _balance(self) -> tuple[Move, ...]:
+        """What balances the nodes, when the cluster is to see to that itself and is at rest."""
+        settings = self._snapshot.settings
+        rests_ms = rests_in_ms(self._snapshot, self._now_ms) if settings.balance_automatically else None
+        if rests_ms is None:
+            return ()
+        if rests_ms > 0:
+            self._look_again.append(rests_ms)
+            return ()
+        threshold = settings.balance_threshold_percent
+        return begin_balance(self._snapshot, self._now_ms, threshold, settings.moves_at_once)
 
     def _is_due(self, spec: RoleSpec, ownership: Ownership) -> bool:
         if needs_decision(spec, ownership, self._snapshot):

@@ -216,7 +216,7 @@ def _target(
 ) -> tuple[NodeName | None, tuple[Reason, ...]]:
     """Choose where a unit goes, and why; or None, and why not."""
     leader = unit[0]
-    if (clash := _clash(unit, owner)) is not None:
+    if (clash := clash_within(unit, owner)) is not None:
         return None, (clash,)
     if len(unit) == 1 and not only:
         choice = choose(candidacy(leader.spec, leader.ownership, layout, left_out=(owner,)))
@@ -231,8 +231,8 @@ def _target(
     return None, (none, *(why for node in nodes[:NODES_NAMED] for why in refused[node]))
 
 
-def _clash(unit: tuple[Runner, ...], owner: NodeName) -> Reason | None:
-    """Two roles of the unit that other hard labels would keep apart: no node can take both."""
+def clash_within(unit: tuple[Runner, ...], owner: NodeName) -> Reason | None:
+    """Say which two roles of a unit other hard labels would keep apart: no node can take both. None: there are none."""
     for one, other in combinations(unit, 2):
         hard = {label.name: label.is_hard for label in one.spec.anti_affinity}
         for label in other.spec.anti_affinity:

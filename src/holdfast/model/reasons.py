@@ -61,6 +61,7 @@ class ReasonCode(StrEnum):
     DRAINED = "drained"
     RESUMED = "resumed"
     FAILBACK = "failback"
+    BALANCED = "balanced"
     NOT_RUNNING = "not-running"
     ALREADY_HERE = "already-here"
     FAILOVER_LIMIT = "failover-limit"
@@ -141,6 +142,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.DRAINED: "{subject} is being drained",
     ReasonCode.RESUMED: "{subject} was resumed, and what its drain moved away is to come back",
     ReasonCode.FAILBACK: "{subject} is preferred to {owner} and has been up long enough",
+    ReasonCode.BALANCED: "{subject} is {to_percent} % full and {owner} {from_percent} %, so it helps to balance them",
     ReasonCode.NOT_RUNNING: "{subject} does not run, so there is nothing to move",
     ReasonCode.ALREADY_HERE: "it is on {subject} already",
     ReasonCode.FAILOVER_LIMIT: (

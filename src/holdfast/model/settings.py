@@ -90,6 +90,8 @@ class Settings:
     events_kept              number of events that the database keeps.
     moves_at_once            so many planned moves by drains and failbacks are under way at the same time.
     failback_settle_s        a node must have been up for so long before roles return to it by themselves.
+    balance_automatically    whether the cluster balances its nodes by itself, once it has been at rest for that long.
+    balance_threshold_percent   how far apart the loads of a site's nodes may be, in percent of a node.
     """
 
     timings: Timings = field(default_factory=Timings)
@@ -101,7 +103,14 @@ class Settings:
     events_kept: int = 1000
     moves_at_once: int = 4
     failback_settle_s: int = 60
+    balance_automatically: bool = False
+    balance_threshold_percent: int = 20
 
     def __post_init__(self) -> None:
         if self.moves_at_once < 1:
             raise InvalidInput(f"moves_at_once is {self.moves_at_once}: a drain would never end", hint="set 1 or more")
+        if not 1 <= self.balance_threshold_percent <= 100:
+            raise InvalidInput(
+                f"balance_threshold_percent is {self.balance_threshold_percent}, which is no threshold",
+                hint="set it to a number from 1 to 100",
+            )
