@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, MoveProgress, SavedState, SaveOptions
 from holdfast.model.nodes import Capacity
 
 
@@ -38,6 +39,8 @@ class Guest:
     state: GuestState
     reason: str = ""
     """For people: why it is in this state, such as "booted" or "migrated"; empty when not told."""
+    memory_id: str = ""
+    """Of the memory that its process was made from, or is being filled from; empty: it was made by a fresh start."""
 
     @property
     def is_present(self) -> bool:
@@ -147,6 +150,71 @@ class Hypervisor(Protocol):
         """Let a prepared or paused guest run; a running one is left alone.
 
         Raises GuestNotFound, GuestRequestFailed, HypervisorUnavailable, GuestOutcomeUnknown.
+        """
+
+    async def suspend(self, uuid: str) -> None:
+        """Stop a guest's CPUs; one that is paused is left alone. Only ``resume`` lets it execute again.
+
+        A guest that is suspended before ``save`` or ``migrate`` stays so, however these end. Source: SAFE-7.
+        Raises GuestNotFound, GuestRequestFailed, HypervisorUnavailable, GuestOutcomeUnknown.
+        """
+
+    async def save(self, uuid: str, path: str, memory_id: str, options: SaveOptions) -> None:
+        """Put a guest's memory into a new file and end its process; the file carries ``memory_id``.
+
+        Returns when the process is certainly gone and the file is complete and on the storage. Raises GuestNotFound;
+        GuestRequestFailed (the process is there, executing only if it did before; the file is gone or partial);
+        HypervisorUnavailable; GuestOutcomeUnknown (look for the process, then at ``saved_state``).
+        """
+
+    async def saved_state(self, path: str) -> SavedState:
+        """Look at a file of saved memory. Raises HypervisorUnavailable when the storage does not answer."""
+
+    async def restore(self, uuid: str, path: str, memory_id: str) -> None:
+        """Make a guest's process from saved memory; it does not execute before ``resume``. The file stays as it is.
+
+        Raises as ``prepare`` does; GuestStartFailed also when the file is not the complete memory of this id.
+        """
+
+    async def discard_saved(self, path: str) -> None:
+        """Remove a file of saved memory; absent is fine. Raises GuestOutcomeUnknown when it may be there still."""
+
+    async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
+        """Copy a running guest to another node; the copy carries ``memory_id`` and stays paused there.
+
+        Returns when the copy is whole and this node's process certainly gone. From its beginning until then a paused
+        process with this id may be at the target, whole or not, also after an error: who gives up has it destroyed.
+        Raises GuestNotFound; GuestRequestFailed (the guest goes on here: executing if it was); HypervisorUnavailable;
+        GuestOutcomeUnknown (look here: present, it may be paused; absent, ask ``has_moved_away``).
+        """
+
+    async def progress(self, uuid: str) -> MoveProgress | None:
+        """How far a guest's save or copy is; None when none is under way. Raises HypervisorUnavailable."""
+
+    async def cancel_move(self, uuid: str) -> None:
+        """Have a save or a copy that is under way given up; nothing under way is fine.
+
+        The call that began it tells how it ended. Raises GuestRequestFailed (too late), HypervisorUnavailable,
+        GuestOutcomeUnknown.
+        """
+
+    async def has_moved_away(self, uuid: str, name: str) -> bool:
+        """Whether the guest's last process on this node certainly ended because its whole copy was at its target.
+
+        False is no evidence of anything. Raises HypervisorUnavailable.
+        """
+
+    async def cpu(self) -> str:
+        """What a guest sees that is given this host's own CPU: equal on two nodes, memory can go between them.
+
+        Raises HypervisorUnavailable.
+        """
+
+    async def can_run(self, domain_xml: str, *, source_cpu: str = "") -> tuple[str, ...]:
+        """Why a guest could not be taken over with its memory, for people: none when it can as far as one can tell.
+
+        ``source_cpu``: the other node's ``cpu``, for guests that are given the host's own; empty: do not compare.
+        Raises HypervisorUnavailable.
         """
 
     async def guests(self) -> tuple[Guest, ...]:

@@ -1,14 +1,14 @@
 """A hypervisor in memory, with levers for everything that goes wrong with a real one.
 
 Rule of the file: same port, same certainty as libvirt; all delays are loop time, nothing is random. A guest is no more
-than a name, a uuid, a state and a process number.
+than a name, a uuid, a state, a process number and what stands for its memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from holdfast.hypervisor.blocking_calls import CallUnanswered, wait_answer
 from holdfast.hypervisor.domain_xml import parse_guest
@@ -20,6 +20,7 @@ from holdfast.hypervisor.errors import (
     HypervisorUnavailable,
 )
 from holdfast.hypervisor.event_fanout import EventFanout
+from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, MoveProgress, SavedState, SaveOptions
 from holdfast.hypervisor.port import (
     ConnectionEvent,
     ConnectionState,
@@ -31,15 +32,11 @@ from holdfast.hypervisor.port import (
     HypervisorEvent,
     HypervisorVersion,
 )
+from holdfast.hypervisor.simulated_guest import Neighbourhood, Running, SimulatedMemory
+from holdfast.hypervisor.simulated_moves import Hands, SimulatedMoves
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
 from holdfast.model.errors import HoldfastError
 from holdfast.model.nodes import Capacity
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    guest: Guest
-    process: GuestProcess
 
 
 class SimulatedHypervisor:
@@ -52,36 +49,105 @@ class SimulatedHypervisor:
         timeouts: HypervisorTimeouts | None = None,
         answer_ms: int = 2,
         start_ms: int = 50,
+        neighbourhood: Neighbourhood | None = None,
+        uri: str = "",
     ) -> None:
+        """``uri``: under which the others of the neighbourhood copy guests to this one."""
         self._capacity = capacity or Capacity(memory_bytes=8 * 2**30, vcpus=8)
         self._timeouts = timeouts or HypervisorTimeouts()
         self._answer_ms = answer_ms
         self._start_ms = start_ms
         self._events = EventFanout()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
+        self._neighbourhood = neighbourhood or Neighbourhood()
         self._unanswered: dict[asyncio.Future[None], Callable[[], None]] = {}
         self._starting: dict[str, asyncio.Future[None]] = {}
         self._is_up = True
         self._is_frozen = False
         self._held: list[GuestEvent] = []
         """Events of a frozen daemon: they come when it thaws, and never if it dies."""
+        self._daemons = 1
         self._last_pid = 1000
         self._refusal: str | None = None
         self.heeds_power_button = True
         """Whether guests shut down when their power button is pressed."""
         self.stuck: set[str] = set()
         """Guests whose process hangs in I/O and outlives even SIGKILL, by uuid."""
+        self.moves = SimulatedMoves(self._hands(), self._neighbourhood, uri)
+        """Memory on its way, with levers of its own."""
         self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
+
+    def _hands(self) -> Hands:
+        return Hands(
+            running=self._running,
+            submit=self._submit,
+            change=self._change,
+            place=self._place,
+            remove=self._remove,
+            can_act=lambda: self._is_up and not self._is_frozen,
+            daemon=lambda: self._daemons,
+            timeouts=lambda: self._timeouts,
+        )
 
     async def prepare(self, domain_xml: str) -> None:
         """Make a guest's process. See the port."""
         definition = parse_guest(domain_xml, uuid_if_missing="")
         uuid = definition.uuid
-        if uuid in self._starting and not self._starting[uuid].done():
-            raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered.")
+        self._refuse_second_start(uuid)
         starting = self._submit(lambda: self._boot(uuid, definition.name), self._start_ms)
         self._starting[uuid] = starting
         await self._wait_done(starting, self._timeouts.start_ms, f"Starting guest {uuid}")
+
+    async def suspend(self, uuid: str) -> None:
+        """Stop a guest's CPUs. See the port."""
+        await self.moves.suspend(uuid)
+
+    async def save(self, uuid: str, path: str, memory_id: str, options: SaveOptions) -> None:
+        """Put a guest's memory into a file. See the port."""
+        await self.moves.save(uuid, path, memory_id, options)
+
+    async def saved_state(self, path: str) -> SavedState:
+        """Look at saved memory. See the port."""
+        return await self.moves.saved_state(path)
+
+    async def restore(self, uuid: str, path: str, memory_id: str) -> None:
+        """Make a guest's process from saved memory. See the port."""
+        self._refuse_second_start(uuid)
+        starting = self.moves.restore(uuid, path, memory_id)
+        self._starting[uuid] = starting
+        await self._wait_done(starting, self._timeouts.restore_ms, f"Restoring guest {uuid}")
+
+    async def discard_saved(self, path: str) -> None:
+        """Remove saved memory. See the port."""
+        await self.moves.discard_saved(path)
+
+    async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
+        """Copy a running guest. See the port."""
+        await self.moves.migrate(uuid, target, memory_id, options)
+
+    async def progress(self, uuid: str) -> MoveProgress | None:
+        """How far it is. See the port."""
+        return await self.moves.progress(uuid)
+
+    async def cancel_move(self, uuid: str) -> None:
+        """Give it up. See the port."""
+        await self.moves.cancel_move(uuid)
+
+    async def has_moved_away(self, uuid: str, name: str) -> bool:
+        """Whether its last process was moved. See the port."""
+        return await self.moves.has_moved_away(uuid)
+
+    async def cpu(self) -> str:
+        """The host's own CPU. See the port."""
+        await self._wait_answer()
+        return self.moves.cpu
+
+    async def can_run(self, domain_xml: str, *, source_cpu: str = "") -> tuple[str, ...]:
+        """Why it could not be taken over. See the port."""
+        await self._wait_answer()
+        if source_cpu and source_cpu != self.moves.cpu:
+            return (f"its CPU is {source_cpu}; this host has {self.moves.cpu}",)
+        return ()
 
     async def shutdown(self, uuid: str) -> None:
         """Press the power button. See the port."""
@@ -144,6 +210,10 @@ class SimulatedHypervisor:
         await self._wait_answer()
         return HypervisorVersion(libvirt="0.0.0", qemu="0.0.0")
 
+    def memory_of(self, uuid: str) -> SimulatedMemory:
+        """What is in a guest's memory; for those who judge what happened. Raises GuestNotFound."""
+        return self._require(uuid).memory
+
     def crash(self, uuid: str) -> None:
         """Kill the guest's QEMU."""
         self._remove(uuid, GuestEventKind.CRASHED)
@@ -177,11 +247,14 @@ class SimulatedHypervisor:
         waiting, self._unanswered = self._unanswered, {}
         for future in waiting:
             future.set_exception(CallUnanswered("the connection to the hypervisor broke."))
+        self.moves.daemon_ended()
         self._events.publish(ConnectionEvent(state=ConnectionState.LOST, detail="the daemon ended"))
 
     def start_daemon(self) -> None:
         """Start the daemon again: it finds the guests that run."""
         self._is_up = True
+        self._daemons += 1
+        self.moves.daemon_started()
         self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
 
     def _boot(self, uuid: str, name: str) -> None:
@@ -192,11 +265,23 @@ class SimulatedHypervisor:
             refusal = f"domain {name!r} exists already with another uuid"
         if refusal is not None:
             raise GuestStartFailed(f"Guest {uuid} could not be started: {refusal}")
-        self._last_pid += 1
         guest = Guest(uuid=uuid, name=name, state=GuestState.PAUSED, reason="prepared")
+        self._place(guest, self._neighbourhood.fresh_memory(), False)
+
+    def _place(self, guest: Guest, memory: SimulatedMemory, is_incoming: bool) -> Running:
+        if guest.uuid in self._running:
+            raise GuestAlreadyRunning(f"Guest {guest.uuid} runs on this node already.")
+        self._last_pid += 1
         ticks = int(asyncio.get_running_loop().time() * 100)
-        self._running[uuid] = _Running(guest, GuestProcess(pid=self._last_pid, start_ticks=ticks))
-        self._publish(uuid, name, GuestEventKind.STARTED)
+        process = GuestProcess(pid=self._last_pid, start_ticks=ticks)
+        placed = self._running[guest.uuid] = Running(guest, process, memory, is_incoming)
+        self.moves.note_placed(guest.uuid)
+        self._publish(guest.uuid, guest.name, GuestEventKind.STARTED)
+        return placed
+
+    def _refuse_second_start(self, uuid: str) -> None:
+        if uuid in self._starting and not self._starting[uuid].done():
+            raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered.")
 
     async def _end(self, uuid: str, deadline: float) -> None:
         def end() -> None:
@@ -216,10 +301,14 @@ class SimulatedHypervisor:
 
     def _change(self, uuid: str, state: GuestState, kind: GuestEventKind) -> None:
         running = self._running[uuid]
-        self._running[uuid] = replace(running, guest=replace(running.guest, state=state, reason=kind.value))
+        memory = running.memory
+        if state is GuestState.RUNNING and running.guest.state is not GuestState.RUNNING:
+            memory = replace(memory, age=memory.age + 1)
+        guest = replace(running.guest, state=state, reason=kind.value)
+        self._running[uuid] = replace(running, guest=guest, memory=memory)
         self._publish(uuid, running.guest.name, kind)
 
-    def _require(self, uuid: str) -> _Running:
+    def _require(self, uuid: str) -> Running:
         if uuid not in self._running:
             raise GuestNotFound(f"No guest {uuid} runs on this node.")
         return self._running[uuid]

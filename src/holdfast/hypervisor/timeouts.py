@@ -16,6 +16,8 @@ class HypervisorTimeouts:
     """Questions, power button, resume: a few ms when all is well."""
     start_ms: int = 15_000
     """0.4 s when all is well; 4 to 5 s more when QEMU's capabilities are not known yet."""
+    restore_ms: int = 600_000
+    """As long as it takes to read the memory from the storage."""
     destroy_ms: int = 10_000
     kill_after_ms: int = 3_000
     """libvirt sends SIGTERM and waits 10 s before SIGKILL; we kill sooner, because somebody waits for the role."""
