@@ -6,7 +6,7 @@ needs a majority of voters that agree. Source: DESIGN section 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -73,10 +73,20 @@ def heard_directly(silent_ms: Mapping[NetworkName, int], limit_ms: int) -> Stand
     return Standing.HEARD if max(silent_ms.values(), default=0) < limit_ms else Standing.BADLY_CONNECTED
 
 
-def assess(peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings: Timings) -> Assessment:
+def is_together(me: NodeName, heard: Collection[NodeName], voters: frozenset[NodeName]) -> bool:
+    """Whether the observer and those whom it hears are a majority of voters."""
+    return len(voters.intersection((me, *heard))) * 2 > len(voters)
+
+
+def assess(
+    peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings: Timings, together_ms: int
+) -> Assessment:
     """Judge one peer from what is known now.
 
-    Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience.
+    together_ms   for how long the observer has been with a majority of voters, without a break: see `is_together`.
+
+    Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience,
+    and the observer was with a majority all that time: whoever is back first must not find the others overdue.
     """
     limit_ms = timings.suspect_after_ms
     if (heard := heard_directly(peer.silent_ms, limit_ms)) is not None:
@@ -95,11 +105,18 @@ def assess(peer: PeerView, *, me: NodeName, voters: frozenset[NodeName], timings
             proven_off=True,
             reasons=(silent, because(ReasonCode.POWER_OFF, peer.node)),
         )
-    return _judge_silence(peer, silent, silent_ms, me=me, voters=voters, timings=timings)
+    return _judge_silence(peer, silent, silent_ms, me=me, voters=voters, timings=timings, together_ms=together_ms)
 
 
 def _judge_silence(
-    peer: PeerView, silent: Reason, silent_ms: int, *, me: NodeName, voters: frozenset[NodeName], timings: Timings
+    peer: PeerView,
+    silent: Reason,
+    silent_ms: int,
+    *,
+    me: NodeName,
+    voters: frozenset[NodeName],
+    timings: Timings,
+    together_ms: int,
 ) -> Assessment:
     reasons = [silent, because(ReasonCode.STOPPING, peer.node)] if peer.stopping else [silent]
     if peer.power is not None:
@@ -116,6 +133,9 @@ def _judge_silence(
     if len(agreeing) < needed:
         counts = {"agreeing": len(agreeing), "voters": len(voters), "needed": needed}
         return _judged(peer, Standing.SUSPECT, *reasons, because(ReasonCode.NO_MAJORITY_AGREES, peer.node, **counts))
+    if together_ms < patience_ms:
+        anew = because(ReasonCode.MAJORITY_IS_NEW, me, together_ms=together_ms, limit_ms=patience_ms)
+        return _judged(peer, Standing.SUSPECT, *reasons, anew)
     return _judged(peer, Standing.LOST, *reasons, because(ReasonCode.PATIENCE_OVER, peer.node, limit_ms=patience_ms))
 
 

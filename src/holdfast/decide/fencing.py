@@ -6,7 +6,7 @@ other way out. Source: DESIGN section 4 (proofs), SAFE-2, SAFE-8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -92,11 +92,15 @@ def next_fence_step(
     return FenceStep(act=act, reasons=tuple(reasons), remaining_ms=remaining_ms)
 
 
-def storm_guard(snapshot: Snapshot, lost: NodeName, *, window_ms: int = 60_000) -> Reason | None:
+def storm_guard(
+    snapshot: Snapshot, lost: NodeName, *, suspects: Collection[NodeName] = (), window_ms: int = 60_000
+) -> Reason | None:
     """Say why nobody may be ordered off now: the cluster is frozen, or too many vanished at once. Source: SAFE-8.
 
     Counted are nodes lost within `window_ms` of each other and not proven dead: a proof shows that it was no illusion.
     To have been expelled from disks is no such proof: it can be done to a node that lives.
+
+    suspects   nodes that are silent now. They count too: the verdicts on nodes that vanish together come one by one.
     """
     if snapshot.is_frozen:
         return because(ReasonCode.FROZEN, lost)
@@ -107,10 +111,12 @@ def storm_guard(snapshot: Snapshot, lost: NodeName, *, window_ms: int = 60_000) 
         if name not in snapshot.sessions and abs(other.value.at_ms - verdict.at_ms) <= window_ms
     ]
     unproven = [other for other in vanished if not is_proven_dead(other.incarnation, snapshot)]
+    silent = snapshot.sessions.keys() & set(suspects)
+    gone = len(unproven) + len(silent)
     alive_before = len(snapshot.sessions) + len(vanished)
-    if len(unproven) * 2 <= alive_before:
+    if gone * 2 <= alive_before:
         return None
-    counts = {"vanished": len(unproven), "alive_before": alive_before}
+    counts = {"vanished": gone, "alive_before": alive_before}
     return because(ReasonCode.STORM_GUARD, lost, **counts)
 
 

@@ -21,6 +21,7 @@ class ReasonCode(StrEnum):
     STOPPING = "stopping"
     OBSERVER_ISOLATED = "observer-isolated"
     NO_MAJORITY_AGREES = "no-majority-agrees"
+    MAJORITY_IS_NEW = "majority-is-new"
     PATIENCE_OVER = "patience-over"
     NODE_LOST = "node-lost"
     NODE_FENCED = "node-fenced"
@@ -90,6 +91,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.STILL_HEARD: "{subject} is still heard by {heard_by}",
     ReasonCode.OBSERVER_ISOLATED: "{subject} hears no other node and concludes nothing about them",
     ReasonCode.NO_MAJORITY_AGREES: "only {agreeing} of {voters} voters report {subject} as silent ({needed} needed)",
+    ReasonCode.MAJORITY_IS_NEW: (
+        "{subject} has been together with a majority of voters for {together_ms} ms only; patience ({limit_ms} ms) "
+        "began anew with it"
+    ),
     ReasonCode.PATIENCE_OVER: "{subject} stayed silent beyond the patience of {limit_ms} ms",
     ReasonCode.NODE_LOST: "{subject} is lost",
     ReasonCode.NODE_FENCED: "{subject} is proven unable to touch storage ({proof})",

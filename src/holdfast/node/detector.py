@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from holdfast.decide.detection import Assessment, PeerView, Standing, assess, heard_directly
+from holdfast.decide.detection import Assessment, PeerView, Standing, assess, heard_directly, is_together
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
@@ -67,7 +67,14 @@ class Detector:
         self._seen: Snapshot | None = None
         self._peers: dict[NodeName, Incarnation] = {}
         self._voters: frozenset[NodeName] = frozenset()
+        self._together_since_ms: int | None = None
         self.standing: dict[NodeName, Assessment] = {}
+
+    @property
+    def suspects(self) -> frozenset[NodeName]:
+        """The peers that are silent to this node and to all whom it hears."""
+        silent = (Standing.SUSPECT, Standing.LOST)
+        return frozenset(node for node, judged in self.standing.items() if judged.standing in silent)
 
     async def run(self) -> None:
         """Judge until cancelled; often while anybody is late, rarely while all is calm."""
@@ -87,6 +94,7 @@ class Detector:
         timings = snapshot.settings.timings
         peers = self._peers
         self._hearing.expect(peers.items(), now_ms)
+        together_ms = self._together_ms(timings, now_ms)
         late = False
         standing: dict[NodeName, Assessment] = {}
         for peer in peers.items():
@@ -94,7 +102,7 @@ class Detector:
             judged = self._judge_heard(peer, silent_ms, timings)
             if judged is None:
                 view = self._view(peer, silent_ms, snapshot, now_ms)
-                judged = assess(view, me=self._me, voters=self._voters, timings=timings)
+                judged = assess(view, me=self._me, voters=self._voters, timings=timings, together_ms=together_ms)
             standing[peer[0]] = judged
             late |= min(silent_ms.values(), default=0) > 2 * timings.heartbeat_interval_ms
             if judged.standing is not Standing.HEARD or self._suspected:
@@ -104,6 +112,15 @@ class Detector:
             self._suspected.discard(gone)
             self._power.forget(gone)
         return late
+
+    def _together_ms(self, timings: Timings, now_ms: int) -> int:
+        """For how long this node has heard a majority of voters, itself included."""
+        heard = self._hearing.heard_within(timings.suspect_after_ms, now_ms)
+        if not is_together(self._me, heard, self._voters):
+            self._together_since_ms = None
+        elif self._together_since_ms is None:
+            self._together_since_ms = now_ms
+        return 0 if self._together_since_ms is None else now_ms - self._together_since_ms
 
     def _judge_heard(self, peer: Peer, silent_ms: Mapping[NetworkName, int], timings: Timings) -> Assessment | None:
         """The judgement of a peer that is heard, mostly the same as before; None for one that needs a closer look."""

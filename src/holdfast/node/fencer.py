@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,7 @@ class Fencer:
         hearing: Hearing,
         device_of: DeviceOf,
         expel: Expel,
+        suspects: Callable[[], Collection[NodeName]],
     ) -> None:
         self._me = me
         self._store = store
@@ -71,6 +72,7 @@ class Fencer:
         self._events = events
         self._hearing = hearing
         self._device_of = device_of
+        self._suspects = suspects
         self._expulsion = Expulsion(me=me, store=store, mirror=mirror, clock=clock, events=events, expel=expel)
         self._cases: dict[Incarnation, _Case] = {}
         self.progress: dict[NodeName, tuple[Reason, ...]] = {}
@@ -102,7 +104,7 @@ class Fencer:
 
     async def _work_on(self, node: NodeName, verdict: Verdict, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         case = self._cases.setdefault(verdict.incarnation, _Case())
-        storm = storm_guard(snapshot, node)
+        storm = storm_guard(snapshot, node, suspects=self._suspects())
         if storm is None:
             self._expel(verdict, case, snapshot, tasks)
         step = next_fence_step(

@@ -88,6 +88,14 @@ class Hearing:
         peer = self._peers.get((node, incarnation))
         return peer.last if peer is not None else None
 
+    def heard_within(self, fresh_ms: int, now_ms: int) -> frozenset[NodeName]:
+        """The nodes of which some incarnation was heard within `fresh_ms`, on any network."""
+        return frozenset(
+            node
+            for (node, _), peer in self._peers.items()
+            if peer.last is not None and now_ms - peer.last_at_ms < fresh_ms
+        )
+
     def reported_ms(
         self, about: tuple[NodeName, Incarnation], by: Mapping[NodeName, Incarnation], now_ms: int, fresh_ms: int
     ) -> dict[NodeName, int]:

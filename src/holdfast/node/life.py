@@ -137,6 +137,7 @@ class Life:
             hearing=self.hearing,
             device_of=ports.device_of,
             expel=self.disks.expel,
+            suspects=lambda: self.detector.suspects,
         )
         self.fence_check = FenceCheck(self.mirror, ports.device_of)
         self.obstacle: str | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.decide.detection import Assessment, PeerView, PowerEvidence, Standing, assess
+from holdfast.decide.detection import Assessment, PeerView, PowerEvidence, Standing, assess, is_together
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
 from holdfast.model.reasons import ReasonCode
 from holdfast.model.settings import Timings
@@ -22,6 +22,7 @@ def judge(
     reported_ms: dict[NodeName, int] | None = None,
     *,
     voters: frozenset[NodeName] = VOTERS,
+    together_ms: int = NEVER,
     **changes: Any,
 ) -> Assessment:
     """What node A concludes of node C."""
@@ -33,7 +34,7 @@ def judge(
         reported_ms={B: min(ages, default=NEVER)} if reported_ms is None else reported_ms,
         **changes,
     )
-    return assess(peer, me=A, voters=voters, timings=TIMINGS)
+    return assess(peer, me=A, voters=voters, timings=TIMINGS, together_ms=together_ms)
 
 
 def codes(judged: Assessment) -> list[ReasonCode]:
@@ -133,3 +134,34 @@ def test_an_announced_stop_gets_the_grace_on_top_of_the_patience() -> None:
 def test_an_announced_stop_does_not_outweigh_power_off() -> None:
     judged = judge(800, stopping=True, power=PowerEvidence(is_off=True))
     assert (judged.standing, judged.proven_off) == (Standing.LOST, True)
+
+
+def test_patience_begins_anew_when_a_majority_comes_back() -> None:
+    """Whoever heals first must not find those overdue that heal a second later."""
+    judged = judge(60_000, together_ms=4999)
+    assert judged.standing is Standing.SUSPECT
+    assert codes(judged)[-1] is ReasonCode.MAJORITY_IS_NEW
+    assert judge(60_000, together_ms=5000).standing is Standing.LOST
+
+
+def test_power_off_needs_no_majority_that_has_been_together() -> None:
+    judged = judge(800, power=PowerEvidence(is_off=True), together_ms=0)
+    assert (judged.standing, judged.proven_off) == (Standing.LOST, True)
+
+
+@pytest.mark.parametrize(
+    ("heard", "voters", "together"),
+    [
+        ({B}, {A, B, C}, True),
+        ({D}, {A, B, C}, False),
+        (set(), {A, B, C}, False),
+        (set(), {A}, True),
+        ({B}, {A, B, C, D}, False),
+        ({B, C}, {B, C, D}, True),
+        (set(), set(), False),
+    ],
+)
+def test_together_is_a_majority_of_voters_with_oneself(
+    heard: set[NodeName], voters: set[NodeName], together: bool
+) -> None:
+    assert is_together(A, heard, frozenset(voters)) is together

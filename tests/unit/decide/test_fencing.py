@@ -153,6 +153,24 @@ def test_safe_8_a_node_that_is_back_has_not_vanished() -> None:
     assert not storm(*alive(2), lost("x0"), lost("x1"), up("x1", 2), lost("x2"))
 
 
+@pytest.mark.parametrize(
+    ("total", "vanished", "suspects", "pauses"),
+    [(5, 1, 1, False), (5, 1, 2, True), (3, 1, 1, True), (2, 1, 0, False), (9, 1, 4, True), (9, 1, 3, False)],
+)
+def test_safe_8_those_who_are_silent_count_before_their_verdict(
+    total: int, vanished: int, suspects: int, pauses: bool
+) -> None:
+    """Nodes that vanish together are judged one by one: the first must not be switched off before the last."""
+    snapshot = cluster(*alive(total - vanished), *gone(vanished))
+    silent = [NodeName(f"s{index}") for index in range(suspects)]
+    assert (storm_guard(snapshot, NodeName("x0"), suspects=silent) is not None) is pauses
+
+
+def test_safe_8_a_silent_node_that_was_judged_counts_once() -> None:
+    snapshot = cluster(*alive(3), *gone(2))
+    assert storm_guard(snapshot, NodeName("x0"), suspects=[NodeName("x0"), NodeName("x1")]) is None
+
+
 def test_safe_8_the_reason_counts_for_the_reader() -> None:
     reason = storm_guard(cluster(*alive(2), *gone(3)), NodeName("x0"))
     assert reason is not None

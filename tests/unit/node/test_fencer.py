@@ -45,6 +45,7 @@ class Desk:
         self.answers: dict[DiskName, ExpelOutcome] = {}
         self.takes_s: dict[DiskName, float] = {}
         self.asked: list[tuple[DiskName, Incarnation]] = []
+        self.suspects: set[NodeName] = set()
         for name in (A, B, C):
             self.database.node(node_spec(name, fence=fence if name == B else None))
         self.me = self.database.up(session(A))
@@ -63,6 +64,7 @@ class Desk:
             hearing=self.hearing,
             device_of=lambda _: self.device,
             expel=self.expel,
+            suspects=lambda: self.suspects,
         )
 
     async def expel(self, disk: DiskSpec, incarnation: Incarnation) -> ExpelOutcome:
@@ -223,6 +225,19 @@ async def test_safe_8_a_storm_pauses_orders_until_it_is_over() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@virtual
+async def test_safe_8_nobody_is_switched_off_while_most_of_the_cluster_falls_silent() -> None:
+    """The other one's verdict is yet to come."""
+    async with desk() as found:
+        found.suspects = {C}
+        await asyncio.sleep(2)
+        assert found.is_on()
+        assert ReasonCode.STORM_GUARD in found.waits_for()
+        found.suspects = set()
+        await asyncio.sleep(1)
+        assert not found.is_on()
 
 
 @virtual

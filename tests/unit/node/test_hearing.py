@@ -155,3 +155,10 @@ def test_peers_that_are_gone_are_forgotten_after_a_while(hearing: Hearing) -> No
     assert hearing.last(B, B1) is not None
     hearing.expect([], FORGET_MS + 1)
     assert hearing.last(B, B1) is None
+
+
+def test_heard_is_whoever_sent_a_heartbeat_within_the_limit_whatever_it_was_looked_for(hearing: Hearing) -> None:
+    hearing.expect([(B, B1), (C, C1)], 0)
+    hearing.received(beat(B), Y, 1000)
+    assert hearing.heard_within(FRESH_MS, 1000 + FRESH_MS - 1) == {B}
+    assert hearing.heard_within(FRESH_MS, 1000 + FRESH_MS) == frozenset()
