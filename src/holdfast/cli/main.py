@@ -22,6 +22,10 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
     "role": ("Roles of any kind: move, set.", "holdfast.cli.role_commands:role"),
     "storage": ("Shared disks: find, check, add, show.", "holdfast.cli.storage_commands:storage"),
     "node": ("Nodes: join, show, drain, fence.", "holdfast.cli.node_commands:node"),
+    "balance": (
+        "Move the fewest guests that bring the loads of the nodes within a threshold.",
+        "holdfast.cli.balance_command:balance",
+    ),
     "cluster": ("The cluster: create it, set it, freeze it.", "holdfast.cli.cluster_commands:cluster"),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),
     "lab": ("A whole cluster on this one machine, to try things.", "holdfast.lab.commands:group"),

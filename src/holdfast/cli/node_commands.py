@@ -178,13 +178,15 @@ def pause(*, node: str, as_json: bool) -> None:
 @node_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would move, and what would stay and why.")
 @click.option("--wait", is_flag=True, help="Return when all is moved that can move, not when it is ordered.")
+@click.option("--force", is_flag=True, help="Also when some roles would find no room: those run on.")
 @json_option
-def drain(*, node: str, dry_run: bool, wait: bool, as_json: bool) -> None:
+def drain(*, node: str, dry_run: bool, wait: bool, force: bool, as_json: bool) -> None:
     """Move the roles of NODE away and give it no new ones, for example before it is switched off.
 
-    Roles that no other node can take are named with the reasons and run on where they are.
+    It is refused, with the numbers, when the nodes that stay have no room for all roles of all nodes that are drained.
+    Roles that no other node can take for another reason are named and run on where they are.
     """
-    answer = ask(requests.drain_node(node, dry_run=dry_run, wait=wait))
+    answer = ask(requests.drain_node(node, dry_run=dry_run, wait=wait, force=force))
     put(answer, _drain_words(answer, waited=wait), as_json=as_json)
 
 
@@ -197,6 +199,8 @@ def _drain_words(report: DrainReport, *, waited: bool) -> str:
         lines.append(f"{report.node} has no role {'to move' if report.is_dry_run else 'left'}")
     elif waited and not report.moves:
         lines.append(f"all that can leave {report.node} has left")
+    if report.refused:
+        lines.append(f"it would be refused without --force: {report.refused}")
     return printable("\n".join(lines))
 
 

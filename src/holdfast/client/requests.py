@@ -22,7 +22,7 @@ from holdfast.client.answers import (
 )
 from holdfast.model.disk_status import AddedDisk, DiskCheck, DiskStatus, RemovedDisk, SeenDisk
 from holdfast.model.roles import Wanted
-from holdfast.model.status import ClusterStatus, DrainReport, EventLine, NodeStatus, RoleExplanation, RoleStatus
+from holdfast.model.status import BalanceReport, ClusterStatus, DrainReport, EventLine, NodeStatus, RoleExplanation, RoleStatus
 
 A = TypeVar("A")
 Params = dict[str, object]
@@ -164,9 +164,12 @@ def cancel_move(role: str) -> Request[RoleStatus]:
     return _change("role.cancel", RoleStatus, {"role": role})
 
 
-def drain_node(node: str, *, dry_run: bool, wait: bool) -> Request[DrainReport]:
-    """Move a node's roles away; a dry run only says what would happen. With `wait` the answer comes when it is over."""
-    params = {"node": node, "dry_run": dry_run, "wait": wait}
+def drain_node(node: str, *, dry_run: bool, wait: bool, force: bool = False) -> Request[DrainReport]:
+    """Move a node's roles away; a dry run only says what would happen. With `wait` the answer comes when it is over.
+
+    Without `force` it is refused when some of them would find no room.
+    """
+    params = {"node": node, "dry_run": dry_run, "wait": wait, "force": force}
     silence_s = None if wait else CHANGE_S
     return Request(method="node.drain", answer=DrainReport, params=params, changes=not dry_run, silence_s=silence_s)
 
@@ -174,6 +177,16 @@ def drain_node(node: str, *, dry_run: bool, wait: bool) -> Request[DrainReport]:
 def resume_node(node: str, *, failback: Literal["policy", "now", "never"]) -> Request[NodeStatus]:
     """Let a node take roles again. `failback`: what becomes of those that its drain moved away."""
     return _change("node.resume", NodeStatus, {"node": node, "failback": failback})
+
+
+def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[BalanceReport]:
+    """Move the fewest guests that bring the loads of each site's nodes within a threshold; the answer comes then."""
+    params = {"dry_run": dry_run}
+    if threshold_percent is not None:
+        params |= {"threshold_percent": threshold_percent}
+    return Request(
+        method="cluster.balance", answer=BalanceReport, params=params, changes=not dry_run, silence_s=None
+    )
 
 
 def freeze_cluster(*, person: str, reason: str) -> Request[FreezeState]:

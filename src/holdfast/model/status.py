@@ -153,12 +153,41 @@ class DrainReport:
 
     node: str
     is_dry_run: bool
+    refused   of a dry run: why the drain would not be begun without force; empty when it would.
     moves: dict[str, str]
     staying: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventLine:
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceMove:
+    """A role that is moved to balance its nodes."""
+
+    role: str
+    source: str
+    target: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceReport:
+    """How the nodes of each site are balanced, before or while it happens. Loads are in percent of a node.
+
+    moves           what moves, in this order; of a dry run, what would.
+    before, after   per node that takes part, how full it is; `after`: once the moves are done.
+    is_within       whether the threshold is kept then.
+    """
+
+    is_dry_run: bool
+    threshold_percent: int
+    moves: tuple[BalanceMove, ...]
+    before: dict[str, float]
+    after: dict[str, float]
+    is_within: bool
     """An event with its sentence, as shown by `holdfast events`."""
 
     event: Event

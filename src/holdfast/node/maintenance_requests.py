@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from holdfast.decide.evacuation import Shortage, shortage
 from holdfast.decide.orders import Drain, cancel_move, left_on, order_move, preview_drain
 from holdfast.model.errors import Refused
 from holdfast.model.events import EventCode
@@ -120,11 +121,15 @@ class MaintenanceRequests:
         snapshot = await self._commits.snapshot()
         node = find_node(snapshot, wanted.node).value.name
         if wanted.dry_run:
-            yield Result(_report(node, preview_drain(snapshot, node, self._now_ms), is_dry_run=True))
+            short = shortage(snapshot, node, self._now_ms)
+            drain = preview_drain(snapshot, node, self._now_ms)
+            yield Result(_report(node, drain, is_dry_run=True, refused=_shortage_words(short) if short else ""))
             return
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, Drain]:
             before = find_node(snapshot, node)
+            if not wanted.force and (short := shortage(snapshot, node, self._now_ms)) is not None:
+                raise Refused(f"node {node} is not drained: {_shortage_words(short)}", hint=_shortage_way(short, node))
             after = replace(before.value, is_paused=True, is_draining=True, returns=Return.POLICY)
             event = self._events.event(EventCode.NODE_DRAINING, node)
             txn = set_node(after, before=before, events=self._events.operations(event))
@@ -207,7 +212,27 @@ def _refused(what: str, reasons: tuple[Reason, ...], hint: str) -> Refused:
     return Refused(f"{what}: {'; '.join(words(reasons))}", hint=hint)
 
 
-def _report(node: NodeName, drain: Drain, *, is_dry_run: bool) -> DrainReport:
+def _shortage_words(short: Shortage) -> str:
+    """What drains want and what there is, in numbers."""
+    left, gone = ", ".join(short.remaining) or "no node", ", ".join(short.nodes)
+    return (
+        f"{len(short.homeless)} of {len(short.leaving)} roles on {gone} would find no room: "
+        f"{', '.join(short.homeless[:ROLES_NAMED])}; they all want {_gib(short.wanted_bytes)} and "
+        f"{short.wanted_vcpus} vCPUs, free are {_gib(short.free_bytes)} and {short.free_vcpus} vCPUs on {left}"
+    )
+
+
+def _shortage_way(short: Shortage, node: NodeName) -> str:
+    others = [other for other in short.nodes if other != node]
+    first = f"resume another node (holdfast node resume {others[0]}), or stop roles" if others else "stop roles"
+    return f"{first}; or leave them running on {node}: holdfast node drain {node} --force"
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _report(node: NodeName, drain: Drain, *, is_dry_run: bool, refused: str = "") -> DrainReport:
     moves = {str(role): str(target) for role, target in sorted(drain.moves.items())}
     staying = {str(role): words(reasons) for role, reasons in sorted(drain.staying.items())}
-    return DrainReport(node=node, is_dry_run=is_dry_run, moves=moves, staying=staying)
+    return DrainReport(node=node, is_dry_run=is_dry_run, moves=moves, staying=staying, refused=refused)

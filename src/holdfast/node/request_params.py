@@ -99,10 +99,18 @@ class MoveParams(RoleParams):
 
 
 class DrainParams(NodeParams):
-    """`node.drain`; a dry run changes nothing."""
+    """`node.drain`; a dry run changes nothing. `force`: also when some roles would find no room and run on there."""
 
     dry_run: bool = False
     wait: bool = False
+    force: bool = False
+
+
+class BalanceParams(_Params):
+    """`cluster.balance`; without a threshold that of the settings counts. A dry run changes nothing."""
+
+    threshold_percent: int | None = Field(default=None, ge=1, le=100)
+    dry_run: bool = False
 
 
 class ResumeParams(NodeParams):

@@ -21,6 +21,7 @@ from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress, RoleState, RoleStatus
+from holdfast.node.balance_requests import BalanceRequests
 from holdfast.node.commits import Commits
 from holdfast.node.documents import (
     cluster_status,
@@ -86,6 +87,7 @@ class Requests:
         self._tokens = tokens
         self._commits = Commits(life, store)
         self._maintenance = MaintenanceRequests(self._commits)
+        self._balance = BalanceRequests(self._commits)
         self._storage = StorageRequests(self._commits)
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
@@ -95,14 +97,13 @@ class Requests:
                 f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
                 hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
             )
+        for part in (self._maintenance, self._balance, self._storage):
+            if method in part.methods:
+                async for item in part.handle(method, params):
+                    yield item
+                return
         if method in self._streams:
             async for item in self._streams[method](self, params):
-                yield item
-        elif method in self._maintenance.methods:
-            async for item in self._maintenance.handle(method, params):
-                yield item
-        elif method in self._storage.methods:
-            async for item in self._storage.handle(method, params):
                 yield item
         elif method in self._answers:
             yield Result(await self._answers[method](self, params))

@@ -10,14 +10,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from holdfast.model.nodes import NodeSpec
+from holdfast.model.ids import DiskName
+from holdfast.model.nodes import NodeReport, NodeSpec
+from holdfast.model.roles import Wanted
 from holdfast.model.snapshot import ClusterRecord
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.fault_targets import Begin, End, machine_of
 from holdfast.sim.people import WHO
 from holdfast.sim.world import World
-from holdfast.store.records import CLUSTER, NODES, decode
+from holdfast.store.records import CLUSTER, NODES, REPORTS, decode
 
+UNPROTECTED: Final = "disk-unprotected"
 SLOWER: Final = (("patience_ms", 7500, 5000), ("guard_deadline_ms", 6500, 4000))
 """Settings, what they are changed to in this order, and back in the other."""
 
@@ -41,7 +44,7 @@ def _role_moved(world: World, fault: Fault) -> End:
 def _node_drained(world: World, fault: Fault) -> End:
     node = machine_of(world, fault.target).name
     back = {"node": node, "failback": "now" if fault.amount < 0.5 else "never"}
-    return _and_back(world, fault, ("node.drain", {"node": node, "wait": False}), ("node.resume", back))
+    return _and_back(world, fault, ("node.drain", {"node": node, "wait": False, "force": True}), ("node.resume", back))
 
 
 def _cluster_frozen(world: World, fault: Fault) -> End:
@@ -90,7 +93,8 @@ def _stopped(task: asyncio.Task[None]) -> End:
 
 
 def tidy(world: World) -> None:
-    """See to it that nothing stays drained or frozen."""
+    """See to it that nothing stays drained or frozen, and no disk unprotected."""
+    _protect_again(world)
     for item in world.database.listing(NODES).items:
         node = decode(NodeSpec, item.key, item.value)
         if node.is_paused:
@@ -98,6 +102,17 @@ def tidy(world: World) -> None:
     cluster = world.database.get(CLUSTER)
     if cluster is not None and decode(ClusterRecord, CLUSTER, cluster.value).frozen is not None:
         world.people.ask("cluster.unfreeze", {})
+
+
+def _protect_again(world: World) -> None:
+    """Stop every role on a disk whose target forgot who may write; start those whose disks are protected again."""
+    reports = [decode(NodeReport, item.key, item.value) for item in world.database.listing(REPORTS).items]
+    lapsed = {DiskName(one.subject) for report in reports for one in report.conditions if one.code == UNPROTECTED}
+    for role in world.roles():
+        if role.wanted is Wanted.ONLINE and not lapsed.isdisjoint(role.disks):
+            world.stop_role(role.name)
+        elif role.wanted is Wanted.OFFLINE and lapsed.isdisjoint(role.disks):
+            world.start_role(role.name)
 
 
 PERSON_FAULTS: Final[dict[FaultKind, Begin]] = {

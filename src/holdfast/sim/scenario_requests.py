@@ -137,7 +137,7 @@ def _unfit(machine: Machine) -> tuple[bool, bool]:
 
 
 REQUESTS: Final[dict[str, Callable[[Person, Any], Request]]] = {
-    "drain": lambda _, node: ("node.drain", {"node": node}),
+    "drain": lambda _, node: ("node.drain", {"node": node, "force": True}),
     "resume": lambda _, what: ("node.resume", {"node": what[0], "failback": what[1]}),
     "pause": lambda _, node: ("node.set", {"node": node, "paused": True}),
     "confirm_down": lambda _, node: ("node.confirm-down", {"node": node, "person": PERSON, "reason": "it says so"}),

@@ -17,11 +17,20 @@ from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, WELL, node, rol
 
 from holdfast.client.answers import ConfirmedDown, FenceAnswer, IssuedToken, Presence
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
-from holdfast.model.status import DrainReport, Progress, RoleState
+from holdfast.model.status import BalanceMove, BalanceReport, DrainReport, Progress, RoleState
 
 CREATE = ("cluster", "create", "demo", "--node", "node1", "--address", "cluster-a=10.0.0.1")
 ADD = ("vm", "add", "web1.xml")
 DRAIN = DrainReport(node="node2", is_dry_run=False, moves={"web1": "node1"}, staying={"db1": ("node1 is paused",)})
+
+BALANCE = BalanceReport(
+    is_dry_run=True,
+    threshold_percent=20,
+    moves=(BalanceMove(role="web1", source="node1", target="node2", memory_bytes=2 << 30),),
+    before={"node1": 75.0, "node2": 12.5},
+    after={"node1": 50.0, "node2": 37.5},
+    is_within=True,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,12 +79,24 @@ def domain_file(tmp_path: Path) -> None:
             {"node": "node2", "failback": "now"},
             node(2),
         ),
-        (("node", "drain", "node2"), "node.drain", {"node": "node2", "dry_run": False, "wait": False}, DRAIN),
         (
-            ("node", "drain", "node2", "--dry-run", "--wait"),
+            ("node", "drain", "node2"),
             "node.drain",
-            {"node": "node2", "dry_run": True, "wait": True},
+            {"node": "node2", "dry_run": False, "wait": False, "force": False},
             DRAIN,
+        ),
+        (
+            ("node", "drain", "node2", "--dry-run", "--wait", "--force"),
+            "node.drain",
+            {"node": "node2", "dry_run": True, "wait": True, "force": True},
+            DRAIN,
+        ),
+        (("balance",), "cluster.balance", {"dry_run": False}, BALANCE),
+        (
+            ("balance", "--threshold", "10", "--dry-run"),
+            "cluster.balance",
+            {"threshold_percent": 10, "dry_run": True},
+            BALANCE,
         ),
         (("node", "set", "node2", "--site", "east"), "node.set", {"node": "node2", "site": "east"}, node(2)),
         (("node", "set", "node2", "--no-site"), "node.set", {"node": "node2", "site": None}, node(2)),
@@ -429,6 +450,25 @@ def test_a_drain_names_what_goes_where_and_what_stays_and_why(daemon: Daemon, ho
     assert dry.out == "web1 would move to node1\ndb1 would stay on node2: node1 is paused\n"
     daemon.on("node.drain", replace(DRAIN, moves={}, staying={}))
     assert holdfast("node", "drain", "node2", "--wait").out == "node2 has no role left\n"
+    daemon.on("node.drain", replace(DRAIN, is_dry_run=True, refused="1 of 2 roles would find no room"))
+    last = holdfast("node", "drain", "node2", "--dry-run").out.splitlines()[-1]
+    assert last == "it would be refused without --force: 1 of 2 roles would find no room"
+
+
+def test_balancing_says_what_moves_and_how_full_the_nodes_are_then(daemon: Daemon, holdfast: Holdfast) -> None:
+    daemon.on("cluster.balance", BALANCE)
+    dry = holdfast("balance", "--dry-run")
+    assert dry.out.splitlines() == [
+        "web1 would move from node1 to node2 (2.0 GiB)",
+        "node1: 75 % full, then 50 %",
+        "node2: 12 % full, then 38 %",
+        "1 role would move; loads would be within 20 % of a node",
+    ]
+    daemon.on("cluster.balance", replace(BALANCE, is_dry_run=False, moves=(), is_within=True))
+    assert holdfast("balance").out.endswith("nothing has to move: their loads are within 20 % of a node\n")
+    daemon.on("cluster.balance", replace(BALANCE, is_dry_run=False, is_within=False))
+    ended = holdfast("balance")
+    assert (ended.code, ended.out.splitlines()[-1]) == (1, "their loads are more than 20 % of a node apart")
 
 
 def test_a_move_that_does_not_arrive_is_not_reached(daemon: Daemon, holdfast: Holdfast) -> None:

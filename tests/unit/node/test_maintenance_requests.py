@@ -232,8 +232,19 @@ def test_the_second_of_two_drains_says_what_stays_for_want_of_room(arrived: bool
             on_its_way: dict[str, Any] = {"target": C, "source": A, "drained_from": A}
             here.role("web", "c" if arrived else "a", gib=4, **({} if arrived else on_its_way))
             await asyncio.sleep(1)
+            short = (
+                "1 of 1 roles on a, b would find no room: db; they all want 4.0 GiB and 1 vCPUs, "
+                "free are 2.0 GiB and 31 vCPUs on c"
+            )
+            with pytest.raises(Refused) as refused:
+                await here.ask("node.drain", node="b")
+            assert refused.value.message == f"node b is not drained: {short}"
+            assert "holdfast node resume a" in refused.value.hint
+            assert refused.value.hint.endswith("holdfast node drain b --force")
+            assert not here.spec(B).is_draining
             for dry_run in (True, False):
-                second: DrainReport = await here.ask("node.drain", node="b", dry_run=dry_run)
+                second: DrainReport = await here.ask("node.drain", node="b", dry_run=dry_run, force=True)
+                assert second.refused == (short if dry_run else "")
                 assert (second.moves, list(second.staying)) == ({}, ["db"])
                 why = "; ".join(second.staying["db"])
                 assert "a is paused" in why
@@ -259,7 +270,7 @@ def test_waiting_for_a_drain_ends_when_the_node_is_rid_of_what_will_leave_it(wha
             here.role("web", "b", **ON_B[what])
             here.role("stays", "b", gib=64)
             await asyncio.sleep(1)
-            waiting = asyncio.create_task(here.answers("node.drain", node="b", wait=True))
+            waiting = asyncio.create_task(here.answers("node.drain", node="b", wait=True, force=True))
             await asyncio.sleep(60)
             assert not waiting.done(), waiting.result()
             here.role("web", None if what == "ends" else "a", ends=what == "ends")
@@ -307,3 +318,28 @@ async def test_a_freeze_says_who_and_why_until_it_ends() -> None:
             await here.ask("cluster.freeze", person="")
         await here.ask("cluster.unfreeze")
         assert not here.database.snapshot().is_frozen
+
+
+@virtual
+async def test_a_drain_without_room_is_refused_with_the_numbers_unless_it_is_forced() -> None:
+    async with desk(a=8, b=4) as here:
+        for number in range(3):
+            here.role(f"web{number}", "a", gib=2)
+        here.node("b")
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match=r"1 of 3 roles on a would find no room: web2; they all want 6\.0 GiB") as no:
+            await here.ask("node.drain", node="a")
+        assert "free are 4.0 GiB and 32 vCPUs on b" in no.value.message
+        assert not here.spec(A).is_draining
+        forced: DrainReport = await here.ask("node.drain", node="a", force=True)
+        assert (sorted(forced.moves), sorted(forced.staying)) == (["web0", "web1"], ["web2"])
+        assert here.spec(A).is_draining
+
+
+@virtual
+async def test_what_stays_for_another_reason_than_room_keeps_no_drain_back() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.role(role_spec("web", possible_owners=(A,)), owned("web", "a"))
+        await asyncio.sleep(1)
+        report: DrainReport = await here.ask("node.drain", node="a")
+        assert (list(report.staying), here.spec(A).is_draining) == (["web"], True)
