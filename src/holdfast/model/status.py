@@ -149,17 +149,13 @@ class DrainReport:
 
     moves     per role where it goes, as decided now; it is decided again when its turn comes.
     staying   per role why no other node can take it; it runs on.
+    refused   of a dry run: why the drain would not be begun without force; empty when it would.
     """
 
     node: str
     is_dry_run: bool
-    refused   of a dry run: why the drain would not be begun without force; empty when it would.
     moves: dict[str, str]
     staying: dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventLine:
     refused: str = ""
 
 
@@ -188,6 +184,10 @@ class BalanceReport:
     before: dict[str, float]
     after: dict[str, float]
     is_within: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLine:
     """An event with its sentence, as shown by `holdfast events`."""
 
     event: Event
