@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from holdfast.hypervisor.disk_sources import disks_in
 from holdfast.hypervisor.guest_paths import GuestPath, PathUse, paths_in
+from holdfast.hypervisor.memory_mark import remove_mark
 from holdfast.hypervisor.xml_source import parse_xml, write_xml
 from holdfast.model.errors import InvalidInput
 from holdfast.model.ids import DiskName
@@ -84,6 +85,7 @@ def parse_guest(text: str, *, uuid_if_missing: str) -> GuestDefinition:
     vcpus = _vcpus(root)
     paths, disks = paths_in(root), disks_in(root)
     root.attrib.pop("id", None)
+    remove_mark(root)
     _set_first(root, "uuid", uuid)
     for tag, action in _LIFECYCLE.items():
         _set_first(root, tag, action)

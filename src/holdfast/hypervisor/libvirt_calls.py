@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from holdfast.hypervisor.blocking_calls import CallUnanswered
 from holdfast.hypervisor.errors import (
@@ -21,16 +21,20 @@ from holdfast.hypervisor.errors import (
 )
 from holdfast.hypervisor.libvirt_library import libvirt_module
 from holdfast.hypervisor.libvirt_words import guest_state, is_absence, is_answer, version_text
+from holdfast.hypervisor.memory_mark import NAMESPACE, memory_id_of
 from holdfast.hypervisor.port import Guest, GuestState, HypervisorVersion
 from holdfast.hypervisor.qemu_process import QemuProcesses, is_alive
 from holdfast.model.nodes import Capacity
+
+Marks: TypeAlias = dict[tuple[str, int], str]
+"""The id of the memory that a domain was made from, by its uuid and its number of this run, for one connection."""
 
 
 def prepare(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -> None:
     """Create a transient domain with its CPUs stopped, unless its guest is there already in whatever form."""
     libvirt = libvirt_module()
     if processes.find(uuid) is not None:
-        _refuse_present(handle, uuid)
+        refuse_present(handle, uuid)
     try:
         handle.createXML(domain_xml, libvirt.VIR_DOMAIN_START_PAUSED)
     except libvirt.libvirtError as error:
@@ -38,8 +42,8 @@ def prepare(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -
             raise GuestOutcomeUnknown(
                 f"The connection to libvirt broke while guest {uuid} was starting: {error}"
             ) from error
-        if _is_active(handle, uuid) or processes.find(uuid) is not None:
-            _refuse_present(handle, uuid)
+        if is_active(handle, uuid) or processes.find(uuid) is not None:
+            refuse_present(handle, uuid)
         raise GuestStartFailed(
             f"libvirt could not start guest {uuid}: {error}",
             hint="QEMU's own words are in /var/log/libvirt/qemu/ on this node.",
@@ -49,13 +53,13 @@ def prepare(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -
 def shutdown(handle: Any, uuid: str) -> None:
     """Send the ACPI power button, not a guest agent request: no guest needs an agent."""
     button = libvirt_module().VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-    _request(handle, uuid, "be shut down", lambda domain: domain.shutdownFlags(button))
+    request(handle, uuid, "be shut down", lambda domain: domain.shutdownFlags(button))
 
 
 def resume(handle: Any, uuid: str) -> None:
     """Continue a paused domain; one that runs is left alone, where libvirt would complain."""
     running = libvirt_module().VIR_DOMAIN_RUNNING
-    _request(handle, uuid, "be resumed", lambda domain: domain.state()[0] == running or domain.resume())
+    request(handle, uuid, "be resumed", lambda domain: domain.state()[0] == running or domain.resume())
 
 
 def destroy(handle: Any, uuid: str) -> None:
@@ -66,17 +70,29 @@ def destroy(handle: Any, uuid: str) -> None:
     except libvirt.libvirtError as error:
         if is_absence(error):
             return
-        if is_answer(error) and not _is_active(handle, uuid):
+        if is_answer(error) and not is_active(handle, uuid):
             return
         raise CallUnanswered(f"libvirt could not destroy it: {error}") from error
 
 
-def guests(handle: Any, processes: QemuProcesses) -> tuple[Guest, ...]:
-    """List domains in one request, and QEMU processes that libvirt does not know although they outlived the listing."""
+def suspend(handle: Any, uuid: str) -> None:
+    """Stop a domain's CPUs; one that is paused is left alone. libvirt never resumes what it did not pause."""
+    paused = libvirt_module().VIR_DOMAIN_PAUSED
+    request(handle, uuid, "be suspended", lambda domain: domain.state()[0] == paused or domain.suspend())
+
+
+def guests(handle: Any, processes: QemuProcesses, marks: Marks) -> tuple[Guest, ...]:
+    """List domains in one request, and QEMU processes that libvirt does not know although they outlived the listing.
+
+    What memory a process was made from is asked once for each and kept in ``marks``.
+    """
     libvirt = libvirt_module()
     before = processes.find_all()
     with _questions():
-        listed = [_guest(domain, stats) for domain, stats in handle.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)]
+        found = handle.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)
+        listed = [_guest(domain, stats, marks) for domain, stats in found]
+        for ended in set(marks) - {(domain.UUIDString(), domain.ID()) for domain, _ in found}:
+            marks.pop(ended, None)
     known = {guest.uuid for guest in listed if guest.is_present}
     orphans = [
         Guest(uuid=uuid, name=uuid, state=GuestState.ORPHANED, reason=f"QEMU process {process.pid}, unknown to libvirt")
@@ -112,13 +128,28 @@ def version(handle: Any) -> HypervisorVersion:
         return HypervisorVersion(libvirt=version_text(handle.getLibVersion()), qemu=version_text(handle.getVersion()))
 
 
-def _guest(domain: Any, stats: dict[str, int]) -> Guest:
+def _guest(domain: Any, stats: dict[str, int], marks: Marks) -> Guest:
     state, reason = guest_state(stats.get("state.state", 0), stats.get("state.reason", 0))
-    return Guest(uuid=domain.UUIDString(), name=domain.name(), state=state, reason=reason)
+    uuid, run = domain.UUIDString(), domain.ID()
+    if run >= 0 and (uuid, run) not in marks:
+        marks[uuid, run] = _memory_id(domain)
+    return Guest(uuid=uuid, name=domain.name(), state=state, reason=reason, memory_id=marks.get((uuid, run), ""))
 
 
-def _refuse_present(handle: Any, uuid: str) -> None:
-    if _is_active(handle, uuid):
+def _memory_id(domain: Any) -> str:
+    libvirt = libvirt_module()
+    try:
+        mark = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
+            return ""
+        raise
+    return memory_id_of(mark)
+
+
+def refuse_present(handle: Any, uuid: str) -> None:
+    """Raise what a start meets that finds the guest there already."""
+    if is_active(handle, uuid):
         raise GuestAlreadyRunning(f"Guest {uuid} runs on this node already.")
     raise GuestOutcomeUnknown(
         f"A QEMU process of guest {uuid} runs on this node, and libvirt does not know it.",
@@ -126,7 +157,7 @@ def _refuse_present(handle: Any, uuid: str) -> None:
     )
 
 
-def _is_active(handle: Any, uuid: str) -> bool:
+def is_active(handle: Any, uuid: str) -> bool:
     """Return whether libvirt knows an active domain; raise GuestOutcomeUnknown when it cannot be asked."""
     libvirt = libvirt_module()
     try:
@@ -137,7 +168,8 @@ def _is_active(handle: Any, uuid: str) -> bool:
         raise GuestOutcomeUnknown(f"libvirt cannot tell whether guest {uuid} runs: {error}") from error
 
 
-def _request(handle: Any, uuid: str, what: str, act: Callable[[Any], object]) -> None:
+def request(handle: Any, uuid: str, what: str, act: Callable[[Any], object]) -> None:
+    """Do something to a guest. Raises GuestNotFound, GuestRequestFailed, GuestOutcomeUnknown."""
     libvirt = libvirt_module()
     try:
         act(handle.lookupByUUIDString(uuid))

@@ -11,12 +11,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from holdfast.hypervisor import libvirt_calls
+from holdfast.hypervisor import host_fit, libvirt_calls, libvirt_move_calls
 from holdfast.hypervisor.blocking_calls import BlockingCalls, CallUnanswered, wait_answer
 from holdfast.hypervisor.domain_xml import uuid_of
 from holdfast.hypervisor.errors import GuestOutcomeUnknown, HypervisorUnavailable
 from holdfast.hypervisor.event_fanout import EventFanout
 from holdfast.hypervisor.libvirt_connection import LibvirtConnection
+from holdfast.hypervisor.libvirt_moves import LibvirtMoves
+from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, MoveProgress, SavedState, SaveOptions
+from holdfast.hypervisor.memory_mark import without_memory_id
 from holdfast.hypervisor.port import Guest, GuestProcess, HypervisorEvent, HypervisorVersion
 from holdfast.hypervisor.qemu_process import QemuProcesses, kill_and_wait
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
@@ -45,6 +48,9 @@ class LibvirtHost:
         take them all. Source: max_client_requests in libvirtd.conf."""
         self._process_calls = BlockingCalls(name="process", limit=8)
         self._starting: dict[str, asyncio.Future[None]] = {}
+        self._moves = LibvirtMoves(uri=uri, timeouts=self._timeouts, processes=self._processes)
+        self._marks: libvirt_calls.Marks = {}
+        self._marks_since = 0.0
 
     async def run(self) -> None:
         """Keep the connection to libvirtd, reopening it whenever it breaks, until cancelled."""
@@ -52,20 +58,14 @@ class LibvirtHost:
 
     async def prepare(self, domain_xml: str) -> None:
         """Make a transient guest's process. See the port."""
-        uuid = uuid_of(domain_xml)
-        if uuid in self._starting:
-            raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered by libvirt.")
+        uuid, fresh_xml = uuid_of(domain_xml), without_memory_id(domain_xml)
+        self._refuse_second_start(uuid)
         handle = self._connection.current().handle
         deadline = self._deadline(self._timeouts.start_ms)
         starting = await self._calls.begin(
-            lambda: libvirt_calls.prepare(handle, domain_xml, uuid, self._processes), deadline=deadline
+            lambda: libvirt_calls.prepare(handle, fresh_xml, uuid, self._processes), deadline=deadline
         )
-        self._starting[uuid] = starting
-        starting.add_done_callback(lambda _: self._starting.pop(uuid, None))
-        try:
-            await wait_answer(starting, deadline=deadline)
-        except CallUnanswered as error:
-            raise _unknown(f"Starting guest {uuid}", self._timeouts.start_ms) from error
+        await self._wait_started(uuid, starting, self._timeouts.start_ms, f"Starting guest {uuid}")
 
     async def shutdown(self, uuid: str) -> None:
         """Press the guest's power button. See the port."""
@@ -89,9 +89,63 @@ class LibvirtHost:
                 hint="Its QEMU process was killed if there was one, but libvirt may still start it; try again.",
             ) from error
 
+    async def suspend(self, uuid: str) -> None:
+        """Stop a guest's CPUs. See the port."""
+        await self._ask_guest(uuid, libvirt_calls.suspend, what="Suspending")
+
+    async def save(self, uuid: str, path: str, memory_id: str, options: SaveOptions) -> None:
+        """Put a guest's memory into a file. See the port."""
+        await self._moves.save(uuid, path, memory_id, options)
+
+    async def saved_state(self, path: str) -> SavedState:
+        """Look at a file of saved memory. See the port."""
+        return await self._moves.saved_state(path)
+
+    async def restore(self, uuid: str, path: str, memory_id: str) -> None:
+        """Make a guest's process from saved memory. See the port."""
+        self._refuse_second_start(uuid)
+        starting = await self._moves.begin_restore(uuid, path, memory_id)
+        await self._wait_started(uuid, starting, self._timeouts.restore_ms, f"Restoring guest {uuid}")
+
+    async def discard_saved(self, path: str) -> None:
+        """Remove a file of saved memory. See the port."""
+        await self._moves.discard_saved(path)
+
+    async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
+        """Copy a running guest. See the port."""
+        await self._moves.migrate(uuid, target, memory_id, options)
+
+    async def progress(self, uuid: str) -> MoveProgress | None:
+        """How far a save or copy is. See the port."""
+        return await self._ask(lambda handle: libvirt_move_calls.progress(handle, uuid), self._timeouts.ask_ms)
+
+    async def cancel_move(self, uuid: str) -> None:
+        """Have it given up. See the port."""
+        await self._ask_guest(uuid, libvirt_move_calls.cancel, what="Cancelling the move of")
+
+    async def has_moved_away(self, uuid: str, name: str) -> bool:
+        """Whether its last process here was moved. See the port."""
+        return await self._moves.has_moved_away(uuid, name)
+
+    async def cpu(self) -> str:
+        """The host's own CPU. See the port."""
+        return await self._ask(host_fit.cpu, self._timeouts.warm_ms)
+
+    async def can_run(self, domain_xml: str, *, source_cpu: str = "") -> tuple[str, ...]:
+        """Why it could not go on here. See the port."""
+        return await self._ask(
+            lambda handle: host_fit.reasons_against(handle, domain_xml, source_cpu=source_cpu), self._timeouts.warm_ms
+        )
+
     async def guests(self) -> tuple[Guest, ...]:
         """All guests on this node. See the port."""
-        return await self._ask(lambda handle: libvirt_calls.guests(handle, self._processes), self._timeouts.ask_ms)
+        since = self._connection.current().since
+        if since != self._marks_since:  # another libvirtd may give the numbers of its runs anew
+            self._marks, self._marks_since = {}, since
+        marks = self._marks
+        return await self._ask(
+            lambda handle: libvirt_calls.guests(handle, self._processes, marks), self._timeouts.ask_ms
+        )
 
     async def process_of(self, uuid: str) -> GuestProcess | None:
         """The guest's QEMU process. See the port."""
@@ -125,6 +179,19 @@ class LibvirtHost:
             raise HypervisorUnavailable(
                 f"libvirt has not answered within {timeout_ms} ms.", hint="Look at `journalctl -u libvirtd`."
             ) from error
+
+    def _refuse_second_start(self, uuid: str) -> None:
+        if uuid in self._starting:
+            raise GuestOutcomeUnknown(f"An earlier start of guest {uuid} has not been answered by libvirt.")
+
+    async def _wait_started(self, uuid: str, starting: asyncio.Future[None], timeout_ms: int, what: str) -> None:
+        """Wait for a start that was begun; until it has ended nothing about the guest is certain."""
+        self._starting[uuid] = starting
+        starting.add_done_callback(lambda _: self._starting.pop(uuid, None))
+        try:
+            await wait_answer(starting, deadline=self._deadline(timeout_ms))
+        except CallUnanswered as error:
+            raise _unknown(what, timeout_ms) from error
 
     async def _ask_guest(self, uuid: str, call: Callable[[Any, str], None], *, what: str) -> None:
         handle = self._connection.current().handle

@@ -185,13 +185,16 @@ class Migration:
             settle()
 
     def _pause_original(self) -> None:
-        self._was_running = self._source.hands.running[self._uuid].guest.state is GuestState.RUNNING
-        if self._was_running:
+        if self._source.hands.running[self._uuid].guest.state is GuestState.RUNNING:
             self._source.hands.change(self._uuid, GuestState.PAUSED, GuestEventKind.PAUSED)
 
     def _resume_original(self) -> None:
-        paused_by_it = self._was_running and self._stage in (_Stage.FINISH, _Stage.CONFIRM)
-        if paused_by_it and self._is_original_there():
+        """It goes on if it executed when the copying began, also when somebody suspended it meanwhile.
+
+        Source: libvirt, qemuMigrationSrcRestoreDomainState.
+        """
+        present = self._source.hands.running.get(self._uuid)
+        if self._was_running and self._is_original_there() and present and present.guest.state is GuestState.PAUSED:
             self._source.hands.change(self._uuid, GuestState.RUNNING, GuestEventKind.RESUMED)
 
     def _drop_copy(self) -> None:
