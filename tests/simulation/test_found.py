@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from holdfast.model.ids import NodeName
+from holdfast.model.settings import LEAST, Timings
 from holdfast.sim.checkers import not_yet_well
-from holdfast.sim.layout import Make
+from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.world import World
 
 
 @contextmanager
-def a_world(make: Make) -> Iterator[World]:
-    world = World(make, seed=1)
+def a_world(make: Make, layout: Layout | None = None) -> Iterator[World]:
+    world = World(make, seed=1, layout=layout)
     try:
         yield world
     finally:
@@ -68,3 +70,15 @@ def test_a_daemon_killed_while_a_guest_was_being_prepared_finds_it_and_lets_it_r
             world.loop.call_soon(machine.start_daemon)
         world.loop.run_until(world.loop.time() + 20.0)
         assert list(not_yet_well(world)) == []
+
+
+def test_the_shortest_deadline_that_is_allowed_passes_on_no_healthy_node() -> None:
+    make = Make(roles=3)
+    layout = layout_of(make)
+    timings = Timings(guard_deadline_ms=LEAST["guard_deadline_ms"], patience_ms=1500)
+    with a_world(make, replace(layout, settings=replace(layout.settings, timings=timings))) as world:
+        world.loop.run_until(10.0)
+        before = world.truth.living()
+        assert len(before) == make.roles
+        world.loop.run_until(30.0)
+        assert world.truth.living() == before, "a guard ended guests of a healthy node"

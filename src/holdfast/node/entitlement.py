@@ -25,6 +25,7 @@ from holdfast.node.session import SessionKeeper
 log = logging.getLogger(__name__)
 
 EXTEND_INTERVAL_S: Final = 1.0
+"""The longest; a short deadline is extended four times before it passes, or it would pass between two extensions."""
 FIRST_INTERVAL_S: Final = 0.1
 """Until the first extension after a start: the deadline that the last holdfastd left runs out. Source: SAFE-6."""
 
@@ -56,7 +57,12 @@ class Entitlement:
         """Extend until cancelled."""
         while True:
             await self._extend()
-            await asyncio.sleep(FIRST_INTERVAL_S if self.until == float("-inf") else EXTEND_INTERVAL_S)
+            await asyncio.sleep(FIRST_INTERVAL_S if self.until == float("-inf") else self._interval_s())
+
+    def _interval_s(self) -> float:
+        snapshot = self._mirror.snapshot
+        timings = snapshot.settings.timings if snapshot is not None else Timings()
+        return min(EXTEND_INTERVAL_S, timings.guard_deadline_ms / 4000)
 
     async def _extend(self) -> None:
         snapshot = self._mirror.snapshot
