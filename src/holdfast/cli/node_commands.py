@@ -219,6 +219,32 @@ def resume(*, node: str, failback: Literal["policy", "now", "never"], as_json: b
     put(answer, f"{answer.name} takes roles again", as_json=as_json)
 
 
+@node.command("prepare-shutdown", examples=("holdfast node prepare-shutdown",))
+@json_option
+def prepare_shutdown(*, as_json: bool) -> None:
+    """Empty this node because its operating system goes down; holdfast-shutdown.service calls this.
+
+    What is done is the setting shutdown_policy, for at most shutdown_timeout_s. The node takes roles again by itself
+    when its system has started again.
+    """
+    answer = ask(requests.prepare_shutdown())
+    put(answer, _drain_words(answer, waited=True), as_json=as_json)
+
+
+@node.command("evict", examples=("holdfast node evict node3",))
+@node_argument
+@json_option
+def evict(*, node: str, as_json: bool) -> None:
+    """Take NODE out of the cluster for good: one that is drained, or down and proven so.
+
+    Its vote is taken back, roles prefer it no longer, and its identity is worth nothing any more: to come back, its
+    machine joins anew. A machine that is up forgets the cluster by itself; another one does when it starts again.
+    """
+    answer = ask(requests.evict_node(node))
+    told = "its machine forgets the cluster now" if answer.was_up else "its machine forgets the cluster when it starts"
+    put(answer, f"{answer.node} is no node of the cluster any more; {told}", as_json=as_json)
+
+
 @node.command("fence-test", examples=("holdfast node fence-test node2",))
 @node_argument
 @json_option

@@ -179,6 +179,16 @@ def resume_node(node: str, *, failback: Literal["policy", "now", "never"]) -> Re
     return _change("node.resume", NodeStatus, {"node": node, "failback": failback})
 
 
+def prepare_shutdown() -> Request[DrainReport]:
+    """Have the answering node do with its roles what the cluster's policy says for the end of its operating system."""
+    return Request(method="node.prepare-shutdown", answer=DrainReport, changes=True, silence_s=None)
+
+
+def evict_node(node: str) -> Request[EvictedNode]:
+    """Take a node out of the cluster for good: one that is drained, or proven down."""
+    return _change("node.evict", EvictedNode, {"node": node})
+
+
 def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[BalanceReport]:
     """Move the fewest guests that bring the loads of each site's nodes within a threshold; the answer comes then."""
     params = {"dry_run": dry_run}

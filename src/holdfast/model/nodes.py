@@ -48,6 +48,12 @@ class NodeSpec:
     is_paused     it takes no further roles.
     is_draining   its roles are moved away as far as others can take them; it is paused too.
     returns       of the roles that its last drain moved away.
+    shutting_down  the incarnation whose operating system goes down, for which it is drained; the next one resumes it.
+    is_witness    it votes and listens, and takes no roles.
+    is_leaving    it is about to leave the cluster: it gets no vote, and the one that it has is taken back.
+    seat          the member of the cluster database that is this node's; None: it has none. Follows the database.
+    machine_id    of its operating system, and
+    product_uuid  of the machine below it, as it gave them when it joined: what tells that two share one. Empty: unknown.
     """
 
     name: NodeName
@@ -63,7 +69,13 @@ class NodeSpec:
     is_paused: bool = False
     is_draining: bool = False
     returns: Return = Return.POLICY
+    shutting_down: Incarnation | None = None
     joined_at_ms: int = 0
+    is_witness: bool = False
+    is_leaving: bool = False
+    seat: int | None = None
+    machine_id: str = ""
+    product_uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Source: DESIGN sections 4 and 5; `docs/safety.md` has the time budget drawn out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from holdfast.model.errors import InvalidInput
@@ -80,6 +81,17 @@ class Timings:
         return deadline_ms + self.guard_kill_ms + watchdog_timeout_ms + self.proof_margin_ms
 
 
+class ShutdownPolicy(StrEnum):
+    """What a node does with its roles when its operating system shuts down or restarts.
+
+    DRAIN   they are moved away, each as its move method says; what no node can take is left to the system.
+    LEAVE   they are left to the system: libvirt-guests.service shuts them down, where it is set up to.
+    """
+
+    DRAIN = "drain"
+    LEAVE = "leave"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of the whole cluster, kept in its database.
@@ -90,6 +102,12 @@ class Settings:
     events_kept              number of events that the database keeps.
     moves_at_once            so many planned moves by drains and failbacks are under way at the same time.
     failback_settle_s        a node must have been up for so long before roles return to it by themselves.
+    voters_at_most           so many nodes vote at most; an odd number, 1 to 7.
+    voter_replace_after_s    a voter that was down for so long hands its vote to a node that is up.
+    saved_state_directory    a directory that every node mounts from the same storage, where the memory of guests lies
+                             while they move; empty: no memory is saved.
+    shutdown_policy          what a node does with its roles when its operating system goes down.
+    shutdown_timeout_s       for how long at most it keeps the operating system from going down.
     balance_automatically    whether the cluster balances its nodes by itself, once it has been at rest for that long.
     balance_threshold_percent   how far apart the loads of a site's nodes may be, in percent of a node.
     """
@@ -103,12 +121,33 @@ class Settings:
     events_kept: int = 1000
     moves_at_once: int = 4
     failback_settle_s: int = 60
+    voters_at_most: int = 5
+    voter_replace_after_s: int = 600
+    saved_state_directory: str = ""
+    shutdown_policy: ShutdownPolicy = ShutdownPolicy.DRAIN
+    shutdown_timeout_s: int = 300
     balance_automatically: bool = False
     balance_threshold_percent: int = 20
 
     def __post_init__(self) -> None:
         if self.moves_at_once < 1:
             raise InvalidInput(f"moves_at_once is {self.moves_at_once}: a drain would never end", hint="set 1 or more")
+        if self.voters_at_most not in VOTERS:
+            raise InvalidInput(
+                f"voters_at_most is {self.voters_at_most}: an even number survives no more than the odd one below it, "
+                "and each voter beyond 7 slows every decision",
+                hint=f"set one of {', '.join(map(str, VOTERS))}",
+            )
+        if self.voter_replace_after_s < LEAST_REPLACE_S:
+            raise InvalidInput(
+                f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer",
+                hint=f"set it to {LEAST_REPLACE_S} or more",
+            )
+        if not 1 <= self.shutdown_timeout_s <= 3600:
+            raise InvalidInput(
+                f"shutdown_timeout_s is {self.shutdown_timeout_s}, and holdfast-shutdown.service waits an hour at most",
+                hint="set it to a number from 1 to 3600",
+            )
         if not 1 <= self.balance_threshold_percent <= 100:
             raise InvalidInput(
                 f"balance_threshold_percent is {self.balance_threshold_percent}, which is no threshold",

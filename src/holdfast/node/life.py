@@ -35,6 +35,7 @@ from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
 from holdfast.node.hearing import Hearing
 from holdfast.node.heartbeats import Heartbeats
+from holdfast.node.homecoming import Homecoming
 from holdfast.node.mirror import Mirror
 from holdfast.node.power import DeviceOf, PowerWatch
 from holdfast.node.reporter import Reporter
@@ -262,7 +263,8 @@ class Life:
         self.heartbeats.registered_at = keeper.registered_at
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter)]
+                homecoming = Homecoming(store=store, mirror=mirror, events=events, incarnation=incarnation)
+                working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter, homecoming)]
                 working.append(tasks.create_task(self.disks.run(incarnation, keeper.touch)))
                 end = await keeper.keep()
                 for task in working:

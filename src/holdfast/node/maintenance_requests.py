@@ -130,7 +130,7 @@ class MaintenanceRequests:
             before = find_node(snapshot, node)
             if not wanted.force and (short := shortage(snapshot, node, self._now_ms)) is not None:
                 raise Refused(f"node {node} is not drained: {_shortage_words(short)}", hint=_shortage_way(short, node))
-            after = replace(before.value, is_paused=True, is_draining=True, returns=Return.POLICY)
+            after = replace(before.value, is_paused=True, is_draining=True, returns=Return.POLICY, shutting_down=None)
             event = self._events.event(EventCode.NODE_DRAINING, node)
             txn = set_node(after, before=before, events=self._events.operations(event))
             return txn, preview_drain(snapshot, node, self._now_ms)
@@ -166,7 +166,8 @@ class MaintenanceRequests:
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
             before = find_node(snapshot, wanted.node)
-            after = replace(before.value, is_paused=False, is_draining=False, returns=wanted.failback)
+            taken_back = replace(before.value, is_paused=False, is_draining=False, is_leaving=False, shutting_down=None)
+            after = replace(taken_back, returns=wanted.failback)
             event = self._events.event(EventCode.NODE_RESUMED, before.value.name)
             return set_node(after, before=before, events=self._events.operations(event)), before.value.name
 

@@ -56,6 +56,7 @@ from holdfast.node.request_params import (
     TokenParams,
 )
 from holdfast.node.settings_words import changed_settings
+from holdfast.node.shutdown_requests import ShutdownRequests
 from holdfast.node.storage_requests import READS as STORAGE_READS
 from holdfast.node.storage_requests import StorageRequests
 from holdfast.node.transactions import add_role, record_proof, remove_role, set_cluster, set_node, set_role
@@ -88,6 +89,8 @@ class Requests:
         self._commits = Commits(life, store)
         self._maintenance = MaintenanceRequests(self._commits)
         self._balance = BalanceRequests(self._commits)
+        self._eviction = EvictionRequests(self._commits)
+        self._shutdown = ShutdownRequests(self._commits)
         self._storage = StorageRequests(self._commits)
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
@@ -97,7 +100,7 @@ class Requests:
                 f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
                 hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
             )
-        for part in (self._maintenance, self._balance, self._storage):
+        for part in (self._maintenance, self._balance, self._eviction, self._shutdown, self._storage):
             if method in part.methods:
                 async for item in part.handle(method, params):
                     yield item

@@ -98,6 +98,7 @@ def domain_file(tmp_path: Path) -> None:
             {"threshold_percent": 10, "dry_run": True},
             BALANCE,
         ),
+        (("node", "prepare-shutdown"), "node.prepare-shutdown", {}, replace(DRAIN, moves={}, staying={})),
         (("node", "set", "node2", "--site", "east"), "node.set", {"node": "node2", "site": "east"}, node(2)),
         (("node", "set", "node2", "--no-site"), "node.set", {"node": "node2", "site": None}, node(2)),
         (
