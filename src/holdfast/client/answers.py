@@ -31,6 +31,14 @@ class FreezeState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvictedNode:
+    """A node that left the cluster. `was_up`: its machine runs, and forgets the cluster by itself."""
+
+    node: str
+    was_up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
     """A token that lets one node join, until `expires_at_ms` (wall clock)."""
 

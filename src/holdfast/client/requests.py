@@ -13,6 +13,7 @@ from typing import Final, Generic, Literal, TypeVar
 from holdfast.client.answers import (
     ConfirmedDown,
     DomainXml,
+    EvictedNode,
     FenceAnswer,
     FreezeState,
     IssuedToken,

@@ -38,6 +38,7 @@ class EventCode(StrEnum):
     CLUSTER_UNFROZEN = "cluster-unfrozen"
     NODE_DRAINING = "node-draining"
     NODE_RESUMED = "node-resumed"
+    NODE_EVICTED = "node-evicted"
     DISK_ADDED = "disk-added"
     DISK_REMOVED = "disk-removed"
     CONDITION_RAISED = "condition-raised"

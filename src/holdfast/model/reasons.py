@@ -63,6 +63,19 @@ class ReasonCode(StrEnum):
     RESUMED = "resumed"
     FAILBACK = "failback"
     BALANCED = "balanced"
+    LAST_NODE = "last-node"
+    NOT_DRAINED = "not-drained"
+    STILL_WITH = "still-with"
+    ONLY_POSSIBLE_OWNER = "only-possible-owner"
+    COPIES_NO_MEMORY = "copies-no-memory"
+    NOWHERE_TO_SAVE = "nowhere-to-save"
+    MOVE_FAILED = "move-failed"
+    RECEIVE_REFUSED = "receive-refused"
+    BEING_COPIED = "being-copied"
+    MEMORY_KEPT = "memory-kept"
+    MEMORY_LOST = "memory-lost"
+    MEMORY_OVERTAKEN = "memory-overtaken"
+    MEMORY_DISCARDED = "memory-discarded"
     NOT_RUNNING = "not-running"
     ALREADY_HERE = "already-here"
     FAILOVER_LIMIT = "failover-limit"
@@ -147,6 +160,12 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.DRAINED: "{subject} is being drained",
     ReasonCode.RESUMED: "{subject} was resumed, and what its drain moved away is to come back",
     ReasonCode.FAILBACK: "{subject} is preferred to {owner} and has been up long enough",
+    ReasonCode.LAST_NODE: "{subject} is the only node that the cluster has",
+    ReasonCode.NOT_DRAINED: "{subject} is up and takes roles; empty it first: holdfast node drain {subject} --wait",
+    ReasonCode.STILL_WITH: "role {role} is still with {subject}, or on its way from or to it",
+    ReasonCode.ONLY_POSSIBLE_OWNER: (
+        "role {role} may run on {subject} only; let it run elsewhere: holdfast role set {role} --any-owner"
+    ),
     ReasonCode.BALANCED: "{subject} is {to_percent} % full and {owner} {from_percent} %, so it helps to balance them",
     ReasonCode.NOT_RUNNING: "{subject} does not run, so there is nothing to move",
     ReasonCode.ALREADY_HERE: "it is on {subject} already",

@@ -24,6 +24,8 @@ LEAST: Final = {
 
 
 SESSION_MARGIN_MS: Final = 2000
+VOTERS: Final = (1, 3, 5, 7)
+LEAST_REPLACE_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -338,6 +338,7 @@ _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.CLUSTER_UNFROZEN: "cluster {subject} is not frozen any more",
     EventCode.NODE_DRAINING: "node {subject} is being drained",
     EventCode.NODE_RESUMED: "node {subject} is resumed",
+    EventCode.NODE_EVICTED: "node {subject} was evicted: it is no node of the cluster any more",
     EventCode.DISK_ADDED: "disk {subject} was added",
     EventCode.DISK_REMOVED: "disk {subject} was removed",
     EventCode.CONDITION_RAISED: "condition: {subject}",

@@ -29,6 +29,7 @@ from holdfast.node.documents import (
     explanation,
     node_status,
 )
+from holdfast.node.eviction_requests import EvictionRequests
 from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests

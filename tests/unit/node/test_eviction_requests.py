@@ -1,0 +1,117 @@
+"""What an eviction writes, in which order, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.made_up import node_spec, owned, proof, role_spec, session, verdict
+from tests.unit.node.test_maintenance_requests import A, B, Desk, desk
+from tests.unit.node.virtual_time import virtual
+
+from holdfast.model.errors import NotFound, Refused
+from holdfast.model.ids import NodeName
+from holdfast.model.nodes import NodeSpec
+from holdfast.model.status import Progress
+from holdfast.node.commits import Commits
+from holdfast.node.eviction_requests import EvictionRequests
+from holdfast.node.line_protocol import Result
+from holdfast.store.records import proof_key, verdict_key
+
+C = NodeName("c")
+
+
+async def evict(here: Desk, node: str) -> list[object]:
+    requests = EvictionRequests(Commits(here.life, here.store))
+    return [item async for item in requests.handle("node.evict", {"node": node})]
+
+
+def without_vote(name: str, **changes: object) -> NodeSpec:
+    return replace(node_spec(name), is_voter=False, **changes)  # type: ignore[arg-type]
+
+
+def keys(here: Desk) -> list[str]:
+    return [item.key for item in here.database.database.listing("holdfast/").items]
+
+
+@virtual
+async def test_a_drained_node_leaves_with_all_its_records_and_its_name_in_the_roles() -> None:
+    async with desk(a=8, b=8, c=8) as here:
+        here.database.node(without_vote("b", is_paused=True, is_draining=True))
+        spec = role_spec("web", preferred_owners=(B, A), possible_owners=(A, B, C))
+        here.database.role(spec, owned("web", "a"))
+        await asyncio.sleep(1)
+        assert await evict(here, "b") == [Result({"node": "b", "was_up": True})]
+        after = here.database.snapshot()
+        assert sorted(after.nodes) == [A, C]
+        assert [key for key in keys(here) if key.endswith("/b")] == []
+        left = after.specs[spec.name].value
+        assert (left.preferred_owners, left.possible_owners) == ((A,), (A, C))
+        assert [key for key in keys(here) if "events" in key]
+
+
+@virtual
+async def test_a_node_that_is_down_leaves_once_that_is_proven() -> None:
+    async with desk(a=8) as here:
+        here.database.node(without_vote("b"))
+        here.database.put(verdict_key(B), verdict("b"))
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match="no proof yet that b can do no harm"):
+            await evict(here, "b")
+        assert B in here.database.snapshot().nodes
+        assert not here.database.snapshot().nodes[B].value.is_leaving
+        here.database.put(proof_key(proof("b").incarnation), proof("b"))
+        await asyncio.sleep(1)
+        assert await evict(here, "b") == [Result({"node": "b", "was_up": False})]
+        assert B not in here.database.snapshot().verdicts
+
+
+@virtual
+async def test_its_vote_goes_first_and_roles_and_votes_avoid_it_from_then_on() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(replace(node_spec("b"), is_paused=True, seat=7))
+        await asyncio.sleep(1)
+        evicting = asyncio.create_task(evict(here, "b"))
+        await asyncio.sleep(5)
+        waiting = here.spec(B)
+        assert (waiting.is_leaving, waiting.is_paused) == (True, True)
+        here.database.node(replace(waiting, is_voter=False, seat=None))
+        *steps, _ = await asyncio.wait_for(evicting, 5)
+        assert steps == [Progress(text="the vote of b is being taken back")]
+        assert B not in here.database.snapshot().nodes
+
+
+@virtual
+async def test_a_vote_that_cannot_be_taken_back_keeps_the_node_and_resuming_it_ends_that() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(replace(node_spec("b"), is_paused=True))
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match="could not be taken back within 120 s"):
+            await evict(here, "b")
+        assert here.spec(B).is_leaving
+        await here.ask("node.resume", node="b")
+        assert not here.spec(B).is_leaving
+
+
+@virtual
+async def test_a_node_that_is_resumed_meanwhile_stays() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(replace(node_spec("b"), is_paused=True))
+        await asyncio.sleep(1)
+        evicting = asyncio.create_task(evict(here, "b"))
+        await asyncio.sleep(5)
+        here.database.node(without_vote("b"))
+        with pytest.raises(Refused, match="b is up and takes roles"):
+            await asyncio.wait_for(evicting, 5)
+        assert B in here.database.snapshot().sessions
+
+
+@virtual
+async def test_nobody_evicts_himself_or_who_is_not_there() -> None:
+    async with desk(a=8, b=8) as here:
+        with pytest.raises(Refused, match="cannot evict itself"):
+            await evict(here, "a")
+        with pytest.raises(NotFound, match="no node 'x'"):
+            await evict(here, "x")
+        assert session("a").node in here.database.snapshot().sessions
