@@ -45,6 +45,8 @@ ROLE_LOOKS: Final[dict[RoleState, Look]] = {
     RoleState.ONLINE: GOOD,
     RoleState.STARTING: MOVING,
     RoleState.STOPPING: MOVING,
+    RoleState.SAVING: MOVING,
+    RoleState.MIGRATING: MOVING,
     RoleState.OFFLINE: IDLE,
     RoleState.BLOCKED: BAD,
     RoleState.UNKNOWN: UNSURE,

@@ -19,7 +19,7 @@ _TROUBLED_NODES: Final = (
 )
 _TROUBLED_ROLES: Final = (RoleState.BLOCKED, RoleState.UNKNOWN)
 _SPOKEN: Final = ("no-quorum", "cluster-frozen")
-_MOVING_ROLES: Final = (RoleState.STARTING, RoleState.STOPPING)
+_MOVING_ROLES: Final = (RoleState.STARTING, RoleState.STOPPING, RoleState.SAVING, RoleState.MIGRATING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

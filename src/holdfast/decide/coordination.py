@@ -24,6 +24,7 @@ from holdfast.decide.layout import Layout
 from holdfast.decide.moves import Move, Movers
 from holdfast.decide.placement import Choice, candidacy, choose, refusals
 from holdfast.decide.settling import settling
+from holdfast.decide.steps import lasting
 from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import Session
 from holdfast.model.reasons import Reason
@@ -225,6 +226,8 @@ class _Planning:
             failovers=ownership.failovers,
             failed_on=ownership.failed_on,
             generation=ownership.generation,
+            memory=lasting(ownership.memory),
+            disk_generation=ownership.disk_generation,
             reasons=freedom.reasons,
         )
         return Change(role=spec.name, before=before, after=after, proof=freedom.proof)
@@ -292,6 +295,11 @@ def _assigned(
         target=session.node if moves else None,
         source=ownership.source,
         drained_from=ownership.drained_from if ownership.drained_from != session.node else None,
+        method=ownership.method,
+        is_auto=ownership.is_auto,
+        ordered_ms=ownership.ordered_ms,
+        memory=lasting(ownership.memory),
+        disk_generation=ownership.disk_generation,
         reasons=reasons,
     )
 

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from itertools import product
 
-from holdfast.decide.lifecycle import Act, Step, next_step
+from holdfast.decide.lifecycle import next_step
+from holdfast.decide.steps import Act, Step
 from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
 
-_WORDS = {Act.NOTHING: "", Act.BRING_ONLINE: "bring it online", Act.TAKE_OFFLINE: "take it offline"}
+_WORDS = {
+    Act.NOTHING: "",
+    Act.BRING_ONLINE: "bring it online",
+    Act.TAKE_OFFLINE: "take it offline",
+    Act.DESTROY: "remove it",
+    Act.RESTORE: "restore it",
+    Act.RESUME: "let it go on",
+    Act.SAVE: "save it",
+    Act.SETTLE_SAVE: "look whether it was saved",
+    Act.MIGRATE: "copy it",
+    Act.SETTLE_MIGRATION: "see what became of the copy",
+}
 
 
 def lifecycle_table() -> str:

@@ -26,6 +26,7 @@ class DiskAct(StrEnum):
     RESERVE      put the reservation back that is missing; this node is registered.
     REGISTER     register this incarnation's key.
     END_GUESTS   end every guest of this node that uses the disk.
+    DEFEND       remove whoever else registered: this node owns the disk and its guest runs from it.
     """
 
     NOTHING = "nothing"
@@ -33,6 +34,7 @@ class DiskAct(StrEnum):
     RESERVE = "reserve"
     REGISTER = "register"
     END_GUESTS = "end-guests"
+    DEFEND = "defend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ def may_run_elsewhere(disk: DiskName, snapshot: Snapshot, me: NodeName) -> bool:
     here: it ended with the protection.
     """
     return any(
-        ownership.value.phase in (Phase.STARTING, Phase.ONLINE, Phase.STOPPING)
+        ownership.value.phase not in (Phase.VACANT, Phase.ASSIGNED)
         and ownership.value.owner != me
         and ownership.value.incarnation is not None
         and not is_proven_dead(ownership.value.incarnation, snapshot)

@@ -71,6 +71,7 @@ class Layout:
 
     free     per node that is up and reports, what is left.
     closed   per node that takes no role at all, why.
+    keeps_memory   whether the cluster is able to keep the memory of any guest that moves.
     """
 
     def __init__(self, snapshot: Snapshot, now_ms: int) -> None:
@@ -78,6 +79,8 @@ class Layout:
         self.now_ms = now_ms
         self.free = _capacities(snapshot)
         self.closed = {node: why for node in sorted(snapshot.nodes) if (why := closed(snapshot, node, now_ms))}
+        copies_memory = any(report.value.takes_memory is not None for report in snapshot.reports.values())
+        self.keeps_memory = copies_memory or bool(snapshot.settings.saved_state_directory)
         self._together: _Shared = {}
         self._apart: _Shared = {}
         self._rankings: dict[SiteName | None, list[Key]] | None = None
@@ -200,6 +203,8 @@ def places(ownership: Ownership) -> tuple[NodeName, ...]:
 def closed(snapshot: Snapshot, node: NodeName, now_ms: int) -> tuple[Reason, ...]:
     """Return why a node takes no role at all; empty when it does."""
     found: list[Reason] = []
+    if snapshot.nodes[node].value.is_witness:
+        return (because(ReasonCode.NODE_IS_WITNESS, node),)
     if snapshot.nodes[node].value.is_paused:
         found.append(because(ReasonCode.NODE_PAUSED, node))
     if (losses := quarantined(snapshot, node, now_ms)) is not None:
@@ -258,7 +263,7 @@ def _capacities(snapshot: Snapshot) -> dict[NodeName, Free]:
     free = {}
     for name, report in snapshot.reports.items():
         node = snapshot.nodes.get(name)
-        if node is None or snapshot.session_of(name, report.value.incarnation) is None:
+        if node is None or node.value.is_witness or snapshot.session_of(name, report.value.incarnation) is None:
             continue
         total: Capacity = node.value.capacity or report.value.capacity
         vcpus = total.vcpus * snapshot.settings.vcpu_overcommit

@@ -7,79 +7,35 @@ then the act; nothing acts before its record is committed. UNKNOWN never counts 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Final
 
-from holdfast.model.ids import NodeName
+from holdfast.decide import memory_steps as memory
+from holdfast.decide.steps import NO_ATTEMPT, Act, Attempt, Situation, Step, moved
 from holdfast.model.nodes import GuestObservation
-from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
-
-
-class Act(StrEnum):
-    """What the executor does with the hypervisor after the record is committed."""
-
-    NOTHING = "nothing"
-    BRING_ONLINE = "bring-online"
-    TAKE_OFFLINE = "take-offline"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """The next step of a role on its owner. `record` None: nothing to commit."""
-
-    record: Ownership | None = None
-    act: Act = Act.NOTHING
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """Everything a handler may look at.
-
-    now_ms      wall-clock time, counted against the restart period.
-    is_frozen   the cluster does nothing by itself, so what ends is not started again.
-    """
-
-    ownership: Ownership
-    spec: RoleSpec
-    now_ms: int
-    is_frozen: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its owner is to give it up: nobody wants it online, or it is wanted elsewhere."""
-        return self.spec.wanted is Wanted.OFFLINE or self.ownership.is_leaving
-
-    def becomes(self, phase: Phase, *reasons: Reason) -> Ownership:
-        """The record with another phase."""
-        return replace(self.ownership, phase=phase, since_ms=self.now_ms, reasons=reasons or self.ownership.reasons)
-
-    def released(self, *reasons: Reason) -> Ownership:
-        """The record of a role that nobody owns any more; it is certain that nothing of it runs here.
-
-        A move goes on from there, unless nobody wants the role online any more.
-        """
-        goes_on = self.spec.wanted is Wanted.ONLINE
-        return replace(
-            self.ownership,
-            phase=Phase.VACANT,
-            owner=None,
-            incarnation=None,
-            last_owner=self.ownership.owner,
-            since_ms=self.now_ms,
-            target=self.ownership.target if goes_on else None,
-            source=self.ownership.source if goes_on else None,
-            drained_from=self.ownership.drained_from if goes_on else None,
-            reasons=reasons,
-        )
+from holdfast.model.reasons import ReasonCode, because
+from holdfast.model.roles import MoveMethod, Ownership, Phase, RoleSpec, Wanted
 
 
 def next_step(
-    ownership: Ownership, spec: RoleSpec, guest: GuestObservation, now_ms: int, *, is_frozen: bool = False
+    ownership: Ownership,
+    spec: RoleSpec,
+    guest: GuestObservation,
+    now_ms: int,
+    *,
+    is_frozen: bool = False,
+    memory_id: str = "",
+    attempt: Attempt = NO_ATTEMPT,
 ) -> Step:
-    """Return what the owner does next about a role that it owns."""
-    return TABLE[ownership.phase, guest](Situation(ownership=ownership, spec=spec, now_ms=now_ms, is_frozen=is_frozen))
+    """Return what the owner does next about a role that it owns.
+
+    memory_id   of the memory that the process was made from which is there.
+    attempt     what memory that is saved now would be called.
+    """
+    now = Situation(
+        ownership=ownership, spec=spec, now_ms=now_ms, is_frozen=is_frozen, memory_id=memory_id, attempt=attempt
+    )
+    return TABLE[ownership.phase, guest](now)
 
 
 def after_failed_start(
@@ -88,7 +44,7 @@ def after_failed_start(
     """Return the record after a start that certainly left nothing running: try again here, or give the role up."""
     now = Situation(ownership=ownership, spec=spec, now_ms=now_ms, is_frozen=is_frozen)
     reason = because(ReasonCode.GUEST_START_FAILED, spec.name, detail=detail)
-    return replace(_frozen(now, reason), failed_on=_failed_here(now)) if is_frozen else _restarted(now, reason)
+    return replace(now.given_up(reason), failed_on=now.failed_here()) if is_frozen else now.restarted(reason)
 
 
 def after_refusal(ownership: Ownership, spec: RoleSpec, detail: str, now_ms: int) -> Ownership:
@@ -104,18 +60,41 @@ def _idle(_: Situation) -> Step:
 def _claim(now: Situation) -> Step:
     if now.is_over:
         return _release(now)
-    return Step(record=now.becomes(Phase.STARTING), act=Act.BRING_ONLINE)
+    if now.ownership.memory is not None:
+        return memory.start_from(now, now.ownership.memory)
+    return Step(record=now.executes(None), act=Act.BRING_ONLINE)
+
+
+def _adopt(now: Situation) -> Step:
+    """Claim what is there already: somebody started it."""
+    if now.is_over or now.ownership.memory is None:
+        return _claim(now)
+    return Step(record=now.becomes(Phase.STARTING))
+
+
+def _claim_clean(now: Situation) -> Step:
+    """Claim it, and remove what was made from memory that the record does not mean. Source: SAFE-7."""
+    if now.is_over or (now.ownership.memory is None and not now.memory_id):
+        return _claim(now)
+    return Step(record=now.becomes(Phase.STARTING), act=Act.DESTROY)
 
 
 def _start(now: Situation) -> Step:
     """Start again what was claimed and is not there; the claim is committed anew, so a late start is refused."""
+    if now.ownership.memory is not None:
+        return memory.start_from(now, now.ownership.memory)
     return _claim(now)
 
 
 def _observed_online(now: Situation) -> Step:
-    """Online; a move that ends here is over."""
-    record = _served(replace(now.ownership, phase=Phase.ONLINE, since_ms=now.now_ms), now.spec)
-    return Step(record=record if record.is_leaving else replace(record, target=None, source=None))
+    """Online; a move that ends here is over, and so is what was kept of its memory: the guest has gone on from it."""
+    kept = now.ownership.memory
+    reasons = now.ownership.reasons
+    if kept is not None and not kept.is_consumed:
+        reasons = (because(ReasonCode.MEMORY_OVERTAKEN, now.spec.name),)
+    record = _served(now.becomes(Phase.ONLINE, *reasons), now.spec)
+    record = replace(record, memory=None)
+    return Step(record=record if record.is_leaving else moved(record))
 
 
 def _served(ownership: Ownership, spec: RoleSpec) -> Ownership:
@@ -127,6 +106,10 @@ def _served(ownership: Ownership, spec: RoleSpec) -> Ownership:
 
 def _let_run(now: Situation) -> Step:
     """Its process exists and does not execute yet: the claim is committed anew, so that a late step is refused."""
+    if now.ownership.memory is not None:
+        return memory.go_on_from(now, now.ownership.memory)
+    if now.memory_id:
+        return Step(act=Act.DESTROY)
     return _observed_online(now) if now.is_over else _claim(now)
 
 
@@ -136,8 +119,18 @@ def _keep(now: Situation) -> Step:
             return _observed_online(now)
         served = _served(now.ownership, now.spec)
         return Step(record=served) if served != now.ownership else Step()
-    unwanted = (because(ReasonCode.WANTED_OFFLINE, now.spec.name),) if now.spec.wanted is Wanted.OFFLINE else ()
-    return Step(record=now.becomes(Phase.STOPPING, *unwanted), act=Act.TAKE_OFFLINE)
+    if now.spec.wanted is Wanted.OFFLINE:
+        unwanted = because(ReasonCode.WANTED_OFFLINE, now.spec.name)
+        return Step(record=_stopping(now.becomes(Phase.STOPPING, unwanted)), act=Act.TAKE_OFFLINE)
+    if now.ownership.method is MoveMethod.QUICK:
+        return memory.save(now)
+    if now.ownership.method is MoveMethod.LIVE:
+        return memory.copy(now)
+    return Step(record=_stopping(now.becomes(Phase.STOPPING)), act=Act.TAKE_OFFLINE)
+
+
+def _stopping(ownership: Ownership) -> Ownership:
+    return replace(ownership, making=None, receiving=None)
 
 
 def _take_offline(_: Situation) -> Step:
@@ -151,38 +144,7 @@ def _release(now: Situation) -> Step:
 
 
 def _ended(now: Situation) -> Step:
-    if now.is_over:
-        return _release(now)
-    reason = because(ReasonCode.GUEST_ENDED, now.spec.name, detail="its QEMU process is gone")
-    record = _frozen(now, reason) if now.is_frozen else _restarted(now, reason)
-    return Step(record=record, act=Act.BRING_ONLINE if record.phase is Phase.STARTING else Act.NOTHING)
-
-
-def _frozen(now: Situation, reason: Reason) -> Ownership:
-    """Give the role up without a restart; nobody is to blame, so it may come back here later."""
-    return replace(now.released(reason, because(ReasonCode.FROZEN, now.spec.name)), restarts=())
-
-
-def _restarted(now: Situation, reason: Reason) -> Ownership:
-    """Count a restart in place, or give the role up when it was restarted too often.
-
-    A role on the move is not counted as failed over: it has a place to go back to.
-    """
-    since_ms = now.now_ms - now.spec.restart_period_s * 1000
-    restarts = tuple(at_ms for at_ms in now.ownership.restarts if at_ms >= since_ms)
-    if len(restarts) < now.spec.restart_limit:
-        return replace(now.becomes(Phase.STARTING, reason), restarts=(*restarts, now.now_ms))
-    counts = {"restarts": len(restarts), "period_s": now.spec.restart_period_s, "limit": now.spec.restart_limit}
-    gone = now.released(reason, because(ReasonCode.RESTART_LIMIT, now.spec.name, **counts))
-    failovers = now.ownership.failovers
-    if now.ownership.target is None:
-        failovers = (*failovers, now.now_ms)
-    return replace(gone, restarts=(), failovers=failovers, failed_on=_failed_here(now))
-
-
-def _failed_here(now: Situation) -> tuple[NodeName, ...]:
-    owner = now.ownership.owner
-    return now.ownership.failed_on if owner is None else (*now.ownership.failed_on, owner)
+    return now.ended(because(ReasonCode.GUEST_ENDED, now.spec.name, detail="its QEMU process is gone"))
 
 
 Handler = Callable[[Situation], Step]
@@ -194,9 +156,9 @@ TABLE: Final[dict[tuple[Phase, GuestObservation], Handler]] = {
     (Phase.VACANT, GuestObservation.STALLED): _take_offline,
     (Phase.VACANT, GuestObservation.UNKNOWN): _idle,
     (Phase.ASSIGNED, GuestObservation.ABSENT): _claim,
-    (Phase.ASSIGNED, GuestObservation.RUNNING): _claim,
-    (Phase.ASSIGNED, GuestObservation.PAUSED): _claim,
-    (Phase.ASSIGNED, GuestObservation.STALLED): _claim,
+    (Phase.ASSIGNED, GuestObservation.RUNNING): _adopt,
+    (Phase.ASSIGNED, GuestObservation.PAUSED): _claim_clean,
+    (Phase.ASSIGNED, GuestObservation.STALLED): _adopt,
     (Phase.ASSIGNED, GuestObservation.UNKNOWN): _idle,
     (Phase.STARTING, GuestObservation.ABSENT): _start,
     (Phase.STARTING, GuestObservation.RUNNING): _observed_online,
@@ -213,4 +175,14 @@ TABLE: Final[dict[tuple[Phase, GuestObservation], Handler]] = {
     (Phase.STOPPING, GuestObservation.PAUSED): _take_offline,
     (Phase.STOPPING, GuestObservation.STALLED): _take_offline,
     (Phase.STOPPING, GuestObservation.UNKNOWN): _idle,
+    (Phase.SAVING, GuestObservation.ABSENT): memory.settle_save,
+    (Phase.SAVING, GuestObservation.RUNNING): memory.save_anew,
+    (Phase.SAVING, GuestObservation.PAUSED): memory.save_again,
+    (Phase.SAVING, GuestObservation.STALLED): memory.save_again,
+    (Phase.SAVING, GuestObservation.UNKNOWN): _idle,
+    (Phase.MIGRATING, GuestObservation.ABSENT): memory.settle_copy,
+    (Phase.MIGRATING, GuestObservation.RUNNING): memory.settle_copy,
+    (Phase.MIGRATING, GuestObservation.PAUSED): memory.settle_copy,
+    (Phase.MIGRATING, GuestObservation.STALLED): memory.settle_copy,
+    (Phase.MIGRATING, GuestObservation.UNKNOWN): _idle,
 }

@@ -13,11 +13,13 @@ from itertools import combinations
 from holdfast.decide.failback import opens_in_ms, settles_in_ms
 from holdfast.decide.groups import bound_together
 from holdfast.decide.layout import Layout
+from holdfast.decide.methods import Way, way_of
 from holdfast.decide.placement import NODES_NAMED, candidacy, choose, rank, refusals, score
+from holdfast.decide.steps import moved
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Return
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import FailbackPolicy, Ownership, Phase, RoleSpec, Wanted
+from holdfast.model.roles import FailbackPolicy, MoveMethod, Ownership, Phase, RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 
 
@@ -176,17 +178,19 @@ def begin(
     *,
     only: Iterable[NodeName] = (),
     is_drain: bool = False,
+    method: MoveMethod | None = None,
 ) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
     """Begin to move roles together; returns their moves, or why not.
 
     only       nodes that they may go to; empty: any.
     is_drain   their owner remembers them for its resumption.
+    method     how they move; None: each as it is set for it.
     """
     for one in unit:
         layout.lift(one.spec, one.ownership)
     owner = unit[0].ownership.owner
     assert owner is not None
-    target, said = _target(tuple(_anew(one) for one in unit), layout, owner, tuple(only))
+    target, said = _target(tuple(_anew(one) for one in unit), layout, owner, tuple(only), method)
     for one in unit:
         layout.put_back(one.spec, one.ownership)
     if target is None:
@@ -195,8 +199,9 @@ def begin(
     for one in unit:
         layout.put(one.spec, target)
         home = one.ownership.drained_from or owner if is_drain else one.ownership.drained_from
+        way = way_of(one.spec, method, owner, target, layout)
         after = replace(
-            one.ownership,
+            _ordered(one.ownership, way, layout.now_ms),
             target=target,
             source=one.ownership.source or owner,
             drained_from=home,
@@ -208,27 +213,58 @@ def begin(
 
 def _anew(one: Runner) -> Runner:
     """As if it were on no move yet: a way back is for a move that fails, and no reason to choose a paused node."""
-    return replace(one, ownership=replace(one.ownership, target=None, source=None))
+    return replace(one, ownership=moved(one.ownership))
+
+
+def _ordered(ownership: Ownership, way: Way, now_ms: int) -> Ownership:
+    """The record with how it moves. What was prepared for another move is void, but what is being saved stays."""
+    is_saving = ownership.phase is Phase.SAVING
+    return replace(
+        ownership,
+        method=MoveMethod.QUICK if is_saving else way.method,
+        is_auto=way.is_auto,
+        ordered_ms=now_ms,
+        failed_ms=0,
+        making=ownership.making if is_saving else None,
+        receiving=None,
+        target=ownership.owner,
+        source=ownership.owner,
+    )
 
 
 def _target(
-    unit: tuple[Runner, ...], layout: Layout, owner: NodeName, only: tuple[NodeName, ...]
+    unit: tuple[Runner, ...],
+    layout: Layout,
+    owner: NodeName,
+    only: tuple[NodeName, ...],
+    method: MoveMethod | None,
 ) -> tuple[NodeName | None, tuple[Reason, ...]]:
     """Choose where a unit goes, and why; or None, and why not."""
     leader = unit[0]
     if (clash := clash_within(unit, owner)) is not None:
         return None, (clash,)
-    if len(unit) == 1 and not only:
-        choice = choose(candidacy(leader.spec, leader.ownership, layout, left_out=(owner,)))
-        return choice.node, (*choice.reasons, *(why for each in choice.refused.values() for why in each))
     nodes = [node for node in only or sorted(layout.snapshot.nodes) if node != owner]
-    refused = {node: refusals_of(unit, layout, node) for node in nodes}
+    barred = {node: against for node in nodes if (against := _no_way(unit, layout, owner, node, method))}
+    if len(unit) == 1 and not only:
+        left_out = (owner, *barred)
+        choice = choose(candidacy(leader.spec, leader.ownership, layout, left_out=left_out))
+        refused = {**choice.refused, **(barred if choice.node is None else {})}
+        return choice.node, (*choice.reasons, *(why for each in refused.values() for why in each))
+    refused = {node: (*refusals_of(unit, layout, node), *barred.get(node, ())) for node in nodes}
     search = candidacy(leader.spec, leader.ownership, layout, left_out=(owner,))
     target = min((node for node in nodes if not refused[node]), key=lambda node: score(search, node), default=None)
     if target is not None:
         return target, ()
     none = because(ReasonCode.NO_CANDIDATE, leader.spec.name)
     return None, (none, *(why for node in nodes[:NODES_NAMED] for why in refused[node]))
+
+
+def _no_way(
+    unit: tuple[Runner, ...], layout: Layout, owner: NodeName, target: NodeName, method: MoveMethod | None
+) -> tuple[Reason, ...]:
+    """Why the roles cannot get from one node to another in the way that they are to."""
+    ways = [way_of(one.spec, method, owner, target, layout) for one in unit]
+    return tuple(dict.fromkeys(why for way in ways for why in way.against)) if any(way.against for way in ways) else ()
 
 
 def clash_within(unit: tuple[Runner, ...], owner: NodeName) -> Reason | None:

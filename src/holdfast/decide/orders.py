@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from holdfast.decide.freedom import has_living_owner
 from holdfast.decide.layout import Layout
 from holdfast.decide.moves import Move, Movers, Runner, begin, unit_of
+from holdfast.decide.steps import moved
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.roles import MoveMethod, Ownership, Phase, Wanted
 from holdfast.model.snapshot import Snapshot, Versioned
 
 
@@ -34,33 +35,52 @@ class Drain:
     staying: Mapping[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
 
 
-def order_move(snapshot: Snapshot, role: RoleName, to: NodeName | None, now_ms: int) -> MoveOrder:
-    """Decide a person's order to move a role to a node, or to the best other one; bound roles go along."""
+def order_move(
+    snapshot: Snapshot, role: RoleName, to: NodeName | None, now_ms: int, *, method: MoveMethod | None = None
+) -> MoveOrder:
+    """Decide a person's order to move a role to a node, or to the best other one; bound roles go along.
+
+    method   how it moves; None: as it is set for each role.
+    """
     spec, ownership = snapshot.specs[role].value, _ownership(snapshot, role)
     owner = ownership.owner
     stops = spec.wanted is Wanted.OFFLINE or (ownership.phase is Phase.STOPPING and ownership.target is None)
     if owner is None or stops or not has_living_owner(ownership, snapshot):
         return MoveOrder(against=(because(ReasonCode.NOT_RUNNING, role),))
+    if ownership.phase is Phase.MIGRATING:
+        return MoveOrder(against=(because(ReasonCode.BEING_COPIED, role),))
     if to == owner:
         return MoveOrder(against=(because(ReasonCode.ALREADY_HERE, owner),))
     layout = Layout(snapshot, now_ms)
     unit = unit_of(Runner(spec=spec, ownership=ownership), layout)
-    moves, against = begin(unit, layout, (), only=() if to is None else (to,))
+    moves, against = begin(unit, layout, (), only=() if to is None else (to,), method=method)
     return MoveOrder(moves=tuple(_asked(move) for move in moves), against=against)
 
 
 def cancel_move(snapshot: Snapshot, role: RoleName) -> Ownership | None:
     """Return the record of a role whose move is taken back; None when none is under way or it arrives already.
 
-    What has been stopped for it starts again where it came from.
+    What has been stopped or saved for it starts again where it came from; what is being copied may have gone already.
     """
     ownership = _ownership(snapshot, role)
     if ownership.source is None or (ownership.phase is not Phase.VACANT and not ownership.is_leaving):
         return None
     cancelled = because(ReasonCode.MOVE_CANCELLED, ownership.source)
-    if ownership.phase in (Phase.STOPPING, Phase.VACANT):
+    if ownership.phase in (Phase.STOPPING, Phase.SAVING, Phase.MIGRATING, Phase.VACANT):
         return replace(ownership, target=ownership.source, drained_from=None, reasons=(cancelled,))
-    return replace(ownership, target=None, source=None, drained_from=None, reasons=(cancelled,))
+    return replace(moved(ownership), drained_from=None, reasons=(cancelled,))
+
+
+def discard_memory(snapshot: Snapshot, role: RoleName, person: str) -> Ownership | None:
+    """Return the record of a role whose saved memory a person gives up; None when there is none that is at rest.
+
+    It starts anew then, wherever it failed before.
+    """
+    ownership = _ownership(snapshot, role)
+    if ownership.phase is not Phase.VACANT or ownership.memory is None:
+        return None
+    discarded = because(ReasonCode.MEMORY_DISCARDED, role, person=person)
+    return replace(ownership, memory=None, failed_on=(), reasons=(discarded,))
 
 
 def preview_drain(snapshot: Snapshot, node: NodeName, now_ms: int) -> Drain:

@@ -181,6 +181,43 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTarget:
+    """Where other nodes send the memory of a guest that moves here while it runs.
+
+    uri        how their hypervisors reach this one's.
+    data_uri   where this one takes the memory in; empty: the hypervisor's own choice.
+    cpu        what a guest sees of this host's own CPU; memory goes only between nodes where this is equal.
+    """
+
+    uri: str
+    data_uri: str = ""
+    cpu: str = ""
+
+
+class SeatState(StrEnum):
+    """How a node stands with its member of the cluster database.
+
+    BEGINNING  the member is being started for the first time; it cannot vote yet.
+    RUNNING    its data began on this node, and it answers.
+    DOWN       its data is there, and it does not answer.
+    LOST       its data was there and is gone, or was given up: it must never run again, or it could vote twice.
+    """
+
+    BEGINNING = "beginning"
+    RUNNING = "running"
+    DOWN = "down"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A node's own word on its member of the cluster database."""
+
+    member: int
+    state: SeatState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """What a node observes, written by it on change and bound to its session's lease.
 
@@ -189,6 +226,8 @@ class NodeReport:
     guests     every guest on its hypervisor by uuid, also those that are no role.
     fencing    from the coordinator: per lost node without proof, how far fencing it has come.
     disks      how this node stands with each shared disk of the cluster.
+    seat       how its member of the cluster database is; None: it has none.
+    takes_memory   where others send the memory of guests; None: this node takes none in.
     """
 
     node: NodeName
@@ -200,3 +239,5 @@ class NodeReport:
     guests: dict[str, GuestObservation] = field(default_factory=dict)
     fencing: dict[NodeName, tuple[Reason, ...]] = field(default_factory=dict)
     disks: dict[DiskName, DiskHealth] = field(default_factory=dict)
+    seat: Seat | None = None
+    takes_memory: MemoryTarget | None = None

@@ -93,6 +93,14 @@ class ReasonCode(StrEnum):
     NODE_RESTARTED = "node-restarted"
     NODE_COMING_BACK = "node-coming-back"
     CONFIRMED_BY_PERSON = "confirmed-by-person"
+    NODE_IS_WITNESS = "node-is-witness"
+    VOTES_TO_SPREAD = "votes-to-spread"
+    VOTER_LEAVES = "voter-leaves"
+    VOTER_UNKNOWN = "voter-unknown"
+    VOTER_DATA_LOST = "voter-data-lost"
+    VOTER_AWAY = "voter-away"
+    VOTER_SURPLUS = "voter-surplus"
+    VOTER_SLOW = "voter-slow"
 
 
 SENTENCES: dict[ReasonCode, str] = {
@@ -167,6 +175,21 @@ SENTENCES: dict[ReasonCode, str] = {
         "role {role} may run on {subject} only; let it run elsewhere: holdfast role set {role} --any-owner"
     ),
     ReasonCode.BALANCED: "{subject} is {to_percent} % full and {owner} {from_percent} %, so it helps to balance them",
+    ReasonCode.COPIES_NO_MEMORY: "{subject} does not say that it can send and take the memory of a running guest",
+    ReasonCode.NOWHERE_TO_SAVE: (
+        "there is no place for the saved memory of {subject}; set one with: "
+        "holdfast cluster set saved_state_directory PATH"
+    ),
+    ReasonCode.MOVE_FAILED: "its {method} move to {subject} failed: {detail}",
+    ReasonCode.RECEIVE_REFUSED: "{subject} does not take its memory in: {detail}",
+    ReasonCode.BEING_COPIED: "{subject} is being copied to another node now; that ends first, or is cancelled",
+    ReasonCode.MEMORY_KEPT: (
+        "the memory of {subject} is saved in {path}; to give it up and start without it, run: "
+        "holdfast role discard-saved-state {subject}"
+    ),
+    ReasonCode.MEMORY_LOST: "the memory of {subject} is gone: {detail}",
+    ReasonCode.MEMORY_OVERTAKEN: "{subject} runs already, so the memory that was kept of it is out of date",
+    ReasonCode.MEMORY_DISCARDED: "{person} gave up the saved memory of {subject}",
     ReasonCode.NOT_RUNNING: "{subject} does not run, so there is nothing to move",
     ReasonCode.ALREADY_HERE: "it is on {subject} already",
     ReasonCode.FAILOVER_LIMIT: (
@@ -187,6 +210,14 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_COMING_BACK: "{subject} was started again and is heard; it proves this itself once it is up",
     ReasonCode.NODE_RESTARTED: "{subject} is back with a new incarnation, so nothing of the old one runs",
     ReasonCode.CONFIRMED_BY_PERSON: "{person} confirmed that {subject} is down: {detail}",
+    ReasonCode.NODE_IS_WITNESS: "{subject} is a witness and takes no roles",
+    ReasonCode.VOTES_TO_SPREAD: "{wanted} votes are to be spread over the nodes, and {subject} is to have one",
+    ReasonCode.VOTER_LEAVES: "{subject} leaves the cluster",
+    ReasonCode.VOTER_UNKNOWN: "{subject} is no node of the cluster any more",
+    ReasonCode.VOTER_DATA_LOST: "the data of the member on {subject} is gone, so it must not vote with what it has",
+    ReasonCode.VOTER_AWAY: "{subject} has been down for {away_s} s and another node can vote",
+    ReasonCode.VOTER_SURPLUS: "{wanted} votes serve the cluster best, and others have them",
+    ReasonCode.VOTER_SLOW: "{subject} did not catch up within {limit_s} s",
 }
 
 

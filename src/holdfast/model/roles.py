@@ -26,6 +26,21 @@ class Wanted(StrEnum):
     OFFLINE = "offline"
 
 
+class MoveMethod(StrEnum):
+    """What becomes of a guest's memory in a planned move.
+
+    AUTO      live if it can be, else quick; by restart only in a cluster that can keep no memory at all.
+    LIVE      copied while the guest runs.
+    QUICK     saved to shared storage, restored on the other node.
+    RESTART   given up: the guest is shut down and boots again.
+    """
+
+    AUTO = "auto"
+    LIVE = "live"
+    QUICK = "quick"
+    RESTART = "restart"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
     """A name that roles share to be placed together or apart.
@@ -80,6 +95,7 @@ class RoleSpec:
     anti_affinity        labels: roles that share one want different nodes.
     disk_paths           files in shared directories that it writes to; no reservation protects them.
     disks                shared disks of the cluster that it writes to.
+    move_method          how it moves when nobody asks for another way.
     """
 
     name: RoleName
@@ -103,6 +119,7 @@ class RoleSpec:
     anti_affinity: tuple[Label, ...] = ()
     failback: Failback = Failback()
     disks: tuple[DiskName, ...] = ()
+    move_method: MoveMethod = MoveMethod.AUTO
 
 
 class Phase(StrEnum):
@@ -113,6 +130,8 @@ class Phase(StrEnum):
     STARTING   the owner said so in a transaction; from here on its guest may run.
     ONLINE     the owner observed it running.
     STOPPING   the owner is taking it offline.
+    SAVING     the owner suspends it and saves its memory to a file.
+    MIGRATING  the owner has its memory copied to the target.
     """
 
     VACANT = "vacant"
@@ -120,6 +139,45 @@ class Phase(StrEnum):
     STARTING = "starting"
     ONLINE = "online"
     STOPPING = "stopping"
+    SAVING = "saving"
+    MIGRATING = "migrating"
+
+
+class MemoryKind(StrEnum):
+    """Where the memory of a guest is that does not execute.
+
+    SAVED    in a file on shared storage, which any node can restore.
+    COPIED   in a paused process on the owner's node: gone with it.
+    """
+
+    SAVED = "saved"
+    COPIED = "copied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The memory of a guest that the next start of its role has to come from. Source: SAFE-7.
+
+    id                what every process made from it carries, new for each attempt; empty: what a fresh start made.
+    path              of its file; empty for a copy.
+    disk_generation   of its role when the guest stopped executing: it is worth something only while this stays.
+    is_consumed       it may be executed, by the process that is there now and by no other ever again.
+    """
+
+    kind: MemoryKind
+    id: str
+    disk_generation: int
+    path: str = ""
+    bytes: int = 0
+    is_consumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """The node that takes in the copy of a guest, in the incarnation that said so."""
+
+    node: NodeName
+    incarnation: Incarnation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +188,18 @@ class Ownership:
                    role is online. Equal to `owner`: it arrives there, or its move was cancelled while it was stopping.
     source         where that move began, and where the role returns to when nobody else can take it.
     drained_from   the node whose drain moved it away, until it is back there or a person moves or stops it.
+    method         how it moves, with `target`; never AUTO. None: by restart, as before there were other ways.
+    is_auto        nobody insists on the method: a live move that cannot be goes on as a quick one.
+    ordered_ms     when the move was ordered; 0 when it is on none.
+    failed_ms      when its last move failed and left it where it was; the cluster does not try again by itself at once.
+    making         the memory that a move is making: nothing starts from it before it has become `memory`.
+    receiving      who is ready to take `making` in.
+    memory         what the next start comes from; None: a fresh one.
+    disk_generation  grows whenever a guest is about to execute from its disks.
 
-    Invariant: `owner` and `incarnation` are None exactly when `phase` is VACANT. The epoch only ever grows.
-    `target` and `source` are set together. Times are wall-clock ms, for people and for the periods of the limits.
+    Invariant: `owner` and `incarnation` are None exactly when `phase` is VACANT. The epoch and the disk generation only
+    ever grow. `target` and `source` are set together. Times are wall-clock ms, for people and for the periods of the
+    limits.
     """
 
     role: RoleName
@@ -150,6 +217,14 @@ class Ownership:
     source: NodeName | None = None
     drained_from: NodeName | None = None
     reasons: tuple[Reason, ...] = ()
+    method: MoveMethod | None = None
+    is_auto: bool = False
+    ordered_ms: int = 0
+    failed_ms: int = 0
+    making: Memory | None = None
+    receiving: Receiver | None = None
+    memory: Memory | None = None
+    disk_generation: int = 0
 
     def __post_init__(self) -> None:
         vacant = self.phase is Phase.VACANT
@@ -157,6 +232,8 @@ class Ownership:
             raise ValueError(f"role {self.role}: phase {self.phase} with owner {self.owner} ({self.incarnation})")
         if (self.target is None) != (self.source is None):
             raise ValueError(f"role {self.role}: target {self.target} with source {self.source}")
+        if self.method is MoveMethod.AUTO or (self.method is not None and self.target is None):
+            raise ValueError(f"role {self.role}: method {self.method} with target {self.target}")
 
     @property
     def is_leaving(self) -> bool:

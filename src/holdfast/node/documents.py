@@ -219,6 +219,8 @@ def role_state(name: RoleName, snapshot: Snapshot, view: View, still: Standstill
         Phase.STARTING: RoleState.STARTING,
         Phase.ONLINE: RoleState.ONLINE,
         Phase.STOPPING: RoleState.STOPPING,
+        Phase.SAVING: RoleState.SAVING,
+        Phase.MIGRATING: RoleState.MIGRATING,
     }[ownership.phase]
 
 
@@ -314,6 +316,9 @@ def _ownership(name: RoleName, snapshot: Snapshot) -> Ownership:
 _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.CLUSTER_CREATED: "cluster {subject} was created",
     EventCode.NODE_JOINED: "node {subject} joined",
+    EventCode.NODE_LEFT: "node {subject} left",
+    EventCode.VOTE_GIVEN: "node {subject} votes now",
+    EventCode.VOTE_TAKEN: "node {subject} votes no more",
     EventCode.NODE_UP: "node {subject} is up",
     EventCode.NODE_SUSPECT: "node {subject} is suspect",
     EventCode.NODE_CLEARED: "node {subject} is heard again",

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from holdfast.decide.lifecycle import Act, Step, after_failed_start, after_refusal, next_step
+from holdfast.decide.lifecycle import after_failed_start, after_refusal, next_step
+from holdfast.decide.steps import Act, Step
 from holdfast.fencing.port import Guard
 from holdfast.hypervisor.disk_sources import with_sources
 from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
@@ -216,6 +217,7 @@ class Executor:
 
     async def _bring_online(self, role: RoleName, spec: RoleSpec, me: Self) -> None:
         """Start the guest. A start that certainly failed is recorded; an unknown one is looked at again."""
+        await self._disks.take(spec.disks)
         with self._disks.used_by(spec.uuid, spec.disks) as problem:
             if problem is None:
                 outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()

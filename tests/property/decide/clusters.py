@@ -121,7 +121,7 @@ def _labels(random: Random) -> tuple[Label, ...]:
 
 
 def _ownership(spec: RoleSpec, random: Random) -> Ownership:
-    phase = random.choice(list(Phase))
+    phase = random.choice([phase for phase in Phase if phase not in (Phase.SAVING, Phase.MIGRATING)])
     owner: NodeName | None = None
     started: Incarnation | None = None
     if phase is not Phase.VACANT:

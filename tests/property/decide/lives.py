@@ -14,7 +14,8 @@ from tests.unit.decide.made_up import NOW_MS
 
 from holdfast.decide.coordination import Change, Plan, plan
 from holdfast.decide.freedom import freedom_of, has_living_owner
-from holdfast.decide.lifecycle import Act, after_failed_start, next_step
+from holdfast.decide.lifecycle import after_failed_start, next_step
+from holdfast.decide.steps import Act
 from holdfast.model.ids import NodeName, Revision, RoleName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.roles import Ownership, Phase

@@ -10,7 +10,8 @@ import pytest
 from tests.unit.decide.made_up import NOW_MS, cluster, frozen, new_role, owned, put, role_spec, up
 
 from holdfast.decide.coordination import plan
-from holdfast.decide.lifecycle import TABLE, Act, Step, after_failed_start, next_step
+from holdfast.decide.lifecycle import TABLE, after_failed_start, next_step
+from holdfast.decide.steps import Act, Step
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode
 from holdfast.model.roles import Ownership, Phase, Wanted
@@ -58,6 +59,11 @@ EXPECTED = {
     (Phase.STOPPING, SEEN.RUNNING): (TAKE_OFFLINE, TAKE_OFFLINE),
     (Phase.STOPPING, SEEN.PAUSED): (TAKE_OFFLINE, TAKE_OFFLINE),
     (Phase.STOPPING, SEEN.STALLED): (TAKE_OFFLINE, TAKE_OFFLINE),
+    (Phase.SAVING, SEEN.ABSENT): ((None, Act.SETTLE_SAVE),) * 2,
+    (Phase.SAVING, SEEN.RUNNING): (SHOW, SHOW),
+    (Phase.SAVING, SEEN.PAUSED): ((None, Act.SAVE),) * 2,
+    (Phase.SAVING, SEEN.STALLED): ((None, Act.SAVE),) * 2,
+    **{(Phase.MIGRATING, seen): ((None, Act.SETTLE_MIGRATION),) * 2 for seen in SEEN if seen is not SEEN.UNKNOWN},
     **{(phase, SEEN.UNKNOWN): (NONE, NONE) for phase in Phase},
 }
 
