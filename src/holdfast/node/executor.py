@@ -14,7 +14,8 @@ from functools import partial
 from typing import Final
 
 from holdfast.decide.lifecycle import after_failed_start, after_refusal, next_step
-from holdfast.decide.steps import Act, Step
+from holdfast.decide.memory_steps import after_failed_restore, is_to_receive, not_received, received, receives
+from holdfast.decide.steps import STARTING_ACTS, Act, Attempt, Situation, Step
 from holdfast.fencing.port import Guard
 from holdfast.hypervisor.disk_sources import with_sources
 from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
@@ -23,13 +24,14 @@ from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName, Revision, RoleName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode, because
-from holdfast.model.roles import Ownership, Phase, RoleSpec
+from holdfast.model.roles import MemoryKind, Ownership, Phase, Receiver, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.disks import DiskKeeper
 from holdfast.node.event_log import EventLog
+from holdfast.node.memory_moves import MemoryMoves
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self, advance
+from holdfast.node.transactions import Self, advance, hand_over
 from holdfast.resources.port import Outcome, OutcomeKind
 from holdfast.resources.virtual_machine import VirtualMachine
 from holdfast.store.port import Store
@@ -43,7 +45,11 @@ EVENT_OF_PHASE: Final = {
     Phase.ONLINE: EventCode.ROLE_ONLINE,
     Phase.STOPPING: EventCode.ROLE_STOPPING,
     Phase.VACANT: EventCode.ROLE_OFFLINE,
+    Phase.SAVING: EventCode.ROLE_MOVING,
+    Phase.MIGRATING: EventCode.ROLE_MOVING,
 }
+GIVES_UP: Final = (Act.DESTROY, Act.SETTLE_SAVE, Act.SETTLE_MIGRATION)
+"""Acts that may cost a guest its memory: they are decided on what is seen at that very moment."""
 
 
 class Executor:
@@ -76,6 +82,9 @@ class Executor:
         self._silent: str | None = None
         self._not_entitled: str | None = None
         self._refused_since: dict[RoleName, float] = {}
+        self._moves = MemoryMoves(hypervisor, mirror)
+        self._taking_in: dict[RoleName, str] = {}
+        """Uuids of guests whose copies this node said that it takes in."""
         self.guests: Mapping[str, Guest] | None = None
 
     @property
@@ -111,19 +120,48 @@ class Executor:
 
     def _concerned(self, snapshot: Snapshot, node: NodeName) -> dict[RoleName, RoleSpec]:
         """The roles that this node owns, and those whose guest was last seen here."""
-        roles = dict.fromkeys(self._mirror.roles.owned_by(node))
-        roles |= {role: None for uuid in self.guests or () if (role := self._mirror.roles.of_guest(uuid)) is not None}
+        index = self._mirror.roles
+        roles = dict.fromkeys((*index.owned_by(node), *index.heading_to(node), *self._taking_in))
+        roles |= {role: None for uuid in self.guests or () if (role := index.of_guest(uuid)) is not None}
         return {role: snapshot.specs[role].value for role in roles if role in snapshot.specs}
 
     def _needs_step(self, role: RoleName, spec: RoleSpec, node: NodeName) -> bool:
         observed = self._observed(spec.uuid)
         ownership = self._ownership(role)
-        if ownership is None or not self._is_mine(ownership, node):
-            return observed not in (GuestObservation.ABSENT, GuestObservation.UNKNOWN)
-        return self._next(ownership.value, spec, observed) != Step()
+        if ownership is not None and self._is_mine(ownership, node):
+            return self._next(ownership, spec) != Step()
+        if ownership is not None and receives(ownership.value, self._incarnation):
+            return False
+        is_asked = ownership is not None and is_to_receive(ownership.value, node, self._incarnation)
+        return (
+            is_asked or role in self._taking_in or observed not in (GuestObservation.ABSENT, GuestObservation.UNKNOWN)
+        )
 
-    def _next(self, ownership: Ownership, spec: RoleSpec, observed: GuestObservation) -> Step:
-        return next_step(ownership, spec, observed, self._clock.wall_ms(), is_frozen=self._is_frozen)
+    def _next(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Step:
+        now = self._situation(ownership, spec)
+        return next_step(
+            now.ownership,
+            spec,
+            self._observed(spec.uuid),
+            now.now_ms,
+            is_frozen=now.is_frozen,
+            memory_id=now.memory_id,
+            attempt=now.attempt,
+        )
+
+    def _situation(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Situation:
+        settings = (self._mirror.snapshot or Snapshot()).settings
+        guest = (self.guests or {}).get(spec.uuid)
+        return Situation(
+            ownership=ownership.value,
+            spec=spec,
+            now_ms=self._clock.wall_ms(),
+            is_frozen=self._is_frozen,
+            memory_id=guest.memory_id if guest is not None else "",
+            attempt=Attempt(
+                id=f"{self._incarnation[:8]}-{ownership.revision:x}", directory=settings.saved_state_directory
+            ),
+        )
 
     @property
     def _is_frozen(self) -> bool:
@@ -149,22 +187,54 @@ class Executor:
         if spec is None:
             return False
         ownership = self._ownership(role)
-        observed = self._observed(spec.value.uuid)
         if ownership is None or not self._is_mine(ownership, me.node):
-            return await self._remove_stray(spec.value, observed)
-        step = self._next(ownership.value, spec.value, observed)
+            return await self._mind_what_is_not_ours(ownership, spec.value, me)
+        self._taking_in.pop(role, None)
+        step = self._next(ownership, spec.value)
+        if _gives_up(step, ownership.value):
+            await self._observe()
+            step = self._next(ownership, spec.value)
         if step == Step():
             return False
-        if step.act is Act.BRING_ONLINE and (refusal := await self._refusal(spec.value)) is not None:
-            return await self._wait_or_give_up(ownership, spec.value, observed, refusal, me)
+        if step.act in STARTING_ACTS and (refusal := await self._refusal(spec.value)) is not None:
+            return await self._wait_or_give_up(ownership, spec.value, refusal, me)
         self._refused_since.pop(role, None)
-        if step.record is not None and not await self._commit(step.record, ownership, spec.value, me):
-            return False
-        if step.act is Act.BRING_ONLINE:
-            await self._bring_online(role, spec.value, me)
-        elif step.act is Act.TAKE_OFFLINE:
-            await self._agent(spec.value).offline()
+        if step.record is not None:
+            committed = await self._commit(step.record, ownership, spec.value, me)
+            if committed is None:
+                return False
+            ownership = committed
+        await self._act(step.act, ownership, spec.value, me)
         return True
+
+    async def _act(self, act: Act, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> None:
+        now = self._situation(ownership, spec)
+        after: Ownership | None = None
+        match act:
+            case Act.BRING_ONLINE | Act.RESTORE | Act.RESUME:
+                after = await self._begin(act, ownership, spec, me)
+            case Act.TAKE_OFFLINE:
+                await self._agent(spec).offline()
+            case Act.DESTROY:
+                await self._hypervisor.destroy(spec.uuid)
+            case Act.SAVE:
+                after = await self._moves.save(now, partial(self._is_leaving, spec.name))
+            case Act.SETTLE_SAVE:
+                after = await self._moves.settle_save(now)
+            case Act.MIGRATE:
+                after = await self._moves.copy(now, partial(self._is_leaving, spec.name))
+            case Act.SETTLE_MIGRATION:
+                after = await self._moves.settle_copy(now)
+            case Act.NOTHING:
+                return
+        newest = self._ownership(spec.name)
+        if after is not None and newest is not None and newest.revision == ownership.revision:
+            await self._commit(after, ownership, spec, me)
+
+    def _is_leaving(self, role: RoleName) -> bool:
+        """Whether a move that is under way is still wanted."""
+        ownership = self._ownership(role)
+        return ownership is not None and ownership.value.is_leaving
 
     async def _is_entitled(self, spec: RoleSpec) -> bool:
         """Put the guest on the guard's list; only an acknowledged entry lets it start. Source: SAFE-1."""
@@ -183,59 +253,117 @@ class Executor:
         except Unavailable as error:
             return error.message
 
-    async def _wait_or_give_up(
-        self, ownership: Versioned[Ownership], spec: RoleSpec, observed: GuestObservation, refusal: str, me: Self
-    ) -> bool:
+    async def _wait_or_give_up(self, ownership: Versioned[Ownership], spec: RoleSpec, refusal: str, me: Self) -> bool:
         """A role of which nothing runs waits for its node only as long as one that was not taken up. Source: SAFE-5."""
         now = asyncio.get_running_loop().time()
         waited_s = now - self._refused_since.setdefault(spec.name, now)
         settings = (self._mirror.snapshot or Snapshot()).settings
-        has_begun = ownership.value.phase is not Phase.ASSIGNED
-        if has_begun and observed is GuestObservation.ABSENT and waited_s >= settings.timings.claim_after_ms / 1000:
+        is_absent = self._observed(spec.uuid) is GuestObservation.ABSENT
+        if (
+            ownership.value.phase is not Phase.ASSIGNED
+            and is_absent
+            and waited_s >= settings.timings.claim_after_ms / 1000
+        ):
             del self._refused_since[spec.name]
             after = after_refusal(ownership.value, spec, refusal, self._clock.wall_ms())
-            return await self._commit(after, ownership, spec, me)
+            return await self._commit(after, ownership, spec, me) is not None
         raise Unavailable(f"role {spec.name}: it cannot start here now: {refusal}")
 
-    async def _commit(self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
-        """Commit a step. A release is committed only when it is certain that nothing runs. Source: SAFE-2."""
-        if after.phase is Phase.VACANT:
+    async def _commit(
+        self, after: Ownership, before: Versioned[Ownership], spec: RoleSpec, me: Self
+    ) -> Versioned[Ownership] | None:
+        """Commit a step; None: it was too late.
+
+        A role is given away only when it is certain that nothing of it runs here. Source: SAFE-2.
+        """
+        leaves = after.owner != before.value.owner
+        if leaves:
             await self._hypervisor.destroy(spec.uuid)
-        code = EVENT_OF_PHASE[after.phase]
-        if after.phase is Phase.VACANT and after.failed_on != before.value.failed_on:
-            code = EventCode.ROLE_FAILED
-        event = self._events.event(code, after.role, *after.reasons, epoch=after.epoch)
-        txn = advance(after, before=before, me=me, events=self._events.operations(event))
+        event = self._events.event(
+            _event_of(after, before.value), after.role, *after.reasons, epoch=after.epoch, target=after.target
+        )
+        events = self._events.operations(event)
+        if leaves and after.owner is not None:
+            snapshot = self._mirror.snapshot or Snapshot()
+            receiver = snapshot.session_of(after.owner, after.incarnation)
+            if receiver is None:
+                raise Unavailable(f"role {spec.name}: {after.owner}, which has its copy, is not up now")
+            txn = hand_over(after, before=before, me=me, receiver=receiver, events=events)
+        else:
+            txn = advance(after, before=before, me=me, events=events)
         result = await self._store.txn(txn)
         if not result.succeeded:
             self._committed.pop(after.role, None)
-            return False
-        self._committed[after.role] = _at(after, result.revision, before)
-        if after.phase is Phase.VACANT:
+            return None
+        committed = self._committed[after.role] = _at(after, result.revision, before)
+        if leaves:
             await self._guard.unprotect(spec.uuid)
-        return True
+        for path in _needless(before.value, after):
+            await self._moves.discard(path)
+        return committed
 
-    async def _bring_online(self, role: RoleName, spec: RoleSpec, me: Self) -> None:
-        """Start the guest. A start that certainly failed is recorded; an unknown one is looked at again."""
-        await self._disks.take(spec.disks)
+    async def _begin(self, act: Act, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> Ownership | None:
+        """Have the guest begin. What certainly failed is recorded; what is unknown is looked at again."""
+        memory = ownership.value.memory
         with self._disks.used_by(spec.uuid, spec.disks) as problem:
-            if problem is None:
-                outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()
-            else:
+            if act is Act.RESUME:
+                outcome = await self._agent(spec).go_on()
+            elif problem is not None:
                 outcome = Outcome(kind=OutcomeKind.FAILED, detail=problem)
+            elif act is Act.RESTORE and memory is not None:
+                outcome = await self._agent(spec).restore(memory.path, memory.id)
+            else:
+                outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()
         if outcome.kind is OutcomeKind.UNKNOWN:
-            raise OutcomeUnknown(f"role {role}: {outcome.detail}", hint=outcome.hint)
+            raise OutcomeUnknown(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:
-            return
+            return None
         await self._observe()
-        ownership = self._ownership(role)
-        if self.guests is None or ownership is None or not self._is_mine(ownership, me.node):
-            raise Unavailable(f"role {role}: {outcome.detail}", hint=outcome.hint)
-        after = after_failed_start(
-            ownership.value, spec, outcome.detail, self._clock.wall_ms(), is_frozen=self._is_frozen
-        )
-        await self._commit(after, ownership, spec, me)
+        newest = self._ownership(spec.name)
+        if self.guests is None or newest is None or not self._is_mine(newest, me.node):
+            raise Unavailable(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
+        if act is Act.RESTORE:
+            after = after_failed_restore(self._situation(newest, spec), outcome.detail)
+        else:
+            after = after_failed_start(
+                newest.value, spec, outcome.detail, self._clock.wall_ms(), is_frozen=self._is_frozen
+            )
+        await self._commit(after, newest, spec, me)
         await asyncio.sleep(RETRY_S)
+        return None
+
+    async def _mind_what_is_not_ours(self, ownership: Versioned[Ownership] | None, spec: RoleSpec, me: Self) -> bool:
+        """Spare the copy that this node receives, end anything else, and say whether a new copy may come."""
+        if ownership is not None and receives(ownership.value, self._incarnation):
+            return False
+        if self._observed(spec.uuid) is GuestObservation.UNKNOWN:
+            return False
+        if await self._remove_stray(spec, self._observed(spec.uuid)):
+            return True
+        if self._taking_in.pop(spec.name, None) is not None:
+            await self._guard.unprotect(spec.uuid)
+        if ownership is None or not is_to_receive(ownership.value, me.node, self._incarnation):
+            return False
+        return await self._take_in(ownership, spec, me)
+
+    async def _take_in(self, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
+        """Say that this node takes a guest's copy in, or why not; the guard lists it before. Source: SAFE-1."""
+        if (refusal := await self._refusal(spec)) is not None:
+            raise Unavailable(f"role {spec.name}: its copy cannot come here now: {refusal}")
+        now = self._situation(ownership, spec)
+        report = (self._mirror.snapshot or Snapshot()).reports.get(ownership.value.owner or me.node)
+        there = report.value.takes_memory if report is not None else None
+        against = list(await self._hypervisor.can_run(spec.domain_xml, source_cpu=there.cpu if there else ""))
+        if (problem := self._disks.problem(spec.disks)) is not None:
+            against.append(problem)
+        if against:
+            await self._commit(not_received(now, "; ".join(against)), ownership, spec, me)
+            await self._guard.unprotect(spec.uuid)
+            return False
+        self._taking_in[spec.name] = spec.uuid
+        receiver = Receiver(node=me.node, incarnation=self._incarnation)
+        await self._commit(received(ownership.value, receiver, now.attempt), ownership, spec, me)
+        return False
 
     async def _remove_stray(self, spec: RoleSpec, observed: GuestObservation) -> bool:
         """End a guest that runs here although this node does not own its role. Source: SAFE-1."""
@@ -343,6 +471,32 @@ def observation_of(guest: Guest | None) -> GuestObservation:
     if guest.state is GuestState.PAUSED_IO_ERROR:
         return GuestObservation.STALLED
     return GuestObservation.RUNNING
+
+
+def _gives_up(step: Step, before: Ownership) -> bool:
+    """Whether a step may cost a guest its memory."""
+    drops = before.memory is not None and step.record is not None and step.record.memory is None
+    return drops or step.act in GIVES_UP
+
+
+def _needless(before: Ownership, after: Ownership) -> tuple[str, ...]:
+    """The files of memory that a record named and that nothing will be started from any more."""
+    kept = (after.memory, after.making)
+    return tuple(
+        one.path
+        for one in (before.memory, before.making)
+        if one is not None
+        and one.kind is MemoryKind.SAVED
+        and all(other is None or other.id != one.id for other in kept)
+    )
+
+
+def _event_of(after: Ownership, before: Ownership) -> EventCode:
+    if after.phase is Phase.VACANT and after.failed_on != before.failed_on:
+        return EventCode.ROLE_FAILED
+    if after.phase is before.phase is Phase.ONLINE and (after.target, after.receiving) != (None, before.receiving):
+        return EventCode.ROLE_MOVING
+    return EVENT_OF_PHASE[after.phase]
 
 
 def _at(after: Ownership, revision: int, before: Versioned[Ownership]) -> Versioned[Ownership]:

@@ -20,6 +20,7 @@ from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRev
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
+    VOTE_ORDER,
     disk_key,
     encode,
     event_key,
@@ -189,6 +190,19 @@ def order_off(node: NodeName, order: FenceOrder, *, snapshot: Snapshot, verdict:
     )
 
 
+def order_votes(order: object, *, snapshot: Snapshot) -> Txn:
+    """Record a change of the database's members that is about to be made: only a coordinator that a majority hears may.
+
+    The change itself is no transaction. One of a coordinator that froze just here comes late; it was right when it was
+    decided, the database refuses one that would cost it its majority, and whoever coordinates now sees it and goes on
+    from there. Source: SAFE-4.
+    """
+    return Txn(
+        compares=(ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),),
+        then=(Put(VOTE_ORDER, encode(order)),),
+    )
+
+
 def campaign(candidate: Coordinator, me: Self, *, events: tuple[Operation, ...]) -> Txn:
     """Become coordinator when there is none. Source: SAFE-4."""
     return Txn(
@@ -251,6 +265,33 @@ def advance(after: Ownership, *, before: Versioned[Ownership], me: Self, events:
     """Commit a step of the owner: fails when the role was reassigned or this node was declared lost. Source: SAFE-3."""
     return Txn(
         compares=(ModRevision(ownership_key(after.role), equals=before.revision), me.holds_session),
+        then=(Put(ownership_key(after.role), encode(after)), *events),
+    )
+
+
+def hand_over(
+    after: Ownership,
+    *,
+    before: Versioned[Ownership],
+    me: Self,
+    receiver: Versioned[Session],
+    events: tuple[Operation, ...],
+) -> Txn:
+    """Commit that a role is owned by the node that has the whole copy of its guest.
+
+    Fails when its record changed, when this node was declared lost, or when the session of the incarnation that
+    received it has ended. Source: SAFE-2, SAFE-3.
+
+    Raises: ValueError when the session is not that of the new owner.
+    """
+    if (after.owner, after.incarnation) != (receiver.value.node, receiver.value.incarnation):
+        raise ValueError(f"role {after.role}: it is handed to {after.owner}, not to {receiver.value.node}")
+    return Txn(
+        compares=(
+            ModRevision(ownership_key(after.role), equals=before.revision),
+            me.holds_session,
+            CreateRevision(session_key(receiver.value.node), equals=receiver.created),
+        ),
         then=(Put(ownership_key(after.role), encode(after)), *events),
     )
 

@@ -40,6 +40,9 @@ class GuestHost(Protocol):
     async def prepare(self, domain_xml: str) -> None:
         """Make a guest's process, which does not execute yet."""
 
+    async def restore(self, uuid: str, path: str, memory_id: str) -> None:
+        """Make a guest's process from saved memory, which does not execute yet."""
+
     async def resume(self, uuid: str) -> None:
         """Let a prepared or paused guest execute; one that does is left alone."""
 

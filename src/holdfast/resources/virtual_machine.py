@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdfast.model.errors import Conflict, HoldfastError, NotFound, OutcomeUnknown, Unavailable
 from holdfast.resources.guest_host import GuestHost, GuestView
@@ -62,13 +62,28 @@ class VirtualMachine:
             return _unknown(error)
         except HoldfastError as error:
             return _failed(error)
+        outcome = await self.go_on()
+        return replace(outcome, detail=outcome.detail or detail)
+
+    async def restore(self, path: str, memory_id: str) -> Outcome:
+        """Make its process from saved memory; it does not execute yet. Unknown as soon as there may be a process."""
+        try:
+            await self.host.restore(self.uuid, path, memory_id)
+        except (Conflict, OutcomeUnknown) as error:
+            return _unknown(error)
+        except HoldfastError as error:
+            return _failed(error)
+        return Outcome(kind=OutcomeKind.DONE)
+
+    async def go_on(self) -> Outcome:
+        """Let its process execute, if this node may still own it. Not done is unknown: it is there all the same."""
         try:
             if not await self.may_run():
                 return Outcome(kind=OutcomeKind.UNKNOWN, detail="its process exists, and this node may not let it run")
             await self.host.resume(self.uuid)
         except HoldfastError as error:
             return _unknown(error)
-        return Outcome(kind=OutcomeKind.DONE, detail=detail)
+        return Outcome(kind=OutcomeKind.DONE)
 
     async def offline(self) -> Outcome:
         """Press the power button, wait, then pull the plug. Failed only when the hypervisor could not be asked."""
