@@ -34,14 +34,15 @@ def mutations(
     Each breakage in docs/simulator.md is run seed by seed until the rule that it must break is seen broken. The exit
     code is 1 when one survives: then a fault or a checker is missing.
     """
-    from holdfast.sim.breakages import BreakageKind
+    from holdfast.sim.breakages import MUTATIONS
+    from holdfast.sim.mutation import BreakageKind
     from holdfast.sim.mutations import catch
 
     for name in names:
-        if name not in list(BreakageKind):
-            raise click.BadParameter(f"{name!r} is none of {', '.join(BreakageKind)}", param_hint="--only")
+        if name not in MUTATIONS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(MUTATIONS)}", param_hint="--only")
     catches: list[Catch] = []
-    for kind in [BreakageKind(name) for name in names] or list(BreakageKind):
+    for kind in [BreakageKind(name) for name in names] or list(MUTATIONS):
         began = time.monotonic()
         catches.append(catch(kind, seeds=seeds, jobs=jobs))
         if not as_json:

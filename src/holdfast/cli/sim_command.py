@@ -68,7 +68,7 @@ sim.add_command(schema_command)
 @click.option("--profile", type=click.Choice(PROFILES), help="How bad the days are; all in turn when not given.")
 @click.option("--minutes", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="How long they last.")
 @click.option(
-    "--disks", type=click.IntRange(0, 16), default=0, help="Shared disks that protect the roles, and nothing else."
+    "--disks", type=click.IntRange(0, 16), help="Shared disks that protect the roles alone; drawn when not given."
 )
 @click.option("--faults", help="Only these kinds of fault, such as partition,guard-crash.")
 @click.option("--only", type=_Numbers(), help="With --seed: only these faults of its schedule, by number.")
@@ -85,7 +85,7 @@ def run_command(
     nodes: int,
     profile: str | None,
     minutes: float,
-    disks: int,
+    disks: int | None,
     faults: str | None,
     only: tuple[int, ...] | None,
     broken: str | None,
@@ -96,20 +96,21 @@ def run_command(
 
     The exit code is 1 when a run broke a rule.
     """
-    from holdfast.sim.breakages import BreakageKind
-    from holdfast.sim.fault import FaultKind
+    from holdfast.sim.breakages import MUTATIONS
+    from holdfast.sim.fault import OF_THE_TARGET, FaultKind
+    from holdfast.sim.mutation import BreakageKind
     from holdfast.sim.run import Order
     from holdfast.sim.schedule import Profile, known_to
 
-    if broken is not None and broken not in list(BreakageKind):
-        raise click.BadParameter(f"{broken!r} is none of {', '.join(BreakageKind)}", param_hint="--break")
+    if broken is not None and broken not in MUTATIONS:
+        raise click.BadParameter(f"{broken!r} is none of {', '.join(MUTATIONS)}", param_hint="--break")
     unknown = [kind for kind in (faults or "").split(",") if faults and kind not in list(FaultKind)]
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(FaultKind)}", param_hint="--faults")
     kinds = tuple(FaultKind(kind) for kind in faults.split(",")) if faults else None
     profiles = [Profile(profile)] if profile is not None else list(Profile)
     if kinds is not None:
-        profiles = [one for one in profiles if not set(kinds).isdisjoint(known_to(one))]
+        profiles = [one for one in profiles if not set(kinds).isdisjoint((*known_to(one), *OF_THE_TARGET))]
         if not profiles:
             raise click.BadParameter(f"the profile {profile} draws none of {faults}", param_hint="--faults")
     numbers = [seed] if seed is not None else range(first, first + seeds)

@@ -24,12 +24,14 @@ def _database_cut(world: World, fault: Fault) -> End:
 
 
 def _database_cut_for(world: World, machines: list[Machine]) -> End:
-    names = {machine.name for machine in machines} - world.cut_off
-    world.cut_off |= names
+    names = [machine.name for machine in machines]
+    for name in names:
+        world.overlaps.begin(("database", name))
+        world.cut_off.add(name)
     world.settle()
 
     def heal() -> None:
-        world.cut_off -= names
+        world.cut_off -= {name for name in names if world.overlaps.end(("database", name))}
         world.settle()
 
     return heal

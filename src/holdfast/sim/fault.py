@@ -59,6 +59,18 @@ class FaultKind(StrEnum):
     CLUSTER_FROZEN = "cluster-frozen"
     SETTINGS_CHANGED = "settings-changed"
     PERSON_CONFIRMS = "person-confirms"
+    TARGET_RESTART = "target-restart"
+    TARGET_FORGETS = "target-forgets"
+    TARGET_HANGS = "target-hangs"
+    TARGET_SLOW = "target-slow"
+    TARGET_REPLIES_LOST = "target-replies-lost"
+    TARGET_WRITES_TORN = "target-writes-torn"
+    TARGET_WRITES_HELD = "target-writes-held"
+    TARGET_RESET = "target-reset"
+    TARGET_SESSION_LOST = "target-session-lost"
+    TARGET_PATH_OUT = "target-path-out"
+    PREEMPT_RACE = "preempt-race"
+    REGISTER_RACE = "register-race"
 
 
 OF_THE_DATABASE: Final = (
@@ -74,6 +86,22 @@ OF_THE_DATABASE: Final = (
     FaultKind.CLOCK_JUMP,
 )
 """Faults of the database and of wall clocks."""
+
+OF_THE_TARGET: Final = (
+    FaultKind.TARGET_RESTART,
+    FaultKind.TARGET_FORGETS,
+    FaultKind.TARGET_HANGS,
+    FaultKind.TARGET_SLOW,
+    FaultKind.TARGET_REPLIES_LOST,
+    FaultKind.TARGET_WRITES_TORN,
+    FaultKind.TARGET_WRITES_HELD,
+    FaultKind.TARGET_RESET,
+    FaultKind.TARGET_SESSION_LOST,
+    FaultKind.TARGET_PATH_OUT,
+    FaultKind.PREEMPT_RACE,
+    FaultKind.REGISTER_RACE,
+)
+"""Faults of shared disks: drawn only where there are any."""
 
 OF_HOLDFASTD: Final = (
     FaultKind.DAEMON_CRASH,

@@ -13,5 +13,12 @@ from holdfast.sim.fault_targets import Begin
 from holdfast.sim.network_faults import NETWORK_FAULTS
 from holdfast.sim.node_faults import NODE_FAULTS
 from holdfast.sim.person_faults import PERSON_FAULTS
+from holdfast.sim.target_faults import TARGET_FAULTS
 
-FAULTS: Final[dict[FaultKind, Begin]] = {**NODE_FAULTS, **NETWORK_FAULTS, **DATABASE_FAULTS, **PERSON_FAULTS}
+FAULTS: Final[dict[FaultKind, Begin]] = {
+    **NODE_FAULTS,
+    **NETWORK_FAULTS,
+    **DATABASE_FAULTS,
+    **PERSON_FAULTS,
+    **TARGET_FAULTS,
+}

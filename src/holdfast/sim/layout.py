@@ -15,6 +15,7 @@ from holdfast.model.nodes import FenceSpec, NodeSpec
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.settings import Settings
 from holdfast.sim.shared_disks import designator_of
+from holdfast.storage.simulated_disk import DiskTraits
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -32,6 +33,7 @@ class Make:
     clock_error    the largest share by which a machine's clock is too fast or too slow.
     quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
     disks          so many shared disks with reservations; then each role writes to one or two of them.
+    target, paths  what their target can do, and how many ways every node has to it.
     """
 
     nodes: int = 3
@@ -43,6 +45,8 @@ class Make:
     clock_error: float = 0.0
     quarantine_s: int | None = None
     disks: int = 0
+    target: DiskTraits | None = None
+    paths: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

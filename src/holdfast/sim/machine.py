@@ -18,13 +18,13 @@ from holdfast.fencing.simulated import SimulatedFenceDevice
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat
 from holdfast.membership.replay import Sequences
-from holdfast.model.ids import ClusterId, Incarnation, NetworkName, NodeName
+from holdfast.model.ids import Incarnation, NetworkName, NodeName
 from holdfast.model.nodes import FenceSpec, NodeSpec
 from holdfast.node.life import Life, Ports
 from holdfast.sim.breakage import Breakage
 from holdfast.sim.database import NodeStore
 from holdfast.sim.loop import Process, VirtualLoop, outside
-from holdfast.sim.shared_disks import SharedDisks
+from holdfast.sim.shared_disks import CLUSTER_ID, SharedDisks
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import (
     Air,
@@ -38,7 +38,6 @@ from holdfast.sim.twins import (
     SocketTransport,
 )
 
-CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
 BOOT_S: Final = 2.0
 RESTART_S: Final = 0.2
 GUESTS_END_S: Final = 2.0
@@ -320,6 +319,7 @@ class Machine:
         self._around.truth.note("world", f"{self.name}: power off", code="power-off", subject=self.name)
         self.kill_daemon()
         self.hypervisor.lose_power()
+        self._around.shared_disks.unplug(self.name)
         self.guard.crash()
         if self._watchdog is not None:
             self._watchdog.disarm()

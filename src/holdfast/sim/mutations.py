@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from holdfast.sim.breakages import MUTATIONS, BreakageKind
+from holdfast.sim.breakages import MUTATIONS
 from holdfast.sim.campaign import Result, run_all
+from holdfast.sim.mutation import BreakageKind
 from holdfast.sim.run import Order
 from holdfast.sim.schedule import Profile
 
@@ -36,12 +37,12 @@ class Catch:
 
 def catch(kind: BreakageKind, *, seeds: int | None = None, jobs: int | None = None) -> Catch:
     """Run the seeds of a breakage until it is caught. `seeds` None: as many as it is given."""
-    mutation = MUTATIONS[kind]
-    numbers = range(1, (mutation.within if seeds is None else seeds) + 1)
+    trial = MUTATIONS[kind].trial
+    numbers = range(1, (trial.seeds if seeds is None else seeds) + 1)
     tried, others = 0, list[str]()
     for result in _in_order(run_all((_order(kind, number) for number in numbers), jobs=jobs)):
         tried += 1
-        told = tuple(failure for failure in result.failures if failure.startswith(mutation.caught_by))
+        told = tuple(failure for failure in result.failures if failure.startswith(trial.rules))
         if told:
             return Catch(kind=kind, tried=tried, caught=result.order.seed, failures=told)
         others += result.failures
@@ -60,17 +61,21 @@ def _in_order(results: Iterable[Result]) -> Iterator[Result]:
 
 
 def _order(kind: BreakageKind, seed: int) -> Order:
-    mutation = MUTATIONS[kind]
-    return Order(seed=seed, nodes=mutation.nodes, profile=mutation.profile, kinds=mutation.faults, broken=kind)
+    trial = MUTATIONS[kind].trial
+    return Order(
+        seed=seed, nodes=trial.nodes, profile=trial.profile, kinds=trial.faults, disks=trial.disks, broken=kind
+    )
 
 
 def table() -> str:
     """The list as a table for the documentation."""
     lines = ["| breakage | what is broken | caught by | under | within |", "|---|---|---|---|---|"]
     for kind, mutation in MUTATIONS.items():
-        nodes = "" if mutation.nodes == 3 else f" of {mutation.nodes} nodes"
-        profile = "" if mutation.profile is Profile.BRUTAL else f", `{mutation.profile}`"
-        rules = " or ".join(mutation.caught_by)
-        under = ", ".join(mutation.faults)
-        lines.append(f"| `{kind}` | {mutation.what} | {rules} | {under} | {mutation.within} seeds{nodes}{profile} |")
+        trial = mutation.trial
+        nodes = "" if trial.nodes == 3 else f" of {trial.nodes} nodes"
+        profile = "" if trial.profile is Profile.BRUTAL else f", `{trial.profile}`"
+        disks = f", `--disks {trial.disks}`" if trial.disks else ""
+        rules = " or ".join(trial.rules)
+        under = ", ".join(trial.faults)
+        lines.append(f"| `{kind}` | {mutation.what} | {rules} | {under} | {trial.seeds} seeds{nodes}{profile}{disks} |")
     return "\n".join(lines) + "\n"

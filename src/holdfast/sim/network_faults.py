@@ -27,12 +27,14 @@ def _pairs_cut(world: World, pairs: list[tuple[Machine, Machine]], networks: int
         if networks == 0 or index == networks - 1
     ]
     for way in cut:
+        world.overlaps.begin(way)
         world.air.cut(*way)
     world.settle()
 
     def heal() -> None:
         for way in cut:
-            world.air.heal(*way)
+            if world.overlaps.end(way):
+                world.air.heal(*way)
         world.settle()
 
     return heal
@@ -55,14 +57,18 @@ def _cable_out(world: World, fault: Fault) -> End:
     networks = list(machine.spec.addresses.items())
     chosen = networks if fault.amount < 0.5 else [networks[fault.other % len(networks)]]
     for network, address in chosen:
+        world.overlaps.begin((network, address))
+        machine.cables_out.add(network)
         world.air.unplug(network, address)
     world.settle()
 
     def plug() -> None:
-        if machine.is_on:
-            for network, address in chosen:
-                world.air.plug(network, address)
-            world.settle()
+        for network, address in chosen:
+            if world.overlaps.end((network, address)):
+                machine.cables_out.discard(network)
+                if machine.is_on:
+                    world.air.plug(network, address)
+        world.settle()
 
     return plug
 
@@ -72,10 +78,12 @@ def _which_networks(world: World, fault: Fault) -> int:
 
 
 def _bad_weather(world: World, fault: Fault) -> End:
+    world.overlaps.begin("sky")
     world.sky = Sky(loss=fault.amount * 0.6, twice=fault.amount * 0.3, delay_ms=1 + fault.other % 400)
 
     def clear() -> None:
-        world.sky = Sky()
+        if world.overlaps.end("sky"):
+            world.sky = Sky()
 
     return clear
 
@@ -118,11 +126,13 @@ def _links(source: Machine, target: Machine) -> list[Link]:
 
 def _weather_on(world: World, ways: list[Link], sky: Sky) -> End:
     for way in ways:
+        world.overlaps.begin(("weather", way))
         world.links[way] = sky
 
     def clear() -> None:
         for way in ways:
-            world.links.pop(way, None)
+            if world.overlaps.end(("weather", way)):
+                del world.links[way]
 
     return clear
 

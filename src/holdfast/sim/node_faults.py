@@ -12,6 +12,7 @@ from holdfast.fencing.simulated import DeviceFault
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.fault_targets import Begin, End, machine_of, nothing
 from holdfast.sim.machine import RESTART_S, Machine
+from holdfast.sim.target_faults import cut_paths
 from holdfast.sim.world import World
 
 
@@ -23,8 +24,14 @@ def _power_cut(world: World, fault: Fault) -> End:
 
 def _freeze(world: World, fault: Fault) -> End:
     machine = machine_of(world, fault.target)
+    world.overlaps.begin(("freeze", machine.name))
     machine.freeze()
-    return machine.thaw
+
+    def thaw() -> None:
+        if world.overlaps.end(("freeze", machine.name)):
+            machine.thaw()
+
+    return thaw
 
 
 def _daemon_crash(world: World, fault: Fault) -> End:
@@ -81,12 +88,14 @@ def _guard_restart(world: World, fault: Fault) -> End:
 
 def _libvirt_hangs(world: World, fault: Fault) -> End:
     machine = machine_of(world, fault.target)
+    world.overlaps.begin(("libvirt", machine.name))
     machine.is_libvirt_hung = True
     machine.settle()
 
     def heal() -> None:
-        machine.is_libvirt_hung = False
-        machine.settle()
+        if world.overlaps.end(("libvirt", machine.name)):
+            machine.is_libvirt_hung = False
+            machine.settle()
 
     return heal
 
@@ -214,13 +223,18 @@ def _storage_down(world: World, fault: Fault) -> End:
 
 
 def _storage_cut_for(world: World, machines: list[Machine]) -> End:
-    names = [machine.name for machine in machines if machine.name not in world.storage.unreachable]
+    """Shared disks are reached by the same network, so they are cut off too."""
+    names = [machine.name for machine in machines]
+    ends = [cut_paths(world, world.shared_disks.paths(name)) for name in names]
     for name in names:
+        world.overlaps.begin(("storage", name))
         world.storage.cut_off(name)
 
     def heal() -> None:
-        for name in names:
-            world.storage.reconnect(name)
+        for name, end in zip(names, ends, strict=True):
+            if world.overlaps.end(("storage", name)):
+                world.storage.reconnect(name)
+            end()
 
     return heal
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from holdfast.sim.breakages import BreakageKind, breakage_of
+from holdfast.sim.breakages import breakage_of
 from holdfast.sim.checkers import (
     disks_agree,
     harmless_stays_harmless,
@@ -27,10 +27,14 @@ from holdfast.sim.checkers import (
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
+from holdfast.sim.mutation import BreakageKind
 from holdfast.sim.person_faults import tidy
 from holdfast.sim.record_checkers import commits_keep_the_rules
 from holdfast.sim.schedule import HARMLESS, START_S, Profile, Schedule, draw
 from holdfast.sim.shared_disk_checkers import (
+    ExpelledWatch,
+    nobody_enters_with_guests,
+    only_the_lost_are_refused,
     proofs_by_reservation_hold,
     reservations_cover_what_they_free,
     shared_disks_agree,
@@ -53,7 +57,8 @@ class Order:
     """What to run.
 
     kinds   the kinds of fault that the schedule is drawn from; None: these are drawn too.
-    disks   so many shared disks that the roles write to, protected by their reservations and by nothing else.
+    disks   so many shared disks that the roles write to, protected by their reservations and by nothing else; None:
+            that is drawn too.
     kept    the faults of the schedule that take place, by their number; None means all.
     """
 
@@ -64,7 +69,7 @@ class Order:
     kinds: tuple[FaultKind, ...] | None = None
     kept: tuple[int, ...] | None = None
     broken: BreakageKind | None = None
-    disks: int = 0
+    disks: int | None = None
 
     def replay(self) -> str:
         """The command that runs exactly this again."""
@@ -72,7 +77,7 @@ class Order:
         words += f" --minutes {self.minutes:g}"
         if self.kinds is not None:
             words += f" --faults {','.join(self.kinds)}"
-        if self.disks:
+        if self.disks is not None:
             words += f" --disks {self.disks}"
         if self.kept is not None:
             words += f" --only {','.join(map(str, self.kept)) or 'none'}"
@@ -94,16 +99,20 @@ class Outcome:
 
 def run(order: Order) -> Outcome:
     """Run one seed to its end."""
-    schedule = draw(order.seed, nodes=order.nodes, profile=order.profile, minutes=order.minutes, only=order.kinds)
+    schedule = draw(
+        order.seed,
+        nodes=order.nodes,
+        profile=order.profile,
+        minutes=order.minutes,
+        only=order.kinds,
+        disks=order.disks,
+    )
     faults = tuple(
         (number, fault) for number, fault in enumerate(schedule.faults) if order.kept is None or number in order.kept
     )
     breakage = breakage_of(order.broken)
     with breakage.applied(), quiet():
-        make = breakage.make(schedule.make)
-        if order.disks:
-            make = replace(make, disks=order.disks, has_fence=False, watchdog_s=None)
-        world = World(make, seed=order.seed, breakage=breakage)
+        world = World(breakage.make(schedule.make), seed=order.seed, breakage=breakage)
         is_spinning = False
         try:
             failures = tuple(_live_through(world, schedule, order.profile, [fault for _, fault in faults]))
@@ -155,14 +164,17 @@ def broken_rules(world: World) -> Iterator[str]:
     yield from shared_disks_agree(world.shared_disks, world.truth)
     yield from proofs_by_reservation_hold(world.database.history, world.shared_disks)
     yield from reservations_cover_what_they_free(world.database.history, world.shared_disks)
+    yield from nobody_enters_with_guests(world.shared_disks, world.truth)
+    yield from only_the_lost_are_refused(world.database.history, world.shared_disks, world.truth)
     yield from commits_keep_the_rules(world.database.history, world.truth)
     yield from nothing_ends_by_itself(world)
 
 
 def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Collection[Fault]) -> Iterator[str]:
     undo: dict[Fault, Callable[[], None]] = {}
-    watch = StatusWatch(world)
-    world.loop.call_at(START_S, watch.start, context=Context())
+    watches = (StatusWatch(world), ExpelledWatch(world))
+    for watch in watches:
+        world.loop.call_at(START_S, watch.start, context=Context())
     for fault in faults:
         world.loop.call_at(fault.at_s, partial(_begin, world, fault, undo), context=Context())
     world.loop.run_until(schedule.ends_s)
@@ -171,7 +183,8 @@ def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Co
     world.loop.call_soon(partial(_heal, world, ends), context=Context())
     yield from _progress(world, schedule.ends_s)
     yield from broken_rules(world)
-    yield from watch.found
+    for watch in watches:
+        yield from watch.found
     if profile in HARMLESS:
         yield from harmless_stays_harmless(world.truth)
 

@@ -15,8 +15,9 @@ from typing import Final
 
 from holdfast.model.ids import NetworkName
 from holdfast.sim.chance import chance
-from holdfast.sim.fault import OF_HOLDFASTD, OF_THE_DATABASE, TAKING_A_NODE, Fault, FaultKind
+from holdfast.sim.fault import OF_HOLDFASTD, OF_THE_DATABASE, OF_THE_TARGET, TAKING_A_NODE, Fault, FaultKind
 from holdfast.sim.layout import Make
+from holdfast.storage.simulated_disk import DiskTraits
 
 START_S: Final = 6.0
 """Time for the cluster to come up before anything goes wrong."""
@@ -45,6 +46,9 @@ shared by the two clocks that it compares."""
 QUARANTINED: Final = 0.3
 QUARANTINE_S: Final = 20
 """The share of seeds with quarantine, and how long it lasts: it ends by time alone, and has to within the run."""
+
+WITH_DISKS: Final = 0.3
+"""The share of seeds whose roles write to shared disks. In half of them nothing else protects the nodes."""
 
 LONG_ONE: Final = 0.6
 """The share of seeds in which a node is gone for long: what follows a loss takes half a minute."""
@@ -80,16 +84,23 @@ class Schedule:
 
 
 def known_to(profile: Profile) -> list[FaultKind]:
-    """The kinds of fault that a profile draws from."""
-    return list(HARMLESS.get(profile, FaultKind))
+    """The kinds of fault that a profile draws from, without those of shared disks."""
+    return [kind for kind in HARMLESS.get(profile, FaultKind) if kind not in OF_THE_TARGET]
 
 
 def draw(
-    seed: int, *, nodes: int, profile: Profile, minutes: float, only: tuple[FaultKind, ...] | None = None
+    seed: int,
+    *,
+    nodes: int,
+    profile: Profile,
+    minutes: float,
+    only: tuple[FaultKind, ...] | None = None,
+    disks: int | None = None,
 ) -> Schedule:
     """Draw the schedule of a seed. The same arguments give the same schedule, always.
 
-    only   the kinds of fault that it knows, as far as the profile does; None: it draws them too.
+    only    the kinds of fault that it knows, as far as the profile does; None: it draws them too.
+    disks   so many shared disks, and if any, nothing else that protects; None: it draws that too.
     """
     draws = chance(seed, "schedule")
     weight = WEIGHTS[profile]
@@ -107,7 +118,9 @@ def draw(
     kinds = draws.sample(known, draws.randint(weight.kinds[0], min(weight.kinds[1], len(known))))
     if profile not in HARMLESS:
         kinds.append(draws.choice(TAKING_A_NODE))
-    kinds = kinds if only is None else [kind for kind in only if kind in known]
+    make, of_disks = _with_disks(make, chance(seed, "disks"), disks)
+    of_disks = [kind for kind in of_disks if profile not in HARMLESS]
+    kinds = kinds + of_disks if only is None else [kind for kind in only if kind in known or kind in OF_THE_TARGET]
     if FaultKind.CLOCK_JUMP not in kinds and draws.random() < QUARANTINED:
         make = replace(make, quarantine_s=QUARANTINE_S)  # it is measured by wall clocks
     victim = draws.getrandbits(8)
@@ -133,6 +146,20 @@ def draw(
             _long_one(draws, victim, ends_s, [kind for kind in TAKING_A_NODE if only is None or kind in only])
         )
     return Schedule(make=make, faults=tuple(sorted(faults, key=lambda fault: fault.at_s)), ends_s=ends_s)
+
+
+def _with_disks(make: Make, draws: Random, disks: int | None) -> tuple[Make, list[FaultKind]]:
+    """The cluster with its shared disks, and the kinds of fault that these have."""
+    is_alone = disks is not None or draws.random() < 0.5
+    if disks is None:
+        disks = draws.randint(1, 3) if draws.random() < WITH_DISKS else 0
+    if not disks:
+        return make, []
+    if is_alone:
+        make = replace(make, has_fence=False, watchdog_s=None)
+    traits = DiskTraits(can_survive_power_loss=draws.random() < 0.6, can_abort=draws.random() < 0.7)
+    make = replace(make, disks=disks, target=traits, paths=draws.choice((1, 1, 2)))
+    return make, draws.sample(OF_THE_TARGET, draws.randint(1, 4))
 
 
 def _long_one(draws: Random, victim: int, ends_s: float, kinds: Sequence[FaultKind]) -> Fault:

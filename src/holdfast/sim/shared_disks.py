@@ -1,7 +1,8 @@
 """Shared disks with reservations: one simulated target, the nexus of each machine to it, and guests that write there.
 
 Rule of the file: a guest signs each block with its run, twenty times a second, and asks nobody whether it may: only the
-target keeps it off. What holdfastd asks of the target goes the same way as what the guests write. Source: SAFE-1.
+target keeps it off. What holdfastd asks of the target goes the same way as what the guests write. A guest whose record
+cannot be sent hangs in the kernel, and no kill ends it. Source: SAFE-1.
 """
 
 from __future__ import annotations
@@ -11,23 +12,33 @@ from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Final
 
-from holdfast.model.disks import DiskSpec
-from holdfast.model.ids import DiskName
+from holdfast.model.disks import DiskSpec, reservation_key
+from holdfast.model.ids import ClusterId, DiskName, Incarnation
 from holdfast.model.roles import RoleSpec
 from holdfast.sim.loop import VirtualLoop
+from holdfast.sim.nexus import Multipath, Nexus, is_registration
+from holdfast.sim.target_weather import TargetWeather
 from holdfast.sim.truth import GuestRun
 from holdfast.storage.errors import LunUnreachable
 from holdfast.storage.port import Lun
 from holdfast.storage.scsi.command import Command, write
+from holdfast.storage.scsi.reservations import decode_reserve_out
+from holdfast.storage.scsi.status import Status
 from holdfast.storage.scsi_lun import ScsiLun
-from holdfast.storage.simulated import SimulatedPath, SimulatedTarget
+from holdfast.storage.simulated import Exchange, SimulatedTarget
 from holdfast.storage.simulated_disk import DiskTraits, SimulatedDisk, WriteEffect
-from holdfast.storage.transport import Reply
+from holdfast.storage.transport import Answer, Reply, Transport
 
+CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
 WRITE_INTERVAL_S: Final = 0.05
+WRITE_TIMEOUT_S: Final = 2.0
+"""After so long without an answer a record is written again."""
 BLOCK_BYTES: Final = 512
+RECORD_BLOCKS: Final = 2
+"""Of a record, so that it can be torn."""
 NUMBER_BYTES: Final = 8
 
 
@@ -41,10 +52,37 @@ class Landing:
     run: GuestRun
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The target refused a guest's record because of the reservation."""
+
+    at: float
+    disk: DiskName
+    run: GuestRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A machine asked to be registered anew with a disk while this guest there wrote to it."""
+
+    at: float
+    disk: DiskName
+    run: GuestRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgetting:
+    """A disk lost its registrations with its target's power. `keys` are those that it had."""
+
+    at: float
+    disk: DiskName
+    keys: frozenset[int]
+
+
 class Port:
     """The way of one machine to one disk: it outlives every holdfastd, and is another one after each start."""
 
-    def __init__(self, path: Callable[[], SimulatedPath]) -> None:
+    def __init__(self, path: Callable[[], Transport]) -> None:
         self._path = path
 
     @property
@@ -65,7 +103,14 @@ class Port:
 
 
 class SharedDisks:
-    """All of them, behind one target. `landed` is what reached them, in its order."""
+    """All of them, behind one target.
+
+    landed      what reached the medium, in its order.
+    refused, entered   see there.
+    weather     how commands fare.
+    forgotten   every time that a disk lost its registrations: whoever was expelled before can write then.
+    hold        makes the process of a guest on a node unkillable, or lets go of it.
+    """
 
     def __init__(
         self,
@@ -74,36 +119,93 @@ class SharedDisks:
         roles: Iterable[RoleSpec],
         *,
         executes: Callable[[str], bool],
+        hold: Callable[[str, str, bool], None] = lambda *_: None,
+        random: Random,
         traits: DiskTraits | None = None,
+        paths: int = 1,
     ) -> None:
         self.landed: list[Landing] = []
+        self.refused: list[Refusal] = []
+        self.entered: list[Entry] = []
         self.roles = {role.uuid: role for role in roles if role.disks}
+        self.forgotten: list[Forgetting] = []
+        self.weather = TargetWeather(random, loop.world_time)
+        self.weather.watchers.append(self._sent)
         self._specs = {disk.name: disk for disk in disks}
+        self._names = {disk.designator: disk.name for disk in self._specs.values()}
         self._loop = loop
         self._executes = executes
-        self._blocks = {uuid: block for block, uuid in enumerate(self.roles)}
+        self._hold = hold
+        self.path_count = paths
+        self._blocks = {uuid: number * RECORD_BLOCKS for number, uuid in enumerate(self.roles)}
         self._runs: dict[int, GuestRun] = {}
         self._writing: dict[int, GuestRun] = {}
-        self._held: dict[int, GuestRun] = {}
-        """Runs with a block in the queue of their machine, which stands still: sent at the thaw, guest or no guest."""
-        self._under_way: dict[tuple[int, DiskName], asyncio.Future[Reply]] = {}
-        self._paths: dict[tuple[str, DiskName], SimulatedPath] = {}
+        self._queued: dict[int, GuestRun] = {}
+        """Runs with a record in the queue of their machine, which stands still: sent at the thaw, guest or no guest."""
+        self._hanging: dict[int, GuestRun] = {}
+        self._under_way: dict[tuple[int, DiskName], tuple[float, asyncio.Future[Reply]]] = {}
+        self._ways: dict[tuple[str, DiskName], Multipath] = {}
         self.target = SimulatedTarget(
-            SimulatedDisk(number, block_bytes=BLOCK_BYTES, traits=traits, observe=partial(self._observe, name))
-            for number, name in enumerate(self._specs, start=1)
+            (
+                SimulatedDisk(number, block_bytes=BLOCK_BYTES, traits=traits, observe=partial(self._observe, name))
+                for number, name in enumerate(self._specs, start=1)
+            ),
+            fate=self.weather.fate,
         )
 
     def plug(self, node: str) -> None:
-        """A machine starts: its sessions are new, and the nexus is the one it was."""
-        self._held = {number: run for number, run in self._held.items() if run.node != node}
+        """A machine starts: its sessions are new, and each nexus is the one it was."""
+        self._queued = {number: run for number, run in self._queued.items() if run.node != node}
         for name, spec in self._specs.items():
-            self._paths[node, name] = self.target.connect(node, spec.designator)
+            if (node, name) not in self._ways:
+                self._ways[node, name] = self._way(node, spec)
+            for path in self._ways[node, name].paths:
+                path.begin_anew()
+
+    def unplug(self, node: str) -> None:
+        """A machine loses its power: the target notices, and drops what it had not finished for it."""
+        for unit in self.target.disks.values():
+            unit.abort(tuple(nexus for nexus in unit.attentions if self.node_of(nexus) == node))
 
     def open_lun(self, node: str, spec: DiskSpec) -> Lun:
         """The way that a machine's holdfastd has to a disk. Raises: LunUnreachable."""
-        if (node, spec.name) not in self._paths:
+        if (node, spec.name) not in self._ways:
             raise LunUnreachable(f"{node} has no way to disk {spec.name}")
-        return ScsiLun(Port(lambda: self._paths[node, spec.name]))
+        return ScsiLun(self._ways[node, spec.name])
+
+    def paths(self, node: str) -> tuple[Nexus, ...]:
+        """Every path of a machine to any disk."""
+        return tuple(path for (name, _), way in self._ways.items() if name == node for path in way.paths)
+
+    def node_of(self, initiator: str) -> str:
+        """The machine whose path this is."""
+        return initiator.partition(" ")[0]
+
+    def is_expelled(self, run: GuestRun) -> bool:
+        """Whether a protected disk that a guest writes to has no registration of its node's incarnation any more."""
+        key = reservation_key(CLUSTER_ID, Incarnation(run.incarnation))
+        held = [self.target.disks[self._specs[name].designator].reservations for name in self.roles[run.uuid].disks]
+        return any(one.reservation is not None and key not in one.registered.values() for one in held)
+
+    def is_reached(self, node: str) -> bool:
+        """Whether a machine's requests are answered as usual."""
+        is_up = self.target.is_up and not self.target.is_hung and self.weather.is_fair
+        return is_up and all(path.is_through for path in self.paths(node))
+
+    def switch_off(self, *, forgets: bool) -> None:
+        """The target loses its power, and what it cannot keep."""
+        for name, spec in self._specs.items():
+            held = self.target.disks[spec.designator].reservations
+            held.survives_power_loss = held.survives_power_loss and not forgets
+            if held.reservation is not None and not held.survives_power_loss:
+                keys = frozenset(held.registered.values())
+                self.forgotten.append(Forgetting(at=self._loop.world_time(), disk=name, keys=keys))
+        self.target.stop()
+
+    def switch_on(self) -> None:
+        """The target is back, and machines log in again."""
+        self.target.start()
+        self.flush()
 
     def start(self) -> None:
         """Let the guests write from now on."""
@@ -119,33 +221,83 @@ class SharedDisks:
     def ended(self, run: GuestRun) -> None:
         """A guest is gone; what it sent goes on."""
         self._writing.pop(run.number, None)
+        self._hang(run, hangs=False)
 
     def flush(self) -> None:
-        """Send what waited in machines that execute again, before anything else that they send."""
-        for number, run in tuple(self._held.items()):
+        """Send what waited in machines that execute, before anything else that they send."""
+        for (node, _), way in self._ways.items():
+            if self._executes(node):
+                for path in way.paths:
+                    path.flush()
+        for number, run in tuple(self._queued.items()):
             if self._executes(run.node):
-                del self._held[number]
+                del self._queued[number]
                 self._write(run)
+
+    def _way(self, node: str, spec: DiskSpec) -> Multipath:
+        several = self.path_count > 1
+        names = [node, *(f"{node} {number}" for number in range(2, self.path_count + 1))]
+        return Multipath(tuple(Nexus(self.target, name, spec.designator, gives_up=several) for name in names))
 
     def _tick(self) -> None:
         for run in tuple(self._writing.values()):
             if self._executes(run.node):
                 self._write(run)
             else:
-                self._held[run.number] = run
+                self._queued[run.number] = run
         self._loop.call_later(WRITE_INTERVAL_S, self._tick, context=Context())
 
     def _write(self, run: GuestRun) -> None:
-        data = run.number.to_bytes(NUMBER_BYTES).ljust(BLOCK_BYTES, b"\0")
-        command = write(block=self._blocks[run.uuid], data=data, block_bytes=BLOCK_BYTES, is_forced=True)
-        for name in self.roles[run.uuid].disks:
-            sent = self._under_way.get((run.number, name))
-            if sent is None or sent.done():
-                self._under_way[run.number, name] = self._paths[run.node, name].submit(command)
+        block = run.number.to_bytes(NUMBER_BYTES).ljust(BLOCK_BYTES, b"\0")
+        command = write(
+            block=self._blocks[run.uuid], data=block * RECORD_BLOCKS, block_bytes=BLOCK_BYTES, is_forced=True
+        )
+        ways = {name: self._ways[run.node, name] for name in self.roles[run.uuid].disks}
+        now = self._loop.world_time()
+        for name, way in ways.items():
+            since, sent = self._under_way.get((run.number, name), (0.0, None))
+            if sent is not None and sent.done() and is_conflict(sent.result()):
+                self.refused.append(Refusal(at=now, disk=name, run=run))
+            if sent is None or sent.done() or now - since > WRITE_TIMEOUT_S:
+                self._under_way[run.number, name] = now, way.submit(command)
+        if run.number in self._writing and not (self.weather.is_fair and all(way.is_through for way in ways.values())):
+            self._hang(run, hangs=True)
+            for name in ways:
+                reply = self._under_way[run.number, name][1]
+                reply.add_done_callback(lambda _: self._answered(run), context=Context())
+
+    def _answered(self, run: GuestRun) -> None:
+        """A process ends when what it has under way is done, and not before."""
+        if all(self._under_way[run.number, name][1].done() for name in self.roles[run.uuid].disks):
+            self._hang(run, hangs=False)
+
+    def _hang(self, run: GuestRun, *, hangs: bool) -> None:
+        if hangs is not (run.number in self._hanging):
+            if hangs:
+                self._hanging[run.number] = run
+            else:
+                del self._hanging[run.number]
+            self._hold(run.node, run.uuid, hangs)
+
+    def _sent(self, exchange: Exchange) -> None:
+        """See who enters, and what of it runs already."""
+        if not is_registration(exchange.command):
+            return
+        key = decode_reserve_out(exchange.command).service_key
+        node, held = self.node_of(exchange.initiator), self.target.disks[exchange.disk].reservations
+        if key and key not in (held.registered[one] for one in held.registered if self.node_of(one) == node):
+            disk, at = self._names[exchange.disk], self._loop.world_time()
+            users = (run for run in self._writing.values() if run.node == node and disk in self.roles[run.uuid].disks)
+            self.entered += [Entry(at=at, disk=disk, run=run) for run in users]
 
     def _observe(self, disk: DiskName, effect: WriteEffect) -> None:
         run = self._runs[int.from_bytes(effect.data[:NUMBER_BYTES])]
         self.landed.append(Landing(at=self._loop.world_time(), disk=disk, block=effect.block, run=run))
+
+
+def is_conflict(reply: Reply) -> bool:
+    """Whether the target refused because of a reservation."""
+    return isinstance(reply, Answer) and reply.status == Status.RESERVATION_CONFLICT
 
 
 def designator_of(number: int) -> str:

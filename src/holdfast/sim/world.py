@@ -23,9 +23,10 @@ from holdfast.sim.database import NodeStore, WorldDatabase
 from holdfast.sim.disks import Storage
 from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.loop import VirtualLoop
-from holdfast.sim.machine import CLUSTER_ID, Machine, Surroundings
+from holdfast.sim.machine import Machine, Surroundings
+from holdfast.sim.overlaps import Overlaps
 from holdfast.sim.people import People
-from holdfast.sim.shared_disks import SharedDisks
+from holdfast.sim.shared_disks import CLUSTER_ID, SharedDisks
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import EPOCH_MS, Air
 from holdfast.store.port import Operation, Put, Txn
@@ -53,6 +54,7 @@ class World:
         self.truth = Truth(self.loop.world_time)
         self.truth.names |= {role.uuid: str(role.name) for role in layout.roles}
         self.sky = Sky()
+        self.overlaps = Overlaps()
         self.links: dict[tuple[NetworkName, str, str], Sky] = {}
         """Links whose packets fare otherwise, by network and addresses of the sender and the hearer."""
         self.cut_off: set[NodeName] = set()
@@ -67,7 +69,14 @@ class World:
         specs = {node.name: node for node in layout.nodes}
         self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
         self.shared_disks = SharedDisks(
-            self.loop, layout.disks, layout.roles, executes=lambda node: self.machines[NodeName(node)].executes
+            self.loop,
+            layout.disks,
+            layout.roles,
+            executes=self._executes,
+            hold=self._hold,
+            random=chance(seed, "target"),
+            traits=make.target,
+            paths=make.paths,
         )
         self._around = Surroundings(
             loop=self.loop,
@@ -91,17 +100,21 @@ class World:
         self.truth.incarnation_of = lambda node: self.machines[NodeName(node)].incarnation
         self.database.is_with_majority = lambda node: node in self._together
         self._around.changed = self.settle
-        self.storage = Storage(
-            loop=self.loop,
-            truth=self.truth,
-            chance=chance(seed, "storage"),
-            can_write=lambda node: self.machines[NodeName(node)].executes,
-            hold=lambda node, uuid, is_held: self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held),
-        )
-        self.storage.start()
+        self.storage = self._storage(seed)
         self._write_to_shared_disks()
         self.people = People(loop=self.loop, truth=self.truth, machines=self.machines, is_sure=breakage.is_person_sure)
         self._elect()
+
+    def _storage(self, seed: int) -> Storage:
+        storage = Storage(
+            loop=self.loop,
+            truth=self.truth,
+            chance=chance(seed, "storage"),
+            can_write=self._executes,
+            hold=self._hold,
+        )
+        storage.start()
+        return storage
 
     def _write_to_shared_disks(self) -> None:
         """Have roles on shared disks write there, and all others as they did."""
@@ -111,6 +124,12 @@ class World:
         self.truth.on_began = lambda run: (shared if is_shared(run.uuid) else elsewhere)[0](run)
         self.truth.on_ended = lambda run: (shared if is_shared(run.uuid) else elsewhere)[1](run)
         self.shared_disks.start()
+
+    def _executes(self, node: str) -> bool:
+        return NodeName(node) in self.machines and self.machines[NodeName(node)].executes
+
+    def _hold(self, node: str, uuid: str, is_held: bool) -> None:
+        self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held)
 
     def settle(self) -> None:
         """Draw the consequences of a change of power, freezing or networks."""

@@ -14,11 +14,12 @@ from typing import Final
 
 from holdfast.storage.errors import LunUnreachable
 from holdfast.storage.scsi.command import Command, OperationCode
+from holdfast.storage.scsi.reservations import OutAction
 from holdfast.storage.scsi.status import Status
 from holdfast.storage.simulated_disk import NEXUS_LOST, POWER_ON, PendingCommand, SimulatedDisk
 from holdfast.storage.transport import Answer, Lost, Reply, Unsent
 
-_RESET: Final = Command(cdb=b"\xff")
+RESET: Final = Command(cdb=b"\xff")
 """Stands for a LOGICAL UNIT RESET, which is no command, wherever a fate is asked for."""
 _QUEUED: Final = (OperationCode.READ_16, OperationCode.WRITE_16, OperationCode.SYNCHRONIZE_CACHE_16)
 """Commands that take a while at the target and can be aborted meanwhile; the others take effect as they arrive."""
@@ -35,7 +36,18 @@ class Exchange:
     @property
     def is_reset(self) -> bool:
         """Whether it is a LOGICAL UNIT RESET and no command."""
-        return self.command is _RESET
+        return self.command is RESET
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it is a WRITE."""
+        return self.command.operation == OperationCode.WRITE_16
+
+    @property
+    def is_preempt(self) -> bool:
+        """Whether it takes somebody's registration away."""
+        preempts = (OutAction.PREEMPT, OutAction.PREEMPT_AND_ABORT)
+        return self.command.operation == OperationCode.PERSISTENT_RESERVE_OUT and self.command.cdb[1] & 0x1F in preempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +98,8 @@ class SimulatedTarget:
     def connect(self, initiator: str, disk: str) -> SimulatedPath:
         """Open a session to one disk. One that this initiator still had ends, if the disk does so; see `DiskTraits`.
 
+        What it had not finished is dropped then. Source: RFC 7143 clause 6.3.5.
+
         Raises LunUnreachable.
         """
         if not self.is_up or disk not in self.disks:
@@ -95,6 +109,7 @@ class SimulatedTarget:
         nexus = initiator if unit.traits.reinstates_sessions else f"{initiator},i,0x{self._logins:012x}"
         for session in [item for item in self._sessions if (item.nexus, item.disk) == (nexus, unit)]:
             session.drop()
+            unit.abort((nexus,))
         unit.attend(nexus, NEXUS_LOST if nexus in unit.attentions else POWER_ON)
         path = SimulatedPath(self, initiator, nexus, unit)
         self._sessions.append(path)
@@ -149,7 +164,7 @@ class SimulatedPath:
 
     async def reset_logical_unit(self, *, timeout_ms: int) -> Reply:
         """See `Transport`."""
-        return await self.execute(_RESET, timeout_ms=timeout_ms)
+        return await self.execute(RESET, timeout_ms=timeout_ms)
 
     async def close(self) -> None:
         """See `Transport`. What was sent before still arrives, as it may with a real one."""
@@ -191,7 +206,7 @@ class SimulatedPath:
         if flight.fate.answer is not None:
             self._answer(flight, flight.fate.answer)
             return
-        if flight.command is _RESET:
+        if flight.command is RESET:
             self.disk.reset(self.nexus)
             self._answer(flight, Answer(status=Status.GOOD))
             return

@@ -1,0 +1,73 @@
+"""Deliberate breakages of shared disks: who registers, who is expelled, and what is believed of it.
+
+Rule of the file: see `breakages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from holdfast.sim import broken_disks as broken
+from holdfast.sim.breakage import Breakage
+from holdfast.sim.broken_parts import always
+from holdfast.sim.fault import FaultKind as K
+from holdfast.sim.mutation import Mutation, inside, within
+
+OF_DISKS: Final[Mapping[str, Mutation]] = {
+    "refused-is-expelled": Mutation(
+        "an expulsion that the target or the node's own state refuses counts as done",
+        within(20, K.FREEZE, K.TARGET_FORGETS, disks=2),
+        inside("holdfast.node.disk_watch:DiskWatch.expel", broken.refused_is_expelled),
+    ),
+    "unknown-is-expelled": Mutation(
+        "a preempt whose answer is lost counts as done",
+        within(20, K.FREEZE, K.TARGET_HANGS, K.TARGET_REPLIES_LOST, disks=2),
+        inside("holdfast.node.disk_watch:DiskWatch.expel", broken.unknown_is_expelled),
+    ),
+    "read-back-skipped": Mutation(
+        "whatever a target answers to a preempt, it is not read again who may write",
+        within(20, K.FREEZE, K.TARGET_FORGETS, K.TARGET_REPLIES_LOST, disks=2),
+        inside("holdfast.node.disk_watch:expel", broken.without_reading),
+    ),
+    "abort-skipped": Mutation(
+        "what the lost node sent before is neither aborted nor dropped",
+        within(20, K.FREEZE, K.TARGET_WRITES_HELD, disks=2),
+        Breakage(
+            replaced=(
+                ("holdfast.storage.scsi_lun:ScsiLun.preempt", broken.without_abort),
+                ("holdfast.storage.scsi_lun:ScsiLun.reset", broken.nothing_dropped),
+            )
+        ),
+    ),
+    "registers-with-guests": Mutation(
+        "a node registers with a disk while guests of it run there",
+        within(20, K.TARGET_FORGETS, K.TARGET_RESTART, rules=("SAFE-1",), disks=2),
+        inside("holdfast.node.disk_watch:DiskWatch._is_used_here", broken.never_used),
+    ),
+    "reserves-against-others": Mutation(
+        "a node protects a forgotten disk although guests of other nodes write to it",
+        within(20, K.TARGET_FORGETS, K.TARGET_RESTART, rules=("SAFE-6",), disks=2),
+        inside("holdfast.node.disk_watch:may_run_elsewhere", always(False)),
+    ),
+    "ready-unconfirmed": Mutation(
+        "a disk is ready before a write to the session showed that there is no verdict",
+        within(60, K.FREEZE, K.DAEMON_FREEZE, K.REGISTER_RACE, K.TARGET_SLOW, disks=2),
+        inside("holdfast.node.disk_watch:DiskWatch._confirm", broken.confirmed_unasked),
+    ),
+    "starts-unready": Mutation(
+        "a guest starts from disks that are not ready",
+        within(20, K.TARGET_FORGETS, K.REBOOT, K.FREEZE, rules=("SAFE-2", "SAFE-6"), disks=2),
+        inside("holdfast.node.disks:DiskKeeper.problem", always(None)),
+    ),
+    "expelled-stay": Mutation(
+        "a node that was expelled from a disk lets its guests there be",
+        within(20, K.PARTITION, K.GUARD_CRASH, rules=("SAFE-1",), disks=2),
+        inside("holdfast.node.disk_watch:DiskWatch._end_guests", broken.ends_nobody),
+    ),
+    "some-disks-are-all": Mutation(
+        "a role leaves a node that is kept off some of its disks",
+        within(20, K.FREEZE, K.PARTITION, K.TARGET_SLOW, disks=3),
+        inside("holdfast.decide.freedom:is_covered", always(True)),
+    ),
+}
