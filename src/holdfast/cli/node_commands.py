@@ -12,6 +12,7 @@ from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put, put_json, show
 from holdfast.cli.parameters import (
+    METHODS,
     Pair,
     complete_node,
     fence_option,
@@ -179,20 +180,24 @@ def pause(*, node: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would move, and what would stay and why.")
 @click.option("--wait", is_flag=True, help="Return when all is moved that can move, not when it is ordered.")
 @click.option("--force", is_flag=True, help="Also when some roles would find no room: those run on.")
+@click.option("--method", type=click.Choice(METHODS), help="How they move; without it, each as it is set to.")
 @json_option
-def drain(*, node: str, dry_run: bool, wait: bool, force: bool, as_json: bool) -> None:
+def drain(*, node: str, dry_run: bool, wait: bool, force: bool, method: str | None, as_json: bool) -> None:
     """Move the roles of NODE away and give it no new ones, for example before it is switched off.
 
     It is refused, with the numbers, when the nodes that stay have no room for all roles of all nodes that are drained.
     Roles that no other node can take for another reason are named and run on where they are.
     """
-    answer = ask(requests.drain_node(node, dry_run=dry_run, wait=wait, force=force))
+    answer = ask(requests.drain_node(node, dry_run=dry_run, wait=wait, force=force, method=method))
     put(answer, _drain_words(answer, waited=wait), as_json=as_json)
 
 
 def _drain_words(report: DrainReport, *, waited: bool) -> str:
     would = "would " if report.is_dry_run else ""
-    lines = [f"{role} {would}{'move' if would else 'moves'} to {target}" for role, target in report.moves.items()]
+    lines = [
+        f"{role} {would}{'move' if would else 'moves'} to {target}" + _by(report.methods.get(role))
+        for role, target in report.moves.items()
+    ]
     for role, reasons in report.staying.items():
         lines.append(f"{role} {would}{'stay' if would else 'stays'} on {report.node}: {'; '.join(reasons)}")
     if not lines:
@@ -202,6 +207,10 @@ def _drain_words(report: DrainReport, *, waited: bool) -> str:
     if report.refused:
         lines.append(f"it would be refused without --force: {report.refused}")
     return printable("\n".join(lines))
+
+
+def _by(method: str | None) -> str:
+    return f" ({method})" if method is not None else ""
 
 
 @node.command("resume", examples=("holdfast node resume node2", "holdfast node resume node2 --failback now"))

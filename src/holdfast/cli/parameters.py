@@ -36,6 +36,7 @@ _BYTES: Final = {
 }
 _COMPLETION_S: Final = 2.0
 PORTS: Final = ("heartbeat", "join", "etcd_client", "etcd_peer")
+METHODS: Final = ("auto", "live", "quick", "restart")
 PRIORITIES: Final = ("high", "medium", "low", "no-autostart")
 
 

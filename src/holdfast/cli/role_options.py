@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import click
 
-from holdfast.cli.parameters import PRIORITIES, complete_node, duration
+from holdfast.cli.parameters import METHODS, PRIORITIES, complete_node, duration
 
 F = TypeVar("F", bound=Callable[..., object])
 Placement = dict[str, object]
@@ -76,6 +76,11 @@ _LIMITS: Final = (
         type=failback,
         metavar="WHEN",
         help="When it returns to a node that it prefers: never, at-once, or between two hours in UTC, as 22-5.",
+    ),
+    click.option(
+        "--move-method",
+        type=click.Choice(METHODS),
+        help="How it moves when nobody asks for another way; auto: live if it can be, else quick.",
     ),
     click.option(
         "--restart-limit", type=click.IntRange(min=0), help="Restarts in place within a period before it fails over."

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.cli.appearance import NODE_LOOKS, ROLE_LOOKS, Badge
-from holdfast.cli.words import listed, moment, printable, size
+from holdfast.cli.tables import shown_state
+from holdfast.cli.words import listed, moment, printable, size, transfer_words
 from holdfast.model.status import NodeStatus, RoleStatus
 
 
@@ -39,11 +40,12 @@ def node_sheet(node: NodeStatus) -> RenderableType:
 def role_sheet(role: RoleStatus) -> RenderableType:
     """Return the facts of a role."""
     facts: list[tuple[str, RenderableType]] = [
-        ("state", Badge(ROLE_LOOKS[role.state], role.state)),
+        ("state", Badge(ROLE_LOOKS[role.state], shown_state(role))),
         ("wanted", role.wanted),
         ("owner", role.owner or "-"),
         ("last owner", role.last_owner or "-"),
-        ("moves to", role.target or "-"),
+        ("moves to", f"{role.target} ({role.method})" if role.target else "-"),
+        *([("memory moved", transfer_words(role.transfer))] if role.transfer is not None else []),
         ("phase", f"{role.phase}, epoch {role.epoch}"),
         ("since", moment(role.since_ms)),
         ("priority", role.priority),
@@ -55,6 +57,7 @@ def role_sheet(role: RoleStatus) -> RenderableType:
         ("together with", listed(role.affinity)),
         ("apart from", listed(role.anti_affinity)),
         ("failback", role.failback),
+        ("moves by", role.move_method),
         ("restarts", f"{role.restarts} lately"),
         ("uuid", role.uuid),
         ("disks", "\n".join((*role.disks, *role.disk_paths)) or "-"),

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from holdfast.cli.appearance import NODE_LOOKS, ROLE_LOOKS, Badge
 from holdfast.cli.words import moment, size
-from holdfast.model.status import NodeStatus, RoleStatus
+from holdfast.model.status import NodeStatus, RoleState, RoleStatus
 
 
 def node_table(nodes: Sequence[NodeStatus]) -> Table:
@@ -33,13 +33,20 @@ def role_table(roles: Sequence[RoleStatus]) -> Table:
     for role in roles:
         table.add_row(
             role.name,
-            Badge(ROLE_LOOKS[role.state], role.state),
+            Badge(ROLE_LOOKS[role.state], shown_state(role)),
             _where(role),
             role.priority,
             size(role.memory_bytes),
             moment(role.since_ms),
         )
     return table
+
+
+def shown_state(role: RoleStatus) -> str:
+    """The state in words: how far it is on its way, and whether memory is kept for it."""
+    if role.transfer is not None:
+        return f"{role.state} {role.transfer.percent} %"
+    return "saved" if role.state is RoleState.OFFLINE and role.has_saved_memory else role.state
 
 
 def _table(*headers: str) -> Table:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
+from holdfast.model.transfers import Transfer
+
 _CONTROL: Final = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\t\n"
 }
@@ -43,6 +45,18 @@ def count(number: int, one: str) -> str:
 def listed(names: Iterable[str]) -> str:
     """Return "a, b", or "-" when there are none."""
     return ", ".join(names) or "-"
+
+
+def transfer_words(transfer: Transfer) -> str:
+    """Return how far memory has come, how fast it goes, and how long it will take."""
+    words = [f"{transfer.percent} % of {size(transfer.bytes_total)}"]
+    if transfer.bytes_per_s is not None:
+        words.append(f"{size(transfer.bytes_per_s)}/s")
+    if transfer.dirty_bytes_per_s is not None:
+        words.append(f"the guest changes {size(transfer.dirty_bytes_per_s)}/s")
+    if transfer.time_left_ms is not None:
+        words.append(f"{transfer.time_left_ms / 1000:.0f} s left")
+    return ", ".join(words)
 
 
 def _local(at_ms: int) -> datetime:

@@ -30,7 +30,7 @@ class BlockingClient:
         self,
         request: Request[A],
         *,
-        on_progress: Callable[[str], None] = lambda _text: None,
+        on_progress: Callable[[Progress], None] = lambda _step: None,
         on_waiting: Callable[[], None] = lambda: None,
     ) -> A:
         """Ask and return the answer. `on_waiting` is called for each second without a line.
@@ -41,7 +41,7 @@ class BlockingClient:
             for line in _lines(connection, request, request.silence_s, on_waiting):
                 match read(line):
                     case Item(value):
-                        on_progress(decoded(Progress, value).text)
+                        on_progress(decoded(Progress, value))
                     case Result(value):
                         return decoded(request.answer, value)
         raise no_answer(request, "closed the connection without an answer")

@@ -23,7 +23,7 @@ class LocalClient:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path if path is not None else default_socket()
 
-    async def call(self, request: Request[A], *, on_progress: Callable[[str], None] = lambda _text: None) -> A:
+    async def call(self, request: Request[A], *, on_progress: Callable[[Progress], None] = lambda _step: None) -> A:
         """Ask and return the answer.
 
         Raises: the daemon's errors; DaemonNotRunning, NoAnswer, ChangeNotAnswered.
@@ -32,7 +32,7 @@ class LocalClient:
             while line := await _line(reader, request, request.silence_s):
                 match read(line):
                     case Item(value):
-                        on_progress(decoded(Progress, value).text)
+                        on_progress(decoded(Progress, value))
                     case Result(value):
                         return decoded(request.answer, value)
         raise no_answer(request, "closed the connection without an answer")

@@ -155,9 +155,16 @@ def set_role(role: str, **placement: object) -> Request[RoleStatus]:
     return _change("role.set", RoleStatus, {"role": role, **placement})
 
 
-def move_role(role: str, *, to: str | None, wait: bool) -> Request[RoleStatus]:
-    """Move a role to a node, or to the best other one; with `wait` the answer comes when it is online there."""
-    return _change("role.move", RoleStatus, {"role": role, "to": to, "wait": wait}, None if wait else CHANGE_S)
+def move_role(
+    role: str, *, to: str | None, wait: bool, method: str | None = None, timeout_s: int | None = None
+) -> Request[RoleStatus]:
+    """Move a role to a node, or to the best other one; with `wait` the answer comes when it is online there.
+
+    method      live, quick, restart or auto; None: as it is set for the role.
+    timeout_s   a move that is not over by then is taken back.
+    """
+    params = {"role": role, "to": to, "wait": wait, "method": method, "timeout_s": timeout_s}
+    return _change("role.move", RoleStatus, params, None if wait else CHANGE_S)
 
 
 def cancel_move(role: str) -> Request[RoleStatus]:
@@ -165,12 +172,21 @@ def cancel_move(role: str) -> Request[RoleStatus]:
     return _change("role.cancel", RoleStatus, {"role": role})
 
 
-def drain_node(node: str, *, dry_run: bool, wait: bool, force: bool = False) -> Request[DrainReport]:
+def discard_saved_state(role: str, *, person: str) -> Request[RoleStatus]:
+    """Give up the saved memory of a role, so that it boots afresh. Source: SAFE-7."""
+    return _change("role.discard-saved-state", RoleStatus, {"role": role, "person": person})
+
+
+def drain_node(
+    node: str, *, dry_run: bool, wait: bool, force: bool = False, method: str | None = None
+) -> Request[DrainReport]:
     """Move a node's roles away; a dry run only says what would happen. With `wait` the answer comes when it is over.
 
     Without `force` it is refused when some of them would find no room.
     """
-    params = {"node": node, "dry_run": dry_run, "wait": wait, "force": force}
+    params: Params = {"node": node, "dry_run": dry_run, "wait": wait, "force": force}
+    if method is not None:
+        params["method"] = method
     silence_s = None if wait else CHANGE_S
     return Request(method="node.drain", answer=DrainReport, params=params, changes=not dry_run, silence_s=silence_s)
 
@@ -195,9 +211,7 @@ def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[
     params = {"dry_run": dry_run}
     if threshold_percent is not None:
         params |= {"threshold_percent": threshold_percent}
-    return Request(
-        method="cluster.balance", answer=BalanceReport, params=params, changes=not dry_run, silence_s=None
-    )
+    return Request(method="cluster.balance", answer=BalanceReport, params=params, changes=not dry_run, silence_s=None)
 
 
 def freeze_cluster(*, person: str, reason: str) -> Request[FreezeState]:

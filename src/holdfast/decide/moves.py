@@ -116,7 +116,8 @@ class Movers:
         owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from
         assert owner is not None
         if owner in self._draining:
-            return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True)
+            method = self._snapshot.nodes[owner].value.drain_method
+            return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True, method=method)
         if home is not None and home in self._resumed:
             return begin(unit, layout, (because(ReasonCode.RESUMED, home),), only=(home,))
         for node in self._better(unit[0].spec, unit[0].ownership):

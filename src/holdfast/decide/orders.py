@@ -29,9 +29,10 @@ class MoveOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """Where the roles of a node would go, and why the others would stay. They run on there."""
+    """Where and how the roles of a node would go, and why the others would stay. They run on there."""
 
     moves: Mapping[RoleName, NodeName] = field(default_factory=dict)
+    methods: Mapping[RoleName, MoveMethod] = field(default_factory=dict)
     staying: Mapping[RoleName, tuple[Reason, ...]] = field(default_factory=dict)
 
 
@@ -83,24 +84,30 @@ def discard_memory(snapshot: Snapshot, role: RoleName, person: str) -> Ownership
     return replace(ownership, memory=None, failed_on=(), reasons=(discarded,))
 
 
-def preview_drain(snapshot: Snapshot, node: NodeName, now_ms: int) -> Drain:
-    """Say what a drain of a node would move and what it would leave there, without regard to how many at once."""
-    drained = drained_node(snapshot, node)
+def preview_drain(snapshot: Snapshot, node: NodeName, now_ms: int, *, method: MoveMethod | None = None) -> Drain:
+    """Say what a drain of a node would move and what it would leave there, without regard to how many at once.
+
+    method   how it moves roles; None: as the drain that is under way does, or each as it is set for it.
+    """
+    drained = drained_node(snapshot, node, method)
     movers = Movers(drained, now_ms, at_once=len(snapshot.specs))
     moves: dict[RoleName, NodeName] = {}
+    methods: dict[RoleName, MoveMethod] = {}
     for role in sorted(snapshot.specs):
         ownership = _ownership(snapshot, role)
         if ownership.owner != node or not has_living_owner(ownership, snapshot):
             continue
         if ownership.target is not None and ownership.is_leaving:
             moves[role] = ownership.target
+            methods[role] = ownership.method or MoveMethod.RESTART
         else:
             movers.look_at(snapshot.specs[role].value, ownership)
     decided = movers.decide(Layout(drained, now_ms)) if movers.has_work else None
     if decided is None:
-        return Drain(moves=moves)
+        return Drain(moves=moves, methods=methods)
     moves |= {move.after.role: move.target for move in decided.begun}
-    return Drain(moves=moves, staying=decided.staying)
+    methods |= {move.after.role: move.after.method or MoveMethod.RESTART for move in decided.begun}
+    return Drain(moves=moves, methods=methods, staying=decided.staying)
 
 
 def left_on(snapshot: Snapshot, node: NodeName, drain: Drain) -> tuple[RoleName, ...]:
@@ -114,10 +121,11 @@ def left_on(snapshot: Snapshot, node: NodeName, drain: Drain) -> tuple[RoleName,
     )
 
 
-def drained_node(snapshot: Snapshot, node: NodeName) -> Snapshot:
+def drained_node(snapshot: Snapshot, node: NodeName, method: MoveMethod | None = None) -> Snapshot:
     """The snapshot as it would be with the node being drained."""
     known = snapshot.nodes[node]
-    emptied = replace(known.value, is_paused=True, is_draining=True)
+    how = method or known.value.drain_method
+    emptied = replace(known.value, is_paused=True, is_draining=True, drain_method=how)
     changed = Versioned(value=emptied, revision=known.revision, created=known.created)
     return replace(snapshot, nodes={**snapshot.nodes, node: changed})
 

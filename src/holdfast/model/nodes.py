@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from holdfast.model.disks import DiskHealth
-from holdfast.model.ids import DiskName, Incarnation, NetworkName, NodeName, SiteName
+from holdfast.model.ids import DiskName, Incarnation, NetworkName, NodeName, RoleName, SiteName
 from holdfast.model.reasons import Reason
+from holdfast.model.roles import MoveMethod
+from holdfast.model.transfers import Transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class NodeSpec:
     is_paused     it takes no further roles.
     is_draining   its roles are moved away as far as others can take them; it is paused too.
     returns       of the roles that its last drain moved away.
+    drain_method  how its drain moves roles; None: each as it is set for it.
     shutting_down  the incarnation whose operating system goes down, for which it is drained; the next one resumes it.
     is_witness    it votes and listens, and takes no roles.
     is_leaving    it is about to leave the cluster: it gets no vote, and the one that it has is taken back.
@@ -69,6 +72,7 @@ class NodeSpec:
     is_paused: bool = False
     is_draining: bool = False
     returns: Return = Return.POLICY
+    drain_method: MoveMethod | None = None
     shutting_down: Incarnation | None = None
     joined_at_ms: int = 0
     is_witness: bool = False
@@ -226,6 +230,7 @@ class NodeReport:
     guests     every guest on its hypervisor by uuid, also those that are no role.
     fencing    from the coordinator: per lost node without proof, how far fencing it has come.
     disks      how this node stands with each shared disk of the cluster.
+    transfers  the memory that it is saving or copying now, by role.
     seat       how its member of the cluster database is; None: it has none.
     takes_memory   where others send the memory of guests; None: this node takes none in.
     """
@@ -241,3 +246,4 @@ class NodeReport:
     disks: dict[DiskName, DiskHealth] = field(default_factory=dict)
     seat: Seat | None = None
     takes_memory: MemoryTarget | None = None
+    transfers: dict[RoleName, Transfer] = field(default_factory=dict)

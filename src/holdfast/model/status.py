@@ -6,11 +6,12 @@ never claims what was not observed. Source: SAFE-5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from holdfast.model.events import Event
 from holdfast.model.nodes import Condition
+from holdfast.model.transfers import Transfer
 
 
 class NodeState(StrEnum):
@@ -82,6 +83,10 @@ class RoleStatus:
     target                    where a planned move takes it; None: it is on no move.
     affinity, anti_affinity   labels as `holdfast role set` takes them: NAME, or NAME:hard.
     failback                  likewise: never, at-once, or the hours of a window.
+    move_method               how it moves when nobody asks for another way.
+    method                    how it moves now; None: it is on no move.
+    transfer                  how far its memory has come, while that is saved or copied.
+    has_saved_memory          its next start goes on from saved memory.
     disks, disk_paths         what it writes to: shared disks of the cluster, and files in shared directories.
     """
 
@@ -108,6 +113,10 @@ class RoleStatus:
     anti_affinity: tuple[str, ...] = ()
     failback: str = "never"
     disks: tuple[str, ...] = ()
+    move_method: str = "auto"
+    method: str | None = None
+    transfer: Transfer | None = None
+    has_saved_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +162,7 @@ class DrainReport:
 
     moves     per role where it goes, as decided now; it is decided again when its turn comes.
     staying   per role why no other node can take it; it runs on.
+    methods   per role that moves, how.
     refused   of a dry run: why the drain would not be begun without force; empty when it would.
     """
 
@@ -161,6 +171,7 @@ class DrainReport:
     moves: dict[str, str]
     staying: dict[str, tuple[str, ...]]
     refused: str = ""
+    methods: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +211,7 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One step of a request that takes time."""
+    """One step of a request that takes time. `transfer`: how far the memory of the role is that it is about."""
 
     text: str
+    transfer: Transfer | None = None

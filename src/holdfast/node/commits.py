@@ -99,10 +99,10 @@ class Commits:
         changed = self.life.mirror.subscribe()
         status, told = await self.role_document(name), None
         while not is_over(status) and asyncio.get_running_loop().time() < until:
-            if told != (status.state, status.owner):
-                told = (status.state, status.owner)
+            if told != (status.state, status.owner, status.transfer):
+                told = status.state, status.owner, status.transfer
                 where = f" on {status.owner}" if status.owner else ""
-                yield Progress(text=f"{name} is {status.state}{where}")
+                yield Progress(text=f"{name} is {status.state}{where}", transfer=status.transfer)
             await wait_change(changed)
             status = await self.role_document(name)
         yield status

@@ -20,7 +20,7 @@ from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Failback, FailbackPolicy, Label, Ownership, Phase, Wanted
+from holdfast.model.roles import Failback, FailbackPolicy, Label, MemoryKind, MoveMethod, Ownership, Phase, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import (
     ClusterStatus,
@@ -31,6 +31,7 @@ from holdfast.model.status import (
     RoleState,
     RoleStatus,
 )
+from holdfast.model.transfers import Transfer
 from holdfast.node.settings_words import flat_settings
 
 
@@ -184,7 +185,19 @@ def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout)
         anti_affinity=tuple(map(_label, spec.anti_affinity)),
         failback=_failback(spec.failback),
         disks=spec.disks,
+        move_method=spec.move_method,
+        method=(ownership.method or MoveMethod.RESTART) if ownership.target is not None else None,
+        transfer=_transfer(name, ownership, snapshot),
+        has_saved_memory=ownership.memory is not None and ownership.memory.kind is MemoryKind.SAVED,
     )
+
+
+def _transfer(name: RoleName, ownership: Ownership, snapshot: Snapshot) -> Transfer | None:
+    """What its owner tells of its memory on the way; what was told of another phase counts no more."""
+    report = snapshot.reports.get(ownership.owner) if ownership.owner is not None else None
+    if report is None or ownership.phase not in (Phase.SAVING, Phase.MIGRATING):
+        return None
+    return report.value.transfers.get(name)
 
 
 def _label(label: Label) -> str:

@@ -12,26 +12,42 @@ from dataclasses import replace
 from typing import Any, Final
 
 from holdfast.decide.evacuation import Shortage, shortage
-from holdfast.decide.orders import Drain, cancel_move, left_on, order_move, preview_drain
-from holdfast.model.errors import Refused
+from holdfast.decide.moves import Move
+from holdfast.decide.orders import Drain, cancel_move, discard_memory, left_on, order_move, preview_drain
+from holdfast.model.errors import HoldfastError, Refused
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Return
 from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import MoveMethod
 from holdfast.model.snapshot import Freeze, Snapshot
 from holdfast.model.status import DrainReport, Progress, RoleState, RoleStatus
 from holdfast.node.commits import Commits, wait_change
 from holdfast.node.documents import node_status, words
 from holdfast.node.line_protocol import Result
 from holdfast.node.record_changes import find_node, find_role
-from holdfast.node.request_params import DrainParams, FreezeParams, MoveParams, NoParams, ResumeParams, RoleParams
+from holdfast.node.request_params import (
+    DiscardParams,
+    DrainParams,
+    FreezeParams,
+    MoveParams,
+    NoParams,
+    ResumeParams,
+    RoleParams,
+)
 from holdfast.node.transactions import order_moves, set_cluster, set_node, take_back_move
 from holdfast.store.port import Txn
 
-MOVE_WAIT_S: Final = 180.0
+MOVE_WAIT_S: Final = 3600.0
 DRAIN_WAIT_S: Final = 3600.0
 ROLES_NAMED: Final = 8
 Answers = AsyncGenerator[object, None]
+
+
+class NotMoved(HoldfastError):
+    """A move was begun and has not taken the role anywhere."""
+
+    code = "not-moved"
 
 
 class MaintenanceRequests:
@@ -42,6 +58,7 @@ class MaintenanceRequests:
         self._events = commits.events
         answers: dict[str, Callable[[dict[str, Any]], Awaitable[object]]] = {
             "role.cancel": self._cancel,
+            "role.discard-saved-state": self._discard,
             "node.resume": self._resume,
             "cluster.freeze": self._freeze,
             "cluster.unfreeze": self._unfreeze,
@@ -62,10 +79,10 @@ class MaintenanceRequests:
     async def _move(self, params: dict[str, Any]) -> Answers:
         wanted = MoveParams.model_validate(params)
 
-        def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
+        def attempt(snapshot: Snapshot) -> tuple[Txn, Move]:
             name = find_role(snapshot, wanted.role).value.name
             to = None if wanted.to is None else find_node(snapshot, wanted.to).value.name
-            order = order_move(snapshot, name, to, self._now_ms)
+            order = order_move(snapshot, name, to, self._now_ms, method=wanted.method)
             if not order.moves:
                 raise _refused(
                     f"role {name} cannot move{f' to {to}' if to else ''} now", order.against, _way(snapshot, name)
@@ -81,21 +98,72 @@ class MaintenanceRequests:
                 for move in order.moves
             ]
             txn = order_moves(order.moves, snapshot=snapshot, events=self._events.operations(*events))
-            return txn, order.moves[0].target
+            return txn, order.moves[0]
 
-        target = await self._commits.change(attempt)
-        yield Progress(text=f"{wanted.role} moves to {target}")
+        move = await self._commits.change(attempt)
+        how = move.after.method or MoveMethod.RESTART
+        yield Progress(text=f"{wanted.role} moves to {move.target} ({how})")
+        if not wanted.wait:
+            yield Result(await self._commits.role_document(RoleName(wanted.role)))
+            return
+        async for item in self._follow_move(move, wanted.timeout_s):
+            yield item
 
-        def is_over(status: RoleStatus) -> bool:
-            arrived = status.target is None and status.state is RoleState.ONLINE
-            return not wanted.wait or arrived or status.state in (RoleState.BLOCKED, RoleState.OFFLINE)
+    async def _follow_move(self, move: Move, timeout_s: int | None) -> Answers:
+        """Tell of a move until it is over; one that takes too long is taken back. Raises: NotMoved."""
+        role, source = move.after.role, move.after.source
+        status: RoleStatus | None = None
+        async for item in self._commits.follow_role(role, _is_over, timeout_s or MOVE_WAIT_S):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                status = item
+        assert status is not None, "the document of the role comes last"
+        if timeout_s is not None and not _is_over(status):
+            status = await self._give_up(role, timeout_s)
+        if status.state is RoleState.ONLINE and status.target is None and status.owner == source:
+            raise NotMoved(
+                f"role {role} did not move: it runs on {source}: {'; '.join(status.reasons) or 'no reason is known'}",
+                hint=f"holdfast role history {role} shows how it went",
+            )
+        yield Result(status)
 
-        async for item in self._commits.follow_role(RoleName(wanted.role), is_over, MOVE_WAIT_S):
-            yield item if isinstance(item, Progress) else Result(item)
+    async def _give_up(self, role: RoleName, timeout_s: int) -> RoleStatus:
+        """Take a move back that was not over in time, as far as it can be. Raises: NotMoved when it goes on."""
+        try:
+            await self._take_back(role)
+        except Refused as refused:
+            raise NotMoved(
+                f"the move of {role} is not over after {timeout_s} s and goes on: {refused.message}",
+                hint=f"holdfast vm show {role}",
+            ) from refused
+        settled: RoleStatus | None = None
+        async for item in self._commits.follow_role(role, _is_over, MOVE_WAIT_S):
+            settled = item if isinstance(item, RoleStatus) else settled
+        assert settled is not None, "the document of the role comes last"
+        return settled
+
+    async def _discard(self, params: dict[str, Any]) -> object:
+        wanted = DiscardParams.model_validate(params)
+
+        def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
+            name = find_role(snapshot, wanted.role).value.name
+            after = discard_memory(snapshot, name, wanted.person)
+            if after is None:
+                raise Refused(
+                    f"role {name} has no saved memory at rest, so nothing was discarded",
+                    hint=f"holdfast vm show {name} shows how it stands",
+                )
+            event = self._events.event(EventCode.ROLE_CHANGED, name, *after.reasons, epoch=after.epoch)
+            before = snapshot.ownerships[name]
+            return take_back_move(after, before=before, events=self._events.operations(event)), name
+
+        return await self._commits.role_document(await self._commits.change(attempt))
 
     async def _cancel(self, params: dict[str, Any]) -> object:
-        role = RoleParams.model_validate(params).role
+        return await self._take_back(RoleName(RoleParams.model_validate(params).role))
 
+    async def _take_back(self, role: RoleName) -> RoleStatus:
         def attempt(snapshot: Snapshot) -> tuple[Txn, RoleName]:
             name = find_role(snapshot, role).value.name
             after = cancel_move(snapshot, name)
@@ -122,7 +190,7 @@ class MaintenanceRequests:
         node = find_node(snapshot, wanted.node).value.name
         if wanted.dry_run:
             short = shortage(snapshot, node, self._now_ms)
-            drain = preview_drain(snapshot, node, self._now_ms)
+            drain = preview_drain(snapshot, node, self._now_ms, method=wanted.method)
             yield Result(_report(node, drain, is_dry_run=True, refused=_shortage_words(short) if short else ""))
             return
 
@@ -131,9 +199,10 @@ class MaintenanceRequests:
             if not wanted.force and (short := shortage(snapshot, node, self._now_ms)) is not None:
                 raise Refused(f"node {node} is not drained: {_shortage_words(short)}", hint=_shortage_way(short, node))
             after = replace(before.value, is_paused=True, is_draining=True, returns=Return.POLICY, shutting_down=None)
+            after = replace(after, drain_method=wanted.method)
             event = self._events.event(EventCode.NODE_DRAINING, node)
             txn = set_node(after, before=before, events=self._events.operations(event))
-            return txn, preview_drain(snapshot, node, self._now_ms)
+            return txn, preview_drain(snapshot, node, self._now_ms, method=wanted.method)
 
         drain = await self._commits.change(attempt)
         if wanted.wait:
@@ -167,6 +236,7 @@ class MaintenanceRequests:
         def attempt(snapshot: Snapshot) -> tuple[Txn, NodeName]:
             before = find_node(snapshot, wanted.node)
             taken_back = replace(before.value, is_paused=False, is_draining=False, is_leaving=False, shutting_down=None)
+            taken_back = replace(taken_back, drain_method=None)
             after = replace(taken_back, returns=wanted.failback)
             event = self._events.event(EventCode.NODE_RESUMED, before.value.name)
             return set_node(after, before=before, events=self._events.operations(event)), before.value.name
@@ -213,6 +283,11 @@ def _refused(what: str, reasons: tuple[Reason, ...], hint: str) -> Refused:
     return Refused(f"{what}: {'; '.join(words(reasons))}", hint=hint)
 
 
+def _is_over(status: RoleStatus) -> bool:
+    arrived = status.target is None and status.state is RoleState.ONLINE
+    return arrived or status.state in (RoleState.BLOCKED, RoleState.OFFLINE)
+
+
 def _shortage_words(short: Shortage) -> str:
     """What drains want and what there is, in numbers."""
     left, gone = ", ".join(short.remaining) or "no node", ", ".join(short.nodes)
@@ -236,4 +311,5 @@ def _gib(count: int) -> str:
 def _report(node: NodeName, drain: Drain, *, is_dry_run: bool, refused: str = "") -> DrainReport:
     moves = {str(role): str(target) for role, target in sorted(drain.moves.items())}
     staying = {str(role): words(reasons) for role, reasons in sorted(drain.staying.items())}
-    return DrainReport(node=node, is_dry_run=is_dry_run, moves=moves, staying=staying, refused=refused)
+    methods = {str(role): str(method) for role, method in sorted(drain.methods.items())}
+    return DrainReport(node=node, is_dry_run=is_dry_run, moves=moves, staying=staying, refused=refused, methods=methods)

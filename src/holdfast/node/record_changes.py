@@ -94,7 +94,14 @@ def with_choices(spec: RoleSpec, wanted: RoleChoices, snapshot: Snapshot) -> Rol
         for owner in owners or ():
             find_node(snapshot, owner)
     changes: dict[str, Any] = wanted.model_dump(
-        include={"preferred_owners", "possible_owners", "restart_limit", "failover_limit", "shutdown_timeout_ms"},
+        include={
+            "preferred_owners",
+            "possible_owners",
+            "restart_limit",
+            "failover_limit",
+            "shutdown_timeout_ms",
+            "move_method",
+        },
         exclude_none=True,
     )
     for name in ("affinity", "anti_affinity", "failback"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +14,12 @@ from holdfast.fencing.port import Guard
 from holdfast.hypervisor.port import Hypervisor
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
-from holdfast.model.ids import Incarnation, NodeName
-from holdfast.model.nodes import Capacity, Condition, NodeReport
+from holdfast.model.ids import Incarnation, NodeName, RoleName
+from holdfast.model.nodes import Capacity, Condition, MemoryTarget, NodeReport, Seat
 from holdfast.model.reasons import Reason
+from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Snapshot
+from holdfast.model.transfers import Transfer
 from holdfast.node.clock import Clock
 from holdfast.node.detector import Detector
 from holdfast.node.disks import DiskKeeper
@@ -107,10 +110,32 @@ class Reporter:
             hears=self._heard_on(snapshot),
             not_ready=self._executor.not_ready or self._entitlement.guard_silent,
             conditions=(*self._conditions_seen(), *await self._own_conditions(me)),
+            transfers=await self._transfers(snapshot, me),
             guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
             fencing=dict(self._fencer.progress),
             disks=self._disks.health,
         )
+
+    async def _transfers(self, snapshot: Snapshot, me: NodeName) -> dict[RoleName, Transfer]:
+        """How far the memory is that leaves this node; asked only while some does."""
+        found = {}
+        for role, ownership in sorted(snapshot.ownerships.items()):
+            if ownership.value.owner != me or ownership.value.phase not in (Phase.SAVING, Phase.MIGRATING):
+                continue
+            spec = snapshot.specs.get(role)
+            progress = None
+            with contextlib.suppress(HoldfastError):  # what is told to people holds no report up
+                progress = await self._hypervisor.progress(spec.value.uuid) if spec is not None else None
+            if progress is not None:
+                found[role] = Transfer(
+                    bytes_total=progress.bytes_total,
+                    bytes_processed=progress.bytes_processed,
+                    bytes_remaining=progress.bytes_remaining,
+                    bytes_per_s=progress.bytes_per_s,
+                    dirty_bytes_per_s=progress.dirty_bytes_per_s,
+                    time_left_ms=progress.time_left_ms,
+                )
+        return found
 
     async def _own_conditions(self, me: NodeName) -> tuple[Condition, ...]:
         found = [

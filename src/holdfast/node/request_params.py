@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.model.nodes import FenceSpec, Return
-from holdfast.model.roles import Failback, Label, Wanted
+from holdfast.model.roles import Failback, Label, MoveMethod, Wanted
 
 
 class _Params(BaseModel):
@@ -70,6 +70,7 @@ class RoleChoices(_Params):
     affinity: tuple[Label, ...] | None = None
     anti_affinity: tuple[Label, ...] | None = None
     failback: Failback | None = None
+    move_method: MoveMethod | None = None
 
 
 class AddParams(RoleChoices):
@@ -93,9 +94,21 @@ class RoleSetParams(RoleChoices):
 
 
 class MoveParams(RoleParams):
-    """`role.move`; without `to` the best other node is chosen."""
+    """`role.move`; without `to` the best other node is chosen, without `method` the role moves as it is set to.
+
+    timeout_s   a move that has not arrived by then is taken back, as far as it can be; only with `wait`.
+    """
 
     to: str | None = None
+    method: MoveMethod | None = None
+    timeout_s: int | None = Field(default=None, ge=1)
+
+
+class DiscardParams(_Params):
+    """`role.discard-saved-state`: who says so."""
+
+    role: str
+    person: str = Field(min_length=1)
 
 
 class DrainParams(NodeParams):
@@ -104,6 +117,7 @@ class DrainParams(NodeParams):
     dry_run: bool = False
     wait: bool = False
     force: bool = False
+    method: MoveMethod | None = None
 
 
 class BalanceParams(_Params):

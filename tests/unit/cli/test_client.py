@@ -39,9 +39,13 @@ class Both:
 
     def call(self, request: Request[Any], steps: list[str] | None = None) -> Any:
         told = steps if steps is not None else []
+
+        def tell(step: Progress) -> None:
+            told.append(step.text)
+
         if self.blocking:
-            return BlockingClient(self.path).call(request, on_progress=told.append)
-        return asyncio.run(LocalClient(self.path).call(request, on_progress=told.append))
+            return BlockingClient(self.path).call(request, on_progress=tell)
+        return asyncio.run(LocalClient(self.path).call(request, on_progress=tell))
 
     def follow(self, stream: Stream[Any], items: list[object]) -> None:
         if self.blocking:

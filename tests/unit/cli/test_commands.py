@@ -1,5 +1,6 @@
 """What commands ask, what they answer to programs, and how they end."""
 
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, WELL, node, rol
 from holdfast.client.answers import ConfirmedDown, FenceAnswer, IssuedToken, Presence
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
 from holdfast.model.status import BalanceMove, BalanceReport, DrainReport, Progress, RoleState
+from holdfast.model.transfers import Transfer
 
 CREATE = ("cluster", "create", "demo", "--node", "node1", "--address", "cluster-a=10.0.0.1")
 ADD = ("vm", "add", "web1.xml")
@@ -114,6 +116,30 @@ def domain_file(tmp_path: Path) -> None:
             "role.move",
             {"role": "web1", "to": "node2", "wait": False},
             role("web1", target="node2"),
+        ),
+        (
+            ("role", "move", "web1", "--method", "live", "--timeout", "10m"),
+            "role.move",
+            {"role": "web1", "wait": True, "method": "live", "timeout_s": 600},
+            role("web1"),
+        ),
+        (
+            ("role", "discard-saved-state", "web1", "--yes", "--by", "Ada"),
+            "role.discard-saved-state",
+            {"role": "web1", "person": "Ada"},
+            role("web1"),
+        ),
+        (
+            ("role", "set", "web1", "--move-method", "quick"),
+            "role.set",
+            {"role": "web1", "move_method": "quick"},
+            role("web1"),
+        ),
+        (
+            ("node", "drain", "node2", "--method", "live"),
+            "node.drain",
+            {"node": "node2", "dry_run": False, "wait": False, "force": False, "method": "live"},
+            DRAIN,
         ),
         (("role", "move", "web1", "--cancel"), "role.cancel", {"role": "web1"}, role("web1")),
         (
@@ -470,6 +496,59 @@ def test_balancing_says_what_moves_and_how_full_the_nodes_are_then(daemon: Daemo
     daemon.on("cluster.balance", replace(BALANCE, is_dry_run=False, is_within=False))
     ended = holdfast("balance")
     assert (ended.code, ended.out.splitlines()[-1]) == (1, "their loads are more than 20 % of a node apart")
+
+
+HALF = Transfer(
+    bytes_total=4 << 30,
+    bytes_processed=3 << 30,
+    bytes_remaining=2 << 30,
+    bytes_per_s=100 << 20,
+    dirty_bytes_per_s=1 << 20,
+    time_left_ms=21_000,
+)
+
+
+def test_a_person_is_told_how_far_the_memory_of_a_role_is(daemon: Daemon, holdfast: Holdfast) -> None:
+    steps = tuple(Progress(text="web1 is migrating on node1", transfer=HALF) for _ in range(3))
+    daemon.on("role.move", role("web1", owner="node2"), items=steps)
+    ended = holdfast("role", "move", "web1")
+    told = "50 % of 4.0 GiB, 100 MiB/s, the guest changes 1 MiB/s, 21 s left"
+    assert ended.err == f"web1 is migrating on node1: {told}\n"
+
+
+def test_a_program_is_told_every_step_and_the_answer_as_lines(daemon: Daemon, holdfast: Holdfast) -> None:
+    steps = tuple(Progress(text="web1 is migrating on node1", transfer=HALF) for _ in range(2))
+    daemon.on("role.move", role("web1", owner="node2"), items=steps)
+    ended = holdfast("role", "move", "web1", "--json-lines")
+    *told, answer = [json.loads(line) for line in ended.out.splitlines()]
+    assert [step["transfer"]["bytes_remaining"] for step in told] == [2 << 30] * 2
+    assert (answer["owner"], ended.err) == ("node2", "")
+
+
+@pytest.mark.parametrize(("typed", "is_done"), [("web2", False), ("", False), ("web1", True)])
+def test_saved_memory_is_given_up_only_when_its_name_is_typed(
+    typed: str, is_done: bool, daemon: Daemon, holdfast: Holdfast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\n"))
+    daemon.on("role.discard-saved-state", role("web1"))
+    assert (holdfast("role", "discard-saved-state", "web1").code == 0) is is_done
+    assert bool(daemon.asked) is is_done
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"state": RoleState.MIGRATING, "transfer": HALF}, "migrating 50 %"),
+        ({"state": RoleState.SAVING, "transfer": HALF}, "saving 50 %"),
+        ({"state": RoleState.OFFLINE, "owner": None, "has_saved_memory": True}, "saved"),
+        ({"state": RoleState.BLOCKED, "has_saved_memory": True}, "blocked"),
+    ],
+)
+def test_how_far_it_is_shows_in_the_tables(
+    changes: dict[str, Any], shown: str, daemon: Daemon, holdfast: Holdfast
+) -> None:
+    daemon.on("status", replace(WELL, roles=(role("web1", **changes),)))
+    assert shown in holdfast("vm", "list").out
 
 
 def test_a_move_that_does_not_arrive_is_not_reached(daemon: Daemon, holdfast: Holdfast) -> None:

@@ -28,12 +28,14 @@ from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import NotFound, Refused
 from holdfast.model.ids import ClusterId, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import Capacity, FenceSpec, NodeReport, NodeSpec, Return
-from holdfast.model.roles import Ownership, Phase, Wanted
+from holdfast.model.reasons import ReasonCode, because
+from holdfast.model.roles import Memory, MemoryKind, MoveMethod, Ownership, Phase, Wanted
 from holdfast.model.status import DrainReport, Progress
+from holdfast.model.transfers import Transfer
 from holdfast.node.commits import Commits
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import Result
-from holdfast.node.maintenance_requests import MaintenanceRequests
+from holdfast.node.maintenance_requests import MaintenanceRequests, NotMoved
 from holdfast.storage.port import Lun
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import report_key
@@ -89,7 +91,8 @@ class Desk:
         )
         self.life = Life(cluster_id=ID, me=A, peers={A: node_spec("a")}, ports=ports)
         self.store = store
-        self.requests = MaintenanceRequests(Commits(self.life, store))
+        self.commits = Commits(self.life, store)
+        self.requests = MaintenanceRequests(self.commits)
 
     def role(self, name: str, owner: str | None, gib: int = 1, *, ends: bool = False, **record: Any) -> None:
         """A role; `ends`: a person wants it offline."""
@@ -100,11 +103,11 @@ class Desk:
         """Set a node."""
         self.database.node(node_spec(name, **changes))
 
-    async def answers(self, method: str, **params: object) -> list[object]:
+    async def answers(self, method: str, /, **params: object) -> list[object]:
         """All that comes back."""
         return [item async for item in self.requests.handle(method, params)]
 
-    async def ask(self, method: str, **params: object) -> Any:
+    async def ask(self, method: str, /, **params: object) -> Any:
         """Ask, and return the result."""
         *_, last = await self.answers(method, **params)
         assert isinstance(last, Result)
@@ -175,7 +178,7 @@ async def test_two_people_move_a_role_and_both_orders_leave_one_whole_record() -
         said = await asyncio.gather(
             here.answers("role.move", role="web", to="b"), here.answers("role.move", role="web", to="c")
         )
-        assert [first[0] for first in said] == [Progress(text=f"web moves to {node}") for node in "bc"]
+        assert [first[0] for first in said] == [Progress(text=f"web moves to {node} (restart)") for node in "bc"]
         after = here.record()
         assert after.target in (B, C)
         assert (after.owner, after.source, after.epoch, after.phase) == (A, A, 1, Phase.ONLINE)
@@ -343,3 +346,74 @@ async def test_what_stays_for_another_reason_than_room_keeps_no_drain_back() -> 
         await asyncio.sleep(1)
         report: DrainReport = await here.ask("node.drain", node="a")
         assert (list(report.staying), here.spec(A).is_draining) == (["web"], True)
+
+
+@virtual
+async def test_a_person_is_told_how_far_the_memory_is_and_where_it_ended() -> None:
+    async with desk(a=8, b=8) as here:
+        here.role("web", "a")
+        await asyncio.sleep(1)
+        moving = asyncio.create_task(here.answers("role.move", role="web", to="b", wait=True))
+        await asyncio.sleep(5)
+        here.role("web", "a", phase=Phase.MIGRATING, target=B, source=A, method=MoveMethod.LIVE)
+        report = here.database.snapshot().reports[A].value
+        half = Transfer(bytes_total=100, bytes_processed=60, bytes_remaining=50, bytes_per_s=10)
+        here.database.put(report_key(A), replace(report, transfers={RoleName("web"): half}))
+        await asyncio.sleep(5)
+        here.role("web", "b")
+        *steps, last = await asyncio.wait_for(moving, 10)
+        assert Progress(text="web is migrating on a", transfer=half) in steps
+        assert isinstance(last, Result)
+        assert last.value == await here.commits.role_document(RoleName("web"))
+
+
+@virtual
+async def test_a_move_that_left_the_role_where_it_was_is_no_success() -> None:
+    async with desk(a=8, b=8) as here:
+        here.role("web", "a")
+        await asyncio.sleep(1)
+        moving = asyncio.create_task(here.answers("role.move", role="web", to="b", wait=True))
+        await asyncio.sleep(5)
+        here.role("web", "a", reasons=(because(ReasonCode.NODE_ABSENT, "b"),))
+        with pytest.raises(NotMoved, match="role web did not move: it runs on a: b is not up"):
+            await asyncio.wait_for(moving, 10)
+
+
+@virtual
+async def test_a_move_that_takes_too_long_is_taken_back() -> None:
+    async with desk(a=8, b=8) as here:
+        here.role("web", "a")
+        await asyncio.sleep(1)
+        moving = asyncio.create_task(here.answers("role.move", role="web", to="b", wait=True, timeout_s=30))
+        await asyncio.sleep(25)
+        assert here.record().target == B
+        await asyncio.sleep(10)
+        assert here.record().target is None
+        with pytest.raises(NotMoved, match="its move was cancelled"):
+            await asyncio.wait_for(moving, 10)
+
+
+@virtual
+async def test_a_drain_moves_as_it_is_told_to() -> None:
+    async with desk(a=8, b=8) as here:
+        here.role("web", "a")
+        await asyncio.sleep(1)
+        report: DrainReport = await here.ask("node.drain", node="a", method="restart")
+        assert (report.methods, here.spec(A).drain_method) == ({"web": "restart"}, MoveMethod.RESTART)
+        await here.ask("node.resume", node="a")
+        assert here.spec(A).drain_method is None
+
+
+@virtual
+async def test_saved_memory_is_given_up_only_while_it_is_at_rest() -> None:
+    async with desk(a=8, b=8) as here:
+        here.role("web", "a")
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match="has no saved memory at rest"):
+            await here.ask("role.discard-saved-state", role="web", person="Ada")
+        memory = Memory(kind=MemoryKind.SAVED, id="1", disk_generation=1, path="/srv/web.1.state")
+        here.role("web", None, memory=memory, failed_on=(A,), ends=True)
+        await asyncio.sleep(1)
+        assert (await here.commits.role_document(RoleName("web"))).has_saved_memory
+        answer = await here.ask("role.discard-saved-state", role="web", person="Ada")
+        assert (here.record().memory, here.record().failed_on, answer.has_saved_memory) == (None, (), False)
