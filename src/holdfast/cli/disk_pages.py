@@ -66,8 +66,12 @@ def disk_table(disks: Sequence[DiskStatus]) -> Table:
         ready = sum(1 for node in disk.nodes.values() if node.state == DiskState.READY)
         look = GOOD if ready == len(disk.nodes) and ready else WARNING
         words = f"{ready} of {len(disk.nodes)}"
-        table.add_row(disk.name, Badge(look, words), size(disk.size_bytes), listed(disk.used_by), disk.designator)
+        table.add_row(disk.name, Badge(look, words), size(disk.size_bytes), _users(disk), disk.designator)
     return table
+
+
+def _users(disk: DiskStatus) -> str:
+    return "heartbeats" if disk.is_heartbeat else listed(disk.used_by)
 
 
 def disk_sheet(disk: DiskStatus) -> RenderableType:
@@ -76,9 +80,9 @@ def disk_sheet(disk: DiskStatus) -> RenderableType:
     facts = [
         ("designator", disk.designator),
         ("size", f"{size(disk.size_bytes)} ({disk.size_bytes} bytes)"),
-        ("guests open", disk.guest_source),
+        ("guests open", disk.guest_source or "nothing"),
         ("reservations", f"{disk.reservations}; {forgets}"),
-        ("used by", listed(disk.used_by)),
+        ("used by", _users(disk)),
         ("added", moment(disk.added_at_ms)),
     ]
     nodes = Table.grid(padding=(0, 2, 0, 0))

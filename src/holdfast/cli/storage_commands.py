@@ -88,6 +88,8 @@ def discover(
         "holdfast storage add data --designator naa.6001405a1 --accept-forgetful \\\n"
         "    --reservations 'helper:/run/adapter/{designator}.reservations' \\\n"
         "    --guest-source 'nbd+unix:///{designator}?socket=/run/adapter/{designator}.sock'",
+        "holdfast storage add beat --heartbeat --designator naa.6001405b7 \\\n"
+        "    --reservations sg:/dev/disk/by-id/wwn-0x6001405b7",
     ),
 )
 @disk_argument
@@ -106,6 +108,9 @@ def discover(
     "--reservations. {designator} is filled in.",
 )
 @click.option(
+    "--heartbeat", is_flag=True, help="No guest uses it: each node stamps it twice a second, as a second sign of life."
+)
+@click.option(
     "--accept-forgetful", is_flag=True, help="Take it although its target forgets reservations when it loses power."
 )
 @click.option(
@@ -119,6 +124,7 @@ def add(
     designator: str,
     reservations: str,
     guest_source: str | None,
+    heartbeat: bool,
     accept_forgetful: bool,
     clear_keys: bool,
     no_wait: bool,
@@ -134,6 +140,7 @@ def add(
         designator=designator,
         reservations=reservations,
         guest_source=guest_source,
+        heartbeat=heartbeat,
         accept_forgetful=accept_forgetful,
         clear_keys=clear_keys,
         wait=not no_wait,

@@ -273,19 +273,22 @@ def add_disk(
     designator: str,
     reservations: str,
     guest_source: str | None = None,
+    heartbeat: bool = False,
     accept_forgetful: bool = False,
     clear_keys: bool = False,
     wait: bool = False,
 ) -> Request[AddedDisk]:
     """Check a disk and make it one of the cluster. Without `guest_source`, QEMU opens the device of `reservations`.
 
-    With `wait` the answer comes when every node that is up has said how it stands with the disk, or after a while.
+    One for `heartbeat` is stamped by the nodes, and no guest may use it. With `wait` the answer comes when every node
+    that is up has said how it stands with the disk, or after a while.
     """
     params = {
         "disk": disk,
         "designator": designator,
         "reservations": reservations,
         "guest_source": guest_source,
+        "heartbeat": heartbeat,
         "accept_forgetful": accept_forgetful,
         "clear_keys": clear_keys,
         "wait": wait,

@@ -6,7 +6,7 @@ needs a majority of voters that agree. Source: DESIGN section 5.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,12 +39,21 @@ class PowerEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageEvidence:
+    """How long a peer has not stamped its slot on any heartbeat disk that the observer reads well."""
+
+    silent_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerView:
     """What the observer knows of one peer that has a session.
 
     silent_ms      per network, time since its last heartbeat (or since the observer began to listen).
     reported_ms    per third node that the observer hears: time since that node heard this peer.
     stopping       its holdfastd announced an orderly stop.
+    storage        None: nothing is known by heartbeat disks.
+    answered_ms    time since its machine answered that nobody listens there; None: it never did.
     """
 
     node: NodeName
@@ -53,6 +62,8 @@ class PeerView:
     reported_ms: Mapping[NodeName, int]
     power: PowerEvidence | None = None
     stopping: bool = False
+    storage: StorageEvidence | None = None
+    answered_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +96,9 @@ def assess(
 
     together_ms   for how long the observer has been with a majority of voters, without a break: see `is_together`.
 
-    Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience,
-    and the observer was with a majority all that time: whoever is back first must not find the others overdue.
+    Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience
+    (`lost_after_both_ms` for a peer that was silent on the heartbeat disks for so long, too), and the observer was with
+    a majority all that time: whoever is back first must not find the others overdue.
     """
     limit_ms = timings.suspect_after_ms
     if (heard := heard_directly(peer.silent_ms, limit_ms)) is not None:
@@ -118,14 +130,8 @@ def _judge_silence(
     timings: Timings,
     together_ms: int,
 ) -> Assessment:
-    reasons = [silent, because(ReasonCode.STOPPING, peer.node)] if peer.stopping else [silent]
-    if peer.power is not None:
-        reasons.append(
-            because(ReasonCode.POWER_UNKNOWN, peer.node, detail=peer.power.detail)
-            if peer.power.is_off is None
-            else because(ReasonCode.POWER_ON, peer.node)
-        )
-    patience_ms = timings.patience_ms + (timings.restart_grace_ms if peer.stopping else 0)
+    reasons = [silent, *_evidence(peer, silent_ms, timings)]
+    patience_ms = _patience_ms(peer, timings)
     if silent_ms < patience_ms:
         return _judged(peer, Standing.SUSPECT, *reasons)
     agreeing = voters & ({me} | {node for node, age_ms in peer.reported_ms.items() if age_ms >= patience_ms})
@@ -137,6 +143,40 @@ def _judge_silence(
         anew = because(ReasonCode.MAJORITY_IS_NEW, me, together_ms=together_ms, limit_ms=patience_ms)
         return _judged(peer, Standing.SUSPECT, *reasons, anew)
     return _judged(peer, Standing.LOST, *reasons, because(ReasonCode.PATIENCE_OVER, peer.node, limit_ms=patience_ms))
+
+
+def _evidence(peer: PeerView, silent_ms: int, timings: Timings) -> Iterator[Reason]:
+    """What is known of a silent peer besides its silence."""
+    if peer.stopping:
+        yield because(ReasonCode.STOPPING, peer.node)
+    if _nobody_listens(peer, timings):
+        yield because(ReasonCode.NOBODY_LISTENS, peer.node)
+    if peer.storage is not None and peer.storage.silent_ms >= timings.lost_after_both_ms:
+        yield because(ReasonCode.SILENT_ON_STORAGE, peer.node, silent_ms=peer.storage.silent_ms)
+    elif peer.storage is not None and peer.storage.silent_ms + timings.lost_after_both_ms <= silent_ms:
+        yield because(ReasonCode.STILL_STAMPS, peer.node, silent_ms=peer.storage.silent_ms)
+    if peer.power is not None and peer.power.is_off is None:
+        yield because(ReasonCode.POWER_UNKNOWN, peer.node, detail=peer.power.detail)
+    elif peer.power is not None:
+        yield because(ReasonCode.POWER_ON, peer.node)
+
+
+def _patience_ms(peer: PeerView, timings: Timings) -> int:
+    """How long the silence of a peer has to last.
+
+    One that is silent on storage too is not only cut off, so it gets less; but not while its holdfastd is away and
+    nothing else: it said so itself, or its machine does.
+    """
+    if peer.stopping:
+        return timings.patience_ms + timings.restart_grace_ms
+    is_silent_there = peer.storage is not None and peer.storage.silent_ms >= timings.lost_after_both_ms
+    if is_silent_there and not _nobody_listens(peer, timings):
+        return min(timings.lost_after_both_ms, timings.patience_ms)
+    return timings.patience_ms
+
+
+def _nobody_listens(peer: PeerView, timings: Timings) -> bool:
+    return peer.answered_ms is not None and peer.answered_ms < timings.suspect_after_ms
 
 
 def _judged(peer: PeerView, standing: Standing, *reasons: Reason) -> Assessment:

@@ -62,7 +62,11 @@ def group() -> None:
 @click.option("--fence/--no-fence", default=True, help="Whether the nodes have fence devices.")
 @click.option("--watchdog/--no-watchdog", default=True, help="Whether the nodes have hardware watchdogs.")
 @click.option("--watchdog-timeout-s", default=3.0, show_default=True, help="How long a watchdog waits for a pet.")
-@click.option("--storage-luns", default=0, help="How many LUNs a storage node serves (1 to 16); 0 for none.")
+@click.option(
+    "--storage-luns",
+    default=0,
+    help="How many LUNs for guests a storage node serves (1 to 16), and one for heartbeats; 0 for none.",
+)
 @click.option("--lun-size-mib", default=LUN_BYTES >> 20, show_default=True, help="Size of each LUN.")
 @click.option("--storage-chap", is_flag=True, help="The storage node demands CHAP.")
 @click.option("--bare", is_flag=True, help="Machines with libvirt only, no cluster on them.")
@@ -87,7 +91,7 @@ async def up(
         has_watchdog=watchdog,
         watchdog_timeout_s=watchdog_timeout_s,
         services=(LIBVIRTD,) if bare else cluster,
-        storage=StorageSpec(luns=storage_luns, lun_bytes=lun_size_mib << 20, has_chap=storage_chap)
+        storage=StorageSpec(luns=storage_luns, lun_bytes=lun_size_mib << 20, has_heartbeat=True, has_chap=storage_chap)
         if storage_luns
         else None,
     )

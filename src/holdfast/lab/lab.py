@@ -166,7 +166,12 @@ class Lab:
     @property
     def luns(self) -> list[Lun]:
         """The LUNs of the storage node, none without one. Raises: LabNotRunning."""
-        return luns_of(self.layout, self.spec.storage)
+        return [lun for lun in luns_of(self.layout, self.spec.storage) if not lun.is_heartbeat]
+
+    @property
+    def heartbeat_luns(self) -> list[Lun]:
+        """The LUNs for the nodes' storage heartbeats. Raises: LabNotRunning."""
+        return [lun for lun in luns_of(self.layout, self.spec.storage) if lun.is_heartbeat]
 
     def guest(self, name: str, index: int) -> Guest:
         """Return a guest of the lab by its name and index (1..150)."""

@@ -30,6 +30,8 @@ class StorageSpec:
 
     luns: int = 2
     lun_bytes: int = LUN_BYTES
+    has_heartbeat: bool = False
+    """Whether there is a small LUN more, for the storage heartbeats of the nodes."""
     has_chap: bool = False
     """Whether the target demands ``CHAP_USER`` with ``CHAP_SECRET``."""
 
@@ -47,11 +49,13 @@ class Lun:
     layout: Layout
     number: int
     """Its logical unit number at the target, from 1."""
+    is_heartbeat: bool = False
+    """Whether it is the nodes' own, for their storage heartbeats."""
 
     @property
     def disk(self) -> str:
         """What the lab's cluster calls it."""
-        return f"lun{self.number}"
+        return "heartbeat" if self.is_heartbeat else f"lun{self.number}"
 
     @property
     def serial(self) -> str:
@@ -86,7 +90,11 @@ class Lun:
 
 def luns_of(layout: Layout, storage: StorageSpec | None) -> list[Lun]:
     """Return the LUNs of a lab, in the order of their numbers; none without a storage node."""
-    return [Lun(layout=layout, number=number) for number in range(1, (storage.luns if storage else 0) + 1)]
+    if storage is None:
+        return []
+    for_guests = [Lun(layout=layout, number=number) for number in range(1, storage.luns + 1)]
+    heartbeat = Lun(layout=layout, number=storage.luns + 1, is_heartbeat=True)
+    return [*for_guests, heartbeat] if storage.has_heartbeat else for_guests
 
 
 def make_luns(layout: Layout, storage: StorageSpec) -> None:
@@ -95,7 +103,7 @@ def make_luns(layout: Layout, storage: StorageSpec) -> None:
         lun.path.parent.mkdir(parents=True, exist_ok=True)
         if not lun.path.exists():
             with lun.path.open("wb") as file:
-                file.truncate(storage.lun_bytes)
+                file.truncate(_SMALLEST_LUN_BYTES if lun.is_heartbeat else storage.lun_bytes)
 
 
 def portal() -> str:

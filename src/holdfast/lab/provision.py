@@ -110,15 +110,16 @@ async def _add_disks(lab: Lab, asked: str, progress: Progress) -> None:
     """Make each LUN a disk of the cluster. The lab's target forgets reservations, which is accepted here."""
     client = await client_of(lab, asked)
     known = {disk.name for disk in await client.call(requests.list_disks())}
-    for lun in lab.luns:
+    for lun in (*lab.luns, *lab.heartbeat_luns):
         if lun.disk not in known:
             progress(f"adding disk {lun.disk}")
             add = requests.add_disk(
                 lun.disk,
                 designator=lun.designator,
-                guest_source=lun.guest_source,
+                guest_source=None if lun.is_heartbeat else lun.guest_source,
                 reservations=f"helper:{lun.reservations_socket}",
                 accept_forgetful=True,
+                heartbeat=lun.is_heartbeat,
             )
             await client.call(add)
     await wait_disks_ready(lab, asked)

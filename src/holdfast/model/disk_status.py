@@ -82,8 +82,9 @@ class DiskNode:
 class DiskStatus:
     """A disk of the cluster.
 
-    used_by   the roles that use it.
-    nodes     per node that is up how it stands with the disk; a node that has not said so yet is missing.
+    is_heartbeat   the nodes stamp it, and no role uses it.
+    used_by        the roles that use it.
+    nodes          per node that is up how it stands with the disk; a node that has not said so yet is missing.
     """
 
     name: str
@@ -91,6 +92,7 @@ class DiskStatus:
     size_bytes: int
     guest_source: str
     reservations: str
+    is_heartbeat: bool = False
     forgets_reservations: bool
     added_at_ms: int
     used_by: tuple[str, ...] = ()

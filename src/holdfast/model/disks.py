@@ -11,7 +11,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from holdfast.model.ids import ClusterId, DiskName, Incarnation
+from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName
 
 KEY_BYTES: Final = 8
 """A registration key is 64 bits. Source: SPC-4 clause 6.14."""
@@ -26,6 +26,7 @@ class DiskSpec:
                            ``nbd+unix:///NAME?socket=/run/…``. ``{designator}`` stands for the designator.
     reservations           how holdfastd sends commands through the very nexus that the guests use: ``sg:/dev/…``,
                            ``helper:/run/….reservations`` or ``multipath:/dev/mapper/…``; ``{designator}`` as above.
+    is_heartbeat           no guest may use it: each node stamps a slot of it, twice a second.
     forgets_reservations   its target loses registrations when it restarts; a person accepted that.
     """
 
@@ -34,12 +35,21 @@ class DiskSpec:
     size_bytes: int
     guest_source: str
     reservations: str
+    is_heartbeat: bool = False
     forgets_reservations: bool = False
     added_at_ms: int = 0
 
     def filled(self, text: str) -> str:
         """Return one of its texts with its designator put in."""
         return text.replace("{designator}", self.designator)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """The block of every heartbeat disk that is a node's, by its number from 0. A node keeps the one that it took."""
+
+    number: int
+    node: NodeName
 
 
 class DiskState(StrEnum):

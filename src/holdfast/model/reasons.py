@@ -19,6 +19,9 @@ class ReasonCode(StrEnum):
     POWER_ON = "power-on"
     STILL_HEARD = "still-heard"
     STOPPING = "stopping"
+    STILL_STAMPS = "still-stamps"
+    SILENT_ON_STORAGE = "silent-on-storage"
+    NOBODY_LISTENS = "nobody-listens"
     OBSERVER_ISOLATED = "observer-isolated"
     NO_MAJORITY_AGREES = "no-majority-agrees"
     MAJORITY_IS_NEW = "majority-is-new"
@@ -109,6 +112,11 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.POWER_UNKNOWN: "the fence device does not say whether {subject} is on or off: {detail}",
     ReasonCode.POWER_ON: "the fence device reports {subject} as on",
     ReasonCode.STOPPING: "holdfastd on {subject} said that it would stop and be back",
+    ReasonCode.STILL_STAMPS: (
+        "{subject} stamped its slot on the heartbeat disks {silent_ms} ms ago: it lives, is cut off, and gets patience"
+    ),
+    ReasonCode.SILENT_ON_STORAGE: "{subject} has not stamped its slot on the heartbeat disks for {silent_ms} ms either",
+    ReasonCode.NOBODY_LISTENS: "the machine of {subject} answers that its holdfastd does not run, and gets patience",
     ReasonCode.STILL_HEARD: "{subject} is still heard by {heard_by}",
     ReasonCode.OBSERVER_ISOLATED: "{subject} hears no other node and concludes nothing about them",
     ReasonCode.NO_MAJORITY_AGREES: "only {agreeing} of {voters} voters report {subject} as silent ({needed} needed)",

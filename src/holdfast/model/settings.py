@@ -13,6 +13,7 @@ from holdfast.model.errors import InvalidInput
 
 LEAST: Final = {
     "heartbeat_interval_ms": 50,
+    "lost_after_both_ms": 1200,
     "guard_deadline_ms": 1000,
     "guard_kill_ms": 500,
     "proof_margin_ms": 500,
@@ -34,6 +35,7 @@ class Timings:
 
     heartbeat_interval_ms     one heartbeat per peer and network this often. Shorter costs CPU, finds failures sooner.
     suspect_after_ms          silent on all networks for so long: suspect; the search for evidence begins.
+    lost_after_both_ms        silent on all networks and on the heartbeat disks for so long: lost at once.
     patience_ms               silence without any other evidence for so long: lost, and fenced actively.
     guard_deadline_ms         a node that could not prove its entitlement for so long stops its own guests.
     guard_kill_ms             so long after it they are dead, or the watchdog is petted no more.
@@ -45,6 +47,7 @@ class Timings:
 
     heartbeat_interval_ms: int = 200
     suspect_after_ms: int = 800
+    lost_after_both_ms: int = 1600
     patience_ms: int = 5000
     guard_deadline_ms: int = 4000
     guard_kill_ms: int = 500

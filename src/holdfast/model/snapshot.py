@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from holdfast.model.disks import DiskSpec
+from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName, Revision, RoleName
 from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
@@ -76,6 +76,7 @@ class Snapshot:
     specs: Mapping[RoleName, Versioned[RoleSpec]] = field(default_factory=dict)
     ownerships: Mapping[RoleName, Versioned[Ownership]] = field(default_factory=dict)
     disks: Mapping[DiskName, Versioned[DiskSpec]] = field(default_factory=dict)
+    slots: Mapping[str, Versioned[Slot]] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:

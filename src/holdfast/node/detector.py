@@ -11,7 +11,15 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from holdfast.decide.detection import Assessment, PeerView, Standing, assess, heard_directly, is_together
+from holdfast.decide.detection import (
+    Assessment,
+    PeerView,
+    Standing,
+    StorageEvidence,
+    assess,
+    heard_directly,
+    is_together,
+)
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
@@ -35,6 +43,8 @@ VERDICT_TIMEOUT_S: Final = 0.2
 STAGGER_S: Final = 0.1
 
 Peer = tuple[NodeName, Incarnation]
+StorageEvidenceOf = Callable[[Incarnation], StorageEvidence | None]
+"""What the heartbeat disks tell of a peer now."""
 OnSilent = Callable[[NodeSpec], None]
 """Told once when a peer falls silent, so that nothing waits for an answer of it."""
 
@@ -52,6 +62,7 @@ class Detector:
         events: EventLog,
         hearing: Hearing,
         power: PowerWatch,
+        storage: StorageEvidenceOf,
         on_silent: OnSilent,
     ) -> None:
         self._me = me
@@ -61,6 +72,7 @@ class Detector:
         self._events = events
         self._hearing = hearing
         self._power = power
+        self._storage = storage
         self._on_silent = on_silent
         self._suspected: set[Peer] = set()
         self._proposing: dict[Peer, asyncio.Task[None]] = {}
@@ -75,6 +87,12 @@ class Detector:
         """The peers that are silent to this node and to all whom it hears."""
         silent = (Standing.SUSPECT, Standing.LOST)
         return frozenset(node for node, judged in self.standing.items() if judged.standing in silent)
+
+    @property
+    def heard(self) -> dict[NodeName, Incarnation]:
+        """The peers that somebody hears, this node or one that it hears."""
+        suspects = self.suspects
+        return {node: judged.incarnation for node, judged in self.standing.items() if node not in suspects}
 
     async def run(self) -> None:
         """Judge until cancelled; often while anybody is late, rarely while all is calm."""
@@ -145,6 +163,8 @@ class Detector:
                 peer, self._peers, now_ms, snapshot.settings.timings.suspect_after_ms
             ),
             power=self._power.evidence(peer),
+            storage=self._storage(incarnation),
+            answered_ms=self._hearing.answered_ms(node, now_ms),
             stopping=(last is not None and last.stopping) or (session is not None and session.value.stopping),
         )
 

@@ -36,6 +36,7 @@ class Hearing:
         self._networks = networks
         self._peers: dict[tuple[NodeName, Incarnation], _Peer] = {}
         self._sent_at_ms: dict[int, int] = {}
+        self._answered_at_ms: dict[NodeName, int] = {}
         self.deaf: frozenset[NetworkName] = frozenset()
         """Networks on which this node's own end is down: their silence says nothing."""
 
@@ -87,6 +88,15 @@ class Hearing:
         """The newest heartbeat of a peer."""
         peer = self._peers.get((node, incarnation))
         return peer.last if peer is not None else None
+
+    def answered(self, node: NodeName, now_ms: int) -> None:
+        """The machine of a peer answered that nobody listens there."""
+        self._answered_at_ms[node] = now_ms
+
+    def answered_ms(self, node: NodeName, now_ms: int) -> int | None:
+        """Time since a peer's machine answered that nobody listens there, or None."""
+        at_ms = self._answered_at_ms.get(node)
+        return None if at_ms is None else now_ms - at_ms
 
     def heard_within(self, fresh_ms: int, now_ms: int) -> frozenset[NodeName]:
         """The nodes of which some incarnation was heard within `fresh_ms`, on any network."""

@@ -18,7 +18,9 @@ from holdfast.membership.port import (
     HeartbeatTransport,
     LinkChanged,
     LinkState,
+    PeerUnreachable,
     TransportEvent,
+    Unreachable,
 )
 from holdfast.membership.rejects import Rejects
 from holdfast.membership.replay import ReplayWindow, Sequences
@@ -137,6 +139,15 @@ class Heartbeats:
             log.info("network %s is %s (interface %s)", event.network, event.state, event.interface)
         elif isinstance(event, DatagramReceived):
             self._hear(event)
+        elif isinstance(event, PeerUnreachable) and event.answer is Unreachable.PORT:
+            self._note_answer(event)
+
+    def _note_answer(self, event: PeerUnreachable) -> None:
+        """Nobody listens there: whose machine says so, if it says it itself."""
+        if event.reported_by == event.peer.address and (snapshot := self._mirror.snapshot) is not None:
+            for name, node in snapshot.nodes.items():
+                if node.value.addresses.get(event.network) == event.peer.address:
+                    self._hearing.answered(name, self._clock.monotonic_ms())
 
     def _hear(self, event: DatagramReceived) -> None:
         now_ms = self._clock.monotonic_ms()

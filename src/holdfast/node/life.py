@@ -40,6 +40,7 @@ from holdfast.node.mirror import Mirror
 from holdfast.node.power import DeviceOf, PowerWatch
 from holdfast.node.reporter import Reporter
 from holdfast.node.session import SessionEnd, SessionKeeper
+from holdfast.node.storage_heartbeat import StorageHeartbeat
 from holdfast.node.transactions import resign
 from holdfast.store.port import Store
 
@@ -112,6 +113,17 @@ class Life:
             clock=ports.clock,
             peers=peers,
         )
+        self.storage_heartbeat = StorageHeartbeat(
+            cluster_id=cluster_id,
+            me=me,
+            store=ports.store,
+            mirror=self.mirror,
+            clock=ports.clock,
+            sequences=ports.sequences,
+            open_lun=ports.open_lun,
+            disks=lambda: self.disks.health,
+            is_urgent=lambda: bool(self.detector.suspects),
+        )
         self.detector = Detector(
             me=me,
             store=ports.store,
@@ -120,6 +132,7 @@ class Life:
             events=self.events,
             hearing=self.hearing,
             power=PowerWatch(ports.device_of),
+            storage=self.storage_heartbeat.evidence,
             on_silent=ports.on_silent,
         )
         self.disks = DiskKeeper(
@@ -187,7 +200,7 @@ class Life:
 
     def _conditions(self) -> tuple[Condition, ...]:
         found = (*self.heartbeats.conditions(), *self.fence_check.conditions, *self.disks.conditions)
-        return (*found, *self._more_conditions())
+        return (*found, *self.storage_heartbeat.conditions(self.detector.heard), *self._more_conditions())
 
     async def _live(self) -> None:
         """One incarnation after the other."""
@@ -266,6 +279,7 @@ class Life:
                 homecoming = Homecoming(store=store, mirror=mirror, events=events, incarnation=incarnation)
                 working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter, homecoming)]
                 working.append(tasks.create_task(self.disks.run(incarnation, keeper.touch)))
+                working.append(tasks.create_task(self.storage_heartbeat.run(me, incarnation)))
                 end = await keeper.keep()
                 for task in working:
                     task.cancel()

@@ -31,6 +31,7 @@ from holdfast.store.records import (
     REPORTS,
     ROOT,
     SESSIONS,
+    SLOTS,
     SPECS,
     VERDICTS,
     RecordUnreadable,
@@ -48,6 +49,7 @@ FIELDS = {
     SPECS: "specs",
     OWNERSHIPS: "ownerships",
     DISKS: "disks",
+    SLOTS: "slots",
 }
 SINGLE_FIELDS = {CLUSTER: "cluster", COORDINATOR: "coordinator"}
 

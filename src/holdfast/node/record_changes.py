@@ -123,6 +123,8 @@ def check_disks(spec: RoleSpec, snapshot: Snapshot) -> None:
                 f"role {spec.name} uses disk {disk!r}, which is not in the cluster",
                 hint=f"add it first: holdfast storage add {disk}; disks are: {known}",
             )
+        if snapshot.disks[disk].value.is_heartbeat:
+            raise Conflict(f"disk {disk} is for the heartbeats of the nodes", hint="give the role another disk")
         for name, other in sorted(snapshot.specs.items()):
             if disk in other.value.disks:
                 raise Conflict(f"role {name} uses disk {disk} already", hint="give each role disks of its own")

@@ -42,6 +42,7 @@ class RehearseParams(_Params):
 class AddDiskParams(_Params):
     """`storage.add`. Without `guest_source`, QEMU opens the device of `reservations`.
 
+    `heartbeat`: for the nodes' stamps, and for no guest.
     `wait`: answer when every node that is up has said how it stands with the disk.
     """
 
@@ -49,6 +50,7 @@ class AddDiskParams(_Params):
     designator: str = Field(min_length=1)
     reservations: str
     guest_source: str | None = None
+    heartbeat: bool = False
     accept_forgetful: bool = False
     clear_keys: bool = False
     wait: bool = False

@@ -33,7 +33,9 @@ from holdfast.node.line_protocol import Result
 from holdfast.node.storage_params import AddDiskParams, DiscoverParams, DiskParams, ListParams, RehearseParams
 from holdfast.node.transactions import add_disk, remove_disk
 from holdfast.storage.iscsi.address import Chap
+from holdfast.storage.outcome import Done
 from holdfast.storage.port import Lun
+from holdfast.storage.slots import SLOTS_MAX, is_vacant
 from holdfast.storage.survey import survey_portal, survey_ways
 from holdfast.storage.validation import Check, Expected, clear_keys
 from holdfast.storage.ways import USUAL_PATTERNS, WayKind, open_disk, open_lun, parse_way
@@ -136,6 +138,8 @@ class StorageRequests:
         lun = open_disk(unchecked)
         try:
             check = await self._check_new(unchecked, lun, wanted)
+            if unchecked.is_heartbeat and check.has_passed:
+                check.steps.append(await _vacant(lun))
         finally:
             await lun.close()
         document = self._document(check, unchecked.filled(unchecked.reservations), disk=unchecked.name)
@@ -239,6 +243,7 @@ def disk_status(spec: DiskSpec, snapshot: Snapshot) -> DiskStatus:
         guest_source=spec.filled(spec.guest_source),
         reservations=spec.filled(spec.reservations),
         forgets_reservations=spec.forgets_reservations,
+        is_heartbeat=spec.is_heartbeat,
         added_at_ms=spec.added_at_ms,
         used_by=users_of(spec.name, snapshot),
         nodes={
@@ -266,8 +271,14 @@ def _spec(wanted: AddDiskParams, now_ms: int) -> DiskSpec:
         size_bytes=0,
         guest_source=wanted.guest_source or "",
         reservations=wanted.reservations,
+        is_heartbeat=wanted.heartbeat,
         added_at_ms=now_ms,
     )
+    if spec.is_heartbeat:
+        if spec.guest_source:
+            raise InvalidInput(f"no guest may open heartbeat disk {spec.name}", hint="leave --guest-source out")
+        parse_way(spec.filled(spec.reservations))
+        return spec
     way = parse_way(spec.filled(spec.reservations))
     if not spec.guest_source and way.kind is WayKind.HELPER:
         raise InvalidInput(
@@ -286,7 +297,7 @@ def _check_addition(spec: DiskSpec, snapshot: Snapshot) -> None:
     for name, other in sorted(snapshot.disks.items()):
         if other.value.designator == spec.designator:
             raise Conflict(f"{spec.designator} is disk {name} already", hint=f"holdfast storage show {name}")
-        if other.value.filled(other.value.guest_source) == spec.filled(spec.guest_source):
+        if spec.guest_source and other.value.filled(other.value.guest_source) == spec.filled(spec.guest_source):
             raise Conflict(
                 f"disk {name} has the guest source {spec.guest_source} already", hint="each disk has one of its own"
             )
@@ -298,6 +309,15 @@ def _unfit(spec: DiskSpec, check: DiskCheck) -> Refused:
     if [step.name for step in check.steps if step.result is CheckResult.FAILED] == ["reservations"]:
         hint = f"when nobody uses {spec.designator} any more, add it with --clear-keys"
     return Refused(f"disk {spec.name} is not fit for the cluster: {'; '.join(failed)}", hint=hint)
+
+
+async def _vacant(lun: Lun) -> CheckStep:
+    """Whether stamping a disk would destroy nothing."""
+    size = await lun.capacity()
+    if isinstance(size, Done) and await is_vacant(lun, size.value.block_bytes):
+        return _step("slots", CheckResult.OK, f"nothing is in its first {SLOTS_MAX} blocks")
+    words = f"its first {SLOTS_MAX} blocks, where the nodes would stamp, could not be read, or hold something"
+    return _step("slots", CheckResult.FAILED, words)
 
 
 def _named(disk: SeenDisk, names: dict[str, str]) -> SeenDisk:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from holdfast.decide.coordination import Change
 from holdfast.decide.moves import Move
-from holdfast.model.disks import DiskSpec
+from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.events import Event
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import FenceOrder, NodeSpec, Proof, Session, Verdict
@@ -30,6 +30,7 @@ from holdfast.store.records import (
     proof_key,
     report_key,
     session_key,
+    slot_key,
     spec_key,
     verdict_key,
 )
@@ -331,6 +332,14 @@ def remove_disk(
     return Txn(
         compares=(ModRevision(CLUSTER, equals=cluster.revision), ModRevision(key, equals=before.revision)),
         then=(Put(CLUSTER, encode(counted)), Delete(key), *events),
+    )
+
+
+def take_slot(slot: Slot, me: Self, *, before: Versioned[Slot] | None) -> Txn:
+    """Take a slot of the heartbeat disks that is free, or whose node left the cluster. Two never have the same one."""
+    key = slot_key(slot.number)
+    return Txn(
+        compares=(me.holds_session, ModRevision(key, equals=revision_of(before))), then=(Put(key, encode(slot)),)
     )
 
 

@@ -34,6 +34,7 @@ class Make:
     quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
     disks          so many shared disks with reservations; then each role writes to one or two of them.
     target, paths  what their target can do, and how many ways every node has to it.
+    heartbeats     so many heartbeat disks beside them, behind the same target.
     """
 
     nodes: int = 3
@@ -47,6 +48,7 @@ class Make:
     disks: int = 0
     target: DiskTraits | None = None
     paths: int = 1
+    heartbeats: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +115,16 @@ def _nodes(make: Make) -> Iterator[NodeSpec]:
 
 
 def _disks(make: Make) -> Iterator[DiskSpec]:
-    for number in range(1, make.disks + 1):
-        name = DiskName(f"disk{number}")
+    for number in range(1, make.disks + make.heartbeats + 1):
+        is_heartbeat = number > make.disks
+        name = DiskName(f"beat{number - make.disks}" if is_heartbeat else f"disk{number}")
         yield DiskSpec(
             name=name,
             designator=designator_of(number),
             size_bytes=MIB,
-            guest_source=f"/dev/disk/by-id/{name}",
+            guest_source="" if is_heartbeat else f"/dev/disk/by-id/{name}",
             reservations=f"sg:/dev/disk/by-id/{name}",
+            is_heartbeat=is_heartbeat,
         )
 
 

@@ -291,6 +291,8 @@ class SharedDisks:
             self.entered += [Entry(at=at, disk=disk, run=run) for run in users]
 
     def _observe(self, disk: DiskName, effect: WriteEffect) -> None:
+        if self._specs[disk].is_heartbeat:
+            return
         run = self._runs[int.from_bytes(effect.data[:NUMBER_BYTES])]
         self.landed.append(Landing(at=self._loop.world_time(), disk=disk, block=effect.block, run=run))
 

@@ -19,7 +19,8 @@ from holdfast.storage.scsi.status import Status
 from holdfast.storage.transport import Answer, Lost, Reply, Unsent
 
 CARRIES_MORE: Final = 0x8000_0000
-"""In the helper's greeting: it also carries INQUIRY, READ CAPACITY (16), TEST UNIT READY and RESET_UNIT."""
+"""In the helper's greeting: it also carries INQUIRY, READ CAPACITY (16), TEST UNIT READY, READ (16), WRITE (16) and
+RESET_UNIT."""
 RESET_UNIT: Final = Command(cdb=b"\xff")
 """Stands for a LOGICAL UNIT RESET, which is no command: the target drops what it has not finished, of everybody."""
 GREETING_BYTES: Final = 4
@@ -30,6 +31,8 @@ _RESERVATIONS: Final = (OperationCode.PERSISTENT_RESERVE_IN, OperationCode.PERSI
 _MORE: Final = (
     bytes((OperationCode.INQUIRY,)),
     bytes((OperationCode.TEST_UNIT_READY,)),
+    bytes((OperationCode.READ_16,)),
+    bytes((OperationCode.WRITE_16,)),
     bytes((OperationCode.SERVICE_ACTION_IN_16, READ_CAPACITY_ACTION)),
     RESET_UNIT.cdb,
 )

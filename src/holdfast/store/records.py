@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.model.disks import DiskSpec
+from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import Event
 from holdfast.model.ids import DiskName, Incarnation, NodeName, RoleName
@@ -31,6 +31,7 @@ EVENTS: Final = f"{ROOT}events/"
 TOKENS: Final = f"{ROOT}tokens/"
 ORDERS: Final = f"{ROOT}orders/"
 DISKS: Final = f"{ROOT}disks/"
+SLOTS: Final = f"{ROOT}slots/"
 
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
     CLUSTER: ClusterRecord,
@@ -44,6 +45,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     OWNERSHIPS: Ownership,
     EVENTS: Event,
     DISKS: DiskSpec,
+    SLOTS: Slot,
 }
 """Value type per key, or per prefix where the name ends in a slash."""
 
@@ -90,6 +92,11 @@ def report_key(name: NodeName) -> str:
 def disk_key(name: DiskName) -> str:
     """Key of a shared disk."""
     return DISKS + name
+
+
+def slot_key(number: int) -> str:
+    """Key of a slot of the heartbeat disks."""
+    return f"{SLOTS}{number}"
 
 
 def spec_key(role: RoleName) -> str:

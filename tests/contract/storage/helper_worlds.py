@@ -23,6 +23,7 @@ from holdfast.storage.scsi.status import Status
 from holdfast.storage.transport import Answer, Transport
 
 READY_S = 10.0
+BLOCK_BYTES = 512
 ANSWER_MS = 5000
 
 
@@ -49,7 +50,11 @@ class HelperServer:
                 return
             while True:
                 cdb = await reader.readexactly(CDB_BYTES)
-                sends = int.from_bytes(cdb[5:9]) if cdb[0] == OperationCode.PERSISTENT_RESERVE_OUT else 0
+                sends = 0
+                if cdb[0] == OperationCode.PERSISTENT_RESERVE_OUT:
+                    sends = int.from_bytes(cdb[5:9])
+                elif cdb[0] == OperationCode.WRITE_16:
+                    sends = int.from_bytes(cdb[10:14]) * BLOCK_BYTES
                 answer = await self._carry_out(cdb, await reader.readexactly(sends))
                 if self.is_leaving:
                     return

@@ -16,7 +16,7 @@ from holdfast.storage.iscsi.session import IscsiSession
 from holdfast.storage.outcome import Conflict, Done, Failed, Unknown
 from holdfast.storage.port import Lun
 from holdfast.storage.reservation_helper import HelperTransport
-from holdfast.storage.scsi.command import Command, OperationCode, read
+from holdfast.storage.scsi.command import Command, OperationCode, synchronize_cache
 from holdfast.storage.scsi.reservations import InAction, reserve_in
 from holdfast.storage.scsi.sense import SenseKey
 from holdfast.storage.scsi_lun import ScsiLun
@@ -103,9 +103,18 @@ async def test_commands_at_once_take_turns(world: World) -> None:
     assert isinstance(asked[0].result(), Done)
 
 
-async def test_reads_and_writes_are_not_carried(world: World) -> None:
+async def test_what_is_written_is_read_back(world: World) -> None:
+    assert isinstance(await protect(world.lun, OURS), Protected)
+    data = b"a" * 512 + b"b" * 512
+    assert isinstance(await world.lun.write(block=3, data=data), Done)
+    seen = await world.lun.read(block=2, count=16)
+    assert isinstance(seen, Done)
+    assert seen.value == bytes(512) + data + bytes(13 * 512)
+
+
+async def test_nothing_else_is_carried(world: World) -> None:
     transport = world.lun._transport  # type: ignore[attr-defined]
-    reply = await transport.execute(read(block=0, count=1, block_bytes=512), timeout_ms=1000)
+    reply = await transport.execute(synchronize_cache(), timeout_ms=1000)
     assert isinstance(reply, Unsent)
     other_action = Command(cdb=bytes((OperationCode.SERVICE_ACTION_IN_16, 0x12)) + bytes(14), data_in_bytes=32)
     assert isinstance(await transport.execute(other_action, timeout_ms=1000), Unsent)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.decide.detection import PeerView, PowerEvidence, Standing, assess
+from holdfast.decide.detection import PeerView, PowerEvidence, Standing, StorageEvidence, assess
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
 from holdfast.model.settings import Timings
 
 NODES = [NodeName(name) for name in "abcde"]
 ME, PEER = NODES[0], NODES[1]
-AGES = st.sampled_from([0, 200, 799, 800, 4_999, 5_000, 34_999, 35_000, 10**9])
+AGES = st.sampled_from([0, 200, 799, 800, 1_599, 1_600, 4_999, 5_000, 34_999, 35_000, 10**9])
 TIMINGS = Timings()
 VIEWS = st.builds(
     PeerView,
@@ -23,6 +23,8 @@ VIEWS = st.builds(
     reported_ms=st.dictionaries(st.sampled_from(NODES[2:]), AGES),
     power=st.none() | st.builds(PowerEvidence, is_off=st.none() | st.booleans()),
     stopping=st.booleans(),
+    storage=st.none() | st.builds(StorageEvidence, silent_ms=AGES),
+    answered_ms=st.none() | AGES,
 )
 VOTERS = st.frozensets(st.sampled_from(NODES))
 LONG_MS = 10**9
@@ -41,6 +43,8 @@ def test_safe_2_lost_means_power_off_or_a_majority_that_waited_the_whole_patienc
     assert min(ages.values()) >= TIMINGS.suspect_after_ms, "nobody who is heard hears it"
     if not off:
         patience_ms = TIMINGS.patience_ms + (TIMINGS.restart_grace_ms if view.stopping else 0)
+        if view.storage is not None and view.storage.silent_ms >= TIMINGS.lost_after_both_ms and not view.stopping:
+            patience_ms = TIMINGS.lost_after_both_ms
         patient = {node for node, age_ms in ages.items() if age_ms >= patience_ms} & voters
         assert len(patient) > len(voters) / 2
         assert min(ages[ME], together_ms) >= patience_ms

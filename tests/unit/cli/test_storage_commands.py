@@ -26,6 +26,7 @@ GIVEN = {
     "reservations": WAY,
     "accept_forgetful": False,
     "clear_keys": False,
+    "heartbeat": False,
     "wait": True,
 }
 ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True, "wait": False}

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from holdfast.decide.detection import Assessment, PeerView, PowerEvidence, Standing, assess, is_together
+from holdfast.decide.detection import (
+    Assessment,
+    PeerView,
+    PowerEvidence,
+    Standing,
+    StorageEvidence,
+    assess,
+    is_together,
+)
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
 from holdfast.model.reasons import ReasonCode
 from holdfast.model.settings import Timings
@@ -165,3 +173,57 @@ def test_together_is_a_majority_of_voters_with_oneself(
     heard: set[NodeName], voters: set[NodeName], together: bool
 ) -> None:
     assert is_together(A, heard, frozenset(voters)) is together
+
+
+def stamped(silent_ms: int) -> StorageEvidence:
+    return StorageEvidence(silent_ms=silent_ms)
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "storage", "standing"),
+    [
+        (1599, stamped(5000), Standing.SUSPECT),
+        (1600, stamped(1599), Standing.SUSPECT),
+        (1600, stamped(1600), Standing.LOST),
+        (4999, stamped(0), Standing.SUSPECT),
+        (4999, None, Standing.SUSPECT),
+        (5000, stamped(0), Standing.LOST),
+    ],
+)
+def test_silence_on_networks_and_storage_makes_lost_at_once(
+    silent_ms: int, storage: StorageEvidence | None, standing: Standing
+) -> None:
+    assert judge(silent_ms, storage=storage).standing is standing
+
+
+def test_silence_on_both_needs_a_majority_that_agrees_and_that_was_together() -> None:
+    both: dict[str, Any] = {"storage": stamped(1600)}
+    assert judge(1600, {B: 1599}, **both).standing is Standing.SUSPECT
+    assert judge(1600, {}, **both).standing is Standing.SUSPECT
+    assert judge(1600, together_ms=1599, **both).standing is Standing.SUSPECT
+    lost = judge(1600, together_ms=1600, **both)
+    assert (lost.standing, lost.proven_off) == (Standing.LOST, False)
+    assert codes(lost) == [ReasonCode.SILENT, ReasonCode.SILENT_ON_STORAGE, ReasonCode.PATIENCE_OVER]
+
+
+def test_a_node_that_is_heard_is_not_suspected_for_its_silence_on_storage() -> None:
+    assert judge(0, storage=stamped(60_000)).standing is Standing.HEARD
+    assert judge(60_000, {B: 0}, storage=stamped(60_000)).standing is Standing.BADLY_CONNECTED
+
+
+def test_a_node_that_still_stamps_is_cut_off_and_gets_the_whole_patience() -> None:
+    judged = judge(4999, storage=stamped(300))
+    assert judged.standing is Standing.SUSPECT
+    assert codes(judged) == [ReasonCode.SILENT, ReasonCode.STILL_STAMPS]
+    assert codes(judge(1000, storage=stamped(300))) == [ReasonCode.SILENT]
+
+
+def test_a_holdfastd_that_does_not_run_on_a_machine_that_answers_gets_the_whole_patience() -> None:
+    judged = judge(4999, storage=stamped(4999), answered_ms=799)
+    assert judged.standing is Standing.SUSPECT
+    assert ReasonCode.NOBODY_LISTENS in codes(judged)
+    assert judge(4999, storage=stamped(4999), answered_ms=800).standing is Standing.LOST
+
+
+def test_an_announced_stop_ends_the_stamps_too_and_keeps_its_grace() -> None:
+    assert judge(34_999, storage=stamped(34_999), stopping=True).standing is Standing.SUSPECT

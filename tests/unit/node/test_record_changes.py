@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.decide.made_up import cluster, put, role
 
@@ -51,3 +53,8 @@ def test_safe_1_a_disk_that_is_not_in_the_cluster_is_refused() -> None:
 def test_safe_1_a_disk_of_another_role_is_refused() -> None:
     with pytest.raises(Conflict, match="role web uses disk logs already"):
         add(on_disks("data", "logs"), role("web", disks=(LOGS,)))
+
+
+def test_a_heartbeat_disk_is_refused() -> None:
+    with pytest.raises(Conflict, match="disk beat is for the heartbeats of the nodes"):
+        add(on_disks("beat"), put("disks", DiskName("beat"), replace(disk(DiskName("beat")), is_heartbeat=True)))

@@ -318,3 +318,20 @@ async def test_safe_1_a_disk_is_removed_only_when_no_role_uses_it(node: Node, di
     assert node.database.snapshot().disks == {}
     with pytest.raises(NotFound, match="no disk 'data'"):
         await node.ask("show", disk=DATA)
+
+
+async def test_a_heartbeat_disk_is_added_for_no_guest(node: Node, disk: Disk) -> None:
+    added = await node.add("beat", disk.disk, heartbeat=True, guest_source=None)
+    record = node.database.snapshot().disks[DiskName("beat")].value
+    assert (record.is_heartbeat, record.guest_source) == (True, "")
+    assert added.disk.is_heartbeat
+    assert "slots" in [step.name for step in added.check.steps]
+    with pytest.raises(InvalidInput, match="no guest may open heartbeat disk"):
+        await node.add("beat", disk.disk, heartbeat=True)
+
+
+async def test_a_disk_that_holds_something_is_no_heartbeat_disk(node: Node, disk: Disk) -> None:
+    disk.disk.medium[5] = b"x" * 512
+    with pytest.raises(Refused, match="could not be read, or hold something"):
+        await node.add("beat", disk.disk, heartbeat=True, guest_source=None)
+    assert not node.database.snapshot().disks

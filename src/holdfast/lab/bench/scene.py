@@ -67,7 +67,7 @@ class Scene:
             services=services(has_watchdog=has_more, watchdog_timeout_s=3.0),
             has_fence=has_more,
             has_watchdog=has_more,
-            storage=StorageSpec(luns=1) if self.has_disks else None,
+            storage=StorageSpec(luns=1, has_heartbeat=True) if self.has_disks else None,
         )
         await self.lab.up(options, provision=forming(SETTINGS), progress=self._progress)
         asked, luns = await self.survivor(), self.lab.luns

@@ -3,9 +3,10 @@
 // A registration belongs to one session (I_T nexus), so whoever registers must do it over the session of the guest's
 // writes. This library is preloaded; it keeps the session that QEMU's iSCSI driver logs in, and serves QEMU's protocol
 // for persistent reservation helpers on the unix socket named by HOLDFAST_ADAPTER_SOCKET. It says by the highest bit of
-// its greeting that it also carries INQUIRY, READ CAPACITY (16) and TEST UNIT READY, and a LOGICAL UNIT RESET, which is
-// asked for by a command of 0xff: what a disk is, and that it drops what an expelled node had sent, is to be known over
-// the same session. Source: src/holdfast/storage/reservation_helper.py.
+// its greeting that it also carries INQUIRY, READ CAPACITY (16) and TEST UNIT READY, READ (16) and WRITE (16) of some
+// blocks of 512 bytes, as the lab's target has them, and a LOGICAL UNIT RESET, which is asked for by a command of 0xff:
+// what a disk is, that it drops what an expelled node had sent, and who stamps it, is to be known over the same session.
+// Source: src/holdfast/storage/reservation_helper.py.
 //
 // Rules of the file:
 // - It never registers by itself: neither at login nor when libiscsi has logged in anew.
@@ -34,8 +35,9 @@
 unsigned g_unix_fd_add(int fd, int condition, int (*call)(int fd, int condition, void *data), void *data);
 enum { READABLE = 1 | 8 | 16, KEEP = 1, REMOVE = 0 };
 
-enum { GREETING = 4, CDB = 16, SENSE = 96, MAX_DATA = 8192 };
+enum { GREETING = 4, CDB = 16, SENSE = 96, MAX_DATA = 8192, BLOCK = 512 };
 enum { TEST_UNIT_READY = 0x00, INQUIRY = 0x12, RESERVE_IN = 0x5e, RESERVE_OUT = 0x5f, SERVICE_IN = 0x9e, RESET = 0xff };
+enum { READ_BLOCKS = 0x88, WRITE_BLOCKS = 0x8a };
 enum { READ_CAPACITY = 0x10, RESET_DONE = 0 };
 static const uint32_t CARRIES_MORE = 0x80000000;
 enum { NOT_READY = 0x02, ILLEGAL_REQUEST = 0x05, ABORTED_COMMAND = 0x0b };
@@ -84,7 +86,7 @@ static void done(struct iscsi_context *unused, int status, void *result, void *d
   if (asker->gone) {
     release(asker);
   } else if (status == SCSI_STATUS_GOOD) {
-    uint32_t size = asker->in[0] != RESERVE_OUT && task->datain.size > 0 ? task->datain.size : 0;
+    uint32_t size = task->xfer_dir == SCSI_XFER_READ && task->datain.size > 0 ? task->datain.size : 0;
     answer(asker, status, task->datain.data, size > MAX_DATA ? MAX_DATA : size, 0, 0);
   } else if (status == SCSI_STATUS_CHECK_CONDITION) {
     answer(asker, status, NULL, 0, task->sense.key, task->sense.ascq);
@@ -96,15 +98,23 @@ static void done(struct iscsi_context *unused, int status, void *result, void *d
   if (task) scsi_free_scsi_task(task);
 }
 
-// Length of the parameter list that follows a command. Source: SPC-4 6.16.1, bytes 5 to 8.
+// Bytes of the blocks that a command reads or writes; one too many for a number that is not carried. Source: SBC-3 5.16.
+static uint32_t blocks_length(const unsigned char *cdb) {
+  uint32_t blocks = (uint32_t)cdb[10] << 24 | cdb[11] << 16 | cdb[12] << 8 | cdb[13];
+  return blocks > MAX_DATA / BLOCK ? MAX_DATA + 1 : blocks * BLOCK;
+}
+
+// Length of what follows a command: a parameter list, or blocks. Source: SPC-4 6.16.1, bytes 5 to 8.
 static uint32_t list_length(const unsigned char *cdb) {
+  if (cdb[0] == WRITE_BLOCKS) return blocks_length(cdb);
   return cdb[0] != RESERVE_OUT ? 0 : (uint32_t)cdb[5] << 24 | cdb[6] << 16 | cdb[7] << 8 | cdb[8];
 }
 
 // How much a command lets come back; -1 for one that is not carried. Source: SPC-4 6.6, 6.15, 6.47; SBC-3 5.16.
 static int64_t answer_length(const unsigned char *cdb) {
   switch (cdb[0]) {
-    case TEST_UNIT_READY: case RESERVE_OUT: return 0;
+    case TEST_UNIT_READY: case RESERVE_OUT: case WRITE_BLOCKS: return 0;
+    case READ_BLOCKS: return blocks_length(cdb);
     case INQUIRY: return cdb[3] << 8 | cdb[4];
     case RESERVE_IN: return cdb[7] << 8 | cdb[8];
     case SERVICE_IN: return cdb[1] == READ_CAPACITY ? (int64_t)cdb[10] << 24 | cdb[11] << 16 | cdb[12] << 8 | cdb[13] : -1;
@@ -144,7 +154,7 @@ static void carry_out(struct asker *asker) {
   unsigned char *cdb = asker->in;
   uint32_t sends = list_length(cdb);
   int64_t receives = answer_length(cdb);
-  int is_out = cdb[0] == RESERVE_OUT;
+  int is_out = cdb[0] == RESERVE_OUT || cdb[0] == WRITE_BLOCKS;
   if (receives < 0 || receives > MAX_DATA) {
     asker->have = 0;
     answer(asker, SCSI_STATUS_CHECK_CONDITION, NULL, 0, ILLEGAL_REQUEST, INVALID_FIELD);
