@@ -21,7 +21,7 @@ from holdfast.membership.port import HeartbeatTransport
 from holdfast.membership.replay import Sequences
 from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.ids import ClusterId, Incarnation, NodeName
-from holdfast.model.nodes import Condition, NodeSpec, Session
+from holdfast.model.nodes import Condition, MemoryTarget, NodeSpec, Session
 from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
@@ -75,6 +75,8 @@ class Ports:
     open_lun: OpenLun
     clock: Clock
     on_silent: OnSilent = lambda _: None
+    memory_target: MemoryTarget | None = None
+    """Where others send the memory of running guests, but for the CPU; None: this node takes none in."""
 
 
 class Life:
@@ -270,6 +272,7 @@ class Life:
             guard=self.guard,
             disks=self.disks,
             incarnation=incarnation,
+            memory_target=self._ports.memory_target,
         )
         entitlement.session = self._keeper = keeper
         self.obstacle = None

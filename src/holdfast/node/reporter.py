@@ -15,7 +15,7 @@ from holdfast.hypervisor.port import Hypervisor
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName, RoleName
-from holdfast.model.nodes import Capacity, Condition, MemoryTarget, NodeReport, Seat
+from holdfast.model.nodes import Capacity, Condition, MemoryTarget, MemoryTarget, NodeReport, Seat
 from holdfast.model.reasons import Reason
 from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Snapshot
@@ -58,6 +58,7 @@ class Reporter:
         guard: Guard,
         disks: DiskKeeper,
         incarnation: Incarnation,
+        memory_target: MemoryTarget | None = None,
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -74,6 +75,7 @@ class Reporter:
         self._disks = disks
         self._incarnation = incarnation
         self._capacity: Capacity | None = None
+        self._takes_memory = memory_target
         self._guard_condition: Condition | None = None
         self._guard_due = float("-inf")
         self._warned: frozenset[Condition] = frozenset()
@@ -99,6 +101,8 @@ class Reporter:
     async def _observe(self, me: NodeName) -> NodeReport | None:
         if self._capacity is None:
             self._capacity = await self._hypervisor.capacity()
+            if self._takes_memory is not None:
+                self._takes_memory = replace(self._takes_memory, cpu=await self._hypervisor.cpu())
         snapshot = self._mirror.snapshot
         if snapshot is None:
             return None
@@ -114,6 +118,7 @@ class Reporter:
             guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
             fencing=dict(self._fencer.progress),
             disks=self._disks.health,
+            takes_memory=self._takes_memory,
         )
 
     async def _transfers(self, snapshot: Snapshot, me: NodeName) -> dict[RoleName, Transfer]:

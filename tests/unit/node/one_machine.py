@@ -16,6 +16,7 @@ from tests.unit.node.small_database import SmallDatabase
 from holdfast.fencing.guard.logic import Victim
 from holdfast.fencing.simulated_guard import SimulatedGuard, SimulatedWatchdog
 from holdfast.hypervisor.simulated import SimulatedHypervisor
+from holdfast.hypervisor.simulated_guest import Neighbourhood
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
 from holdfast.model.ids import ClusterId, NodeName, RoleName
 from holdfast.model.roles import Ownership, Phase, RoleSpec
@@ -49,12 +50,19 @@ class LoopClock:
 class Machine:
     """A node's machine. Needs a running event loop."""
 
-    def __init__(self, database: SmallDatabase, name: str = "a", *, watchdog_s: float | None = None) -> None:
+    def __init__(
+        self,
+        database: SmallDatabase,
+        name: str = "a",
+        *,
+        watchdog_s: float | None = None,
+        neighbourhood: Neighbourhood | None = None,
+    ) -> None:
         self.name = NodeName(name)
         self.database = database
         self.store = MemoryStore(database.database)
         self.clock = LoopClock()
-        self.hypervisor = SimulatedHypervisor(timeouts=QUICK)
+        self.hypervisor = SimulatedHypervisor(timeouts=QUICK, neighbourhood=neighbourhood, uri=f"sim://{name}")
         self.resets = 0
         watchdog = SimulatedWatchdog(timeout_s=watchdog_s, reset=self._reset) if watchdog_s is not None else None
         self.guard = SimulatedGuard(alive=self._processes, kill=self._kill, watchdog=watchdog)
