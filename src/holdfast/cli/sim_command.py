@@ -13,6 +13,7 @@ from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Command, Group
 from holdfast.cli.mutations_command import mutations
 from holdfast.cli.output import console, json_option, put_json
+from holdfast.cli.races_command import races_command
 from holdfast.cli.scenario_command import scenario_command, schema_command
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def sim() -> None:
 
 sim.add_command(scenario_command)
 sim.add_command(mutations)
+sim.add_command(races_command)
 sim.add_command(schema_command)
 
 

@@ -7,7 +7,7 @@ it, and with which guest's process existed when it was committed. Source: DESIGN
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from typing import Final
 
 from holdfast.model.ids import Incarnation, NodeName
@@ -24,6 +24,21 @@ HEARD_SINCE_S: Final = 3.0
 """Who took in a node's heartbeats without a gap for so long, the last one so shortly ago, cannot hold it for silent."""
 CLOCKS_DIFFER_S: Final = 3.0
 VANISHED_WITHIN_MS: Final = 60_000
+WISHES: Final = frozenset(
+    {
+        "target",
+        "source",
+        "drained_from",
+        "reasons",
+        "method",
+        "is_auto",
+        "ordered_ms",
+        "failed_ms",
+        "making",
+        "receiving",
+    }
+)
+"""Of a role's record: where it is to run and how it gets there."""
 
 
 def commits_keep_the_rules(history: Sequence[Commit], truth: Truth) -> Iterator[str]:
@@ -168,8 +183,8 @@ def _step_of_owner(before: Ownership, after: Ownership, commit: Commit, records:
 
 def _only_wanted_elsewhere(before: Ownership, after: Ownership) -> bool:
     """Whether only the wish changed where it is to run, which anybody may express with a majority of voters."""
-    elsewhere = replace(before, target=after.target, source=after.source, drained_from=after.drained_from)
-    return replace(elsewhere, reasons=after.reasons) == after
+    kept = (item.name for item in fields(Ownership) if item.name not in WISHES)
+    return all(getattr(before, name) == getattr(after, name) for name in kept)
 
 
 def _left_its_owner(before: Ownership, after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:
