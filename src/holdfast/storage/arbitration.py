@@ -138,6 +138,8 @@ async def protect(lun: Lun, key: int) -> ProtectOutcome:
     if isinstance(before, Done) and before.value.is_foreign:
         return _foreign(lun, before.value)
     abilities = await lun.capabilities()
+    if isinstance(abilities, Unknown):  # registered without it, this node would have the target forget all of them
+        return abilities
     survives = isinstance(abilities, Done) and abilities.value.can_survive_power_loss
     for _ in range(STEPS_MAX):
         registered = await lun.register(key=key, existing=None, survives_power_loss=survives)
