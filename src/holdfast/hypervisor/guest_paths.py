@@ -80,6 +80,24 @@ def paths_leaving(paths: Iterable[GuestPath], shared_directories: Sequence[str])
     return tuple(item for item in paths if not _is_below(os.path.realpath(item.path), real_directories))
 
 
+def is_surely_shared(root: ElementTree.Element, shared_directories: Sequence[str]) -> bool:
+    """Whether two hosts see the same bytes of every disk: none lies elsewhere, no host keeps written pages to itself.
+
+    Source: libvirt, qemuMigrationSrcIsSafe, which asks the same of a file system that it knows.
+    """
+    for disk in root.findall("./devices/disk"):
+        path, kind = _source(disk, "file"), disk.get("type", "file")
+        if kind == "network" or (kind == "file" and not path):
+            continue
+        if kind == "file" and not _is_below(_normal(path), map(_normal, shared_directories)):
+            return False
+        driver = disk.find("driver")
+        cache = "" if driver is None else driver.get("cache", "")
+        if disk.find("readonly") is None and cache not in ("none", "directsync"):
+            return False
+    return True
+
+
 def check_shared(paths: Iterable[GuestPath], shared_directories: Sequence[str]) -> None:
     """Refuse a guest that could not run on every node; by text alone. Raises InvalidInput naming each path."""
     _refuse(paths_outside(paths, shared_directories), shared_directories, "not below a shared directory")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.hypervisor import host_fit, libvirt_calls, libvirt_move_calls
@@ -21,6 +22,7 @@ from holdfast.hypervisor.libvirt_moves import LibvirtMoves
 from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, MoveProgress, SavedState, SaveOptions
 from holdfast.hypervisor.memory_mark import without_memory_id
 from holdfast.hypervisor.port import Guest, GuestProcess, HypervisorEvent, HypervisorVersion
+from holdfast.hypervisor.qemu_log import LOGS
 from holdfast.hypervisor.qemu_process import QemuProcesses, kill_and_wait
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
 from holdfast.model.nodes import Capacity
@@ -37,6 +39,7 @@ class LibvirtHost:
         uri: str = "qemu:///system",
         timeouts: HypervisorTimeouts | None = None,
         processes: QemuProcesses | None = None,
+        logs: Path = LOGS,
     ) -> None:
         self._timeouts = timeouts or HypervisorTimeouts()
         self._processes = processes or QemuProcesses()
@@ -48,7 +51,7 @@ class LibvirtHost:
         take them all. Source: max_client_requests in libvirtd.conf."""
         self._process_calls = BlockingCalls(name="process", limit=8)
         self._starting: dict[str, asyncio.Future[None]] = {}
-        self._moves = LibvirtMoves(uri=uri, timeouts=self._timeouts, processes=self._processes)
+        self._moves = LibvirtMoves(uri=uri, timeouts=self._timeouts, processes=self._processes, logs=logs)
         self._marks: libvirt_calls.Marks = {}
         self._marks_since = 0.0
 

@@ -20,6 +20,7 @@ from holdfast.hypervisor.errors import (
     GuestStartFailed,
     HypervisorUnavailable,
 )
+from holdfast.hypervisor.guest_paths import is_surely_shared
 from holdfast.hypervisor.libvirt_calls import is_active, refuse_present, request
 from holdfast.hypervisor.libvirt_library import libvirt_module
 from holdfast.hypervisor.libvirt_words import is_absence, is_answer
@@ -27,6 +28,7 @@ from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, MoveProg
 from holdfast.hypervisor.memory_mark import with_memory_id
 from holdfast.hypervisor.qemu_process import QemuProcesses
 from holdfast.hypervisor.saved_files import read_saved, write_through
+from holdfast.hypervisor.xml_source import parse_xml
 
 _MIB = 2**20
 _GONE_S = 5.0
@@ -112,7 +114,9 @@ def migrate(
         parameters[libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS] = urlsplit(target.data_uri).hostname or ""
     with _own_connection(uri) as handle:
         domain = _domain(handle, uuid)
-        parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = _marked(domain, memory_id)
+        xml = parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = _marked(domain, memory_id)
+        if is_surely_shared(parse_xml(xml), options.shared_directories):
+            flags |= libvirt.VIR_MIGRATE_UNSAFE  # libvirt's own check knows only some types of file system
         _move(
             handle,
             uuid,

@@ -15,7 +15,7 @@ from holdfast.hypervisor import libvirt_move_calls, saved_files
 from holdfast.hypervisor.blocking_calls import BlockingCalls, CallUnanswered, wait_answer
 from holdfast.hypervisor.errors import GuestOutcomeUnknown, HypervisorUnavailable
 from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, SavedState, SaveOptions
-from holdfast.hypervisor.qemu_log import LOGS, ended_by_migration
+from holdfast.hypervisor.qemu_log import ended_by_migration
 from holdfast.hypervisor.qemu_process import QemuProcesses
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
 
@@ -27,7 +27,7 @@ _MOVES_AT_ONCE = 64
 class LibvirtMoves:
     """The part of a node's hypervisor that moves memory and looks at its files."""
 
-    def __init__(self, *, uri: str, timeouts: HypervisorTimeouts, processes: QemuProcesses, logs: Path = LOGS) -> None:
+    def __init__(self, *, uri: str, timeouts: HypervisorTimeouts, processes: QemuProcesses, logs: Path) -> None:
         self._uri = uri
         self._timeouts = timeouts
         self._processes = processes

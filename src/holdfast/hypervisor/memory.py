@@ -68,12 +68,15 @@ class MigrateOptions:
 
     bandwidth_bytes_per_s   None: as much as the network carries.
     has_auto_converge       slow the guest's CPUs down when it dirties memory faster than it can be copied.
+    shared_directories      that every node sees alike. libvirt copies no guest whose disks lie on a file system that it
+                            does not know as shared; it takes the word of whoever names them here.
     channels                connections that carry memory at once; more than 1 is worth it above 10 Gbit/s.
     timeout_ms              past it the outcome is unknown; the copying itself goes on until ``cancel_move``.
     """
 
     bandwidth_bytes_per_s: int | None = None
     has_auto_converge: bool = True
+    shared_directories: tuple[str, ...] = ()
     channels: int = 1
     timeout_ms: int = 600_000
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 LOGS = Path("/var/log/libvirt/qemu")
 _TAIL_BYTES = 256 * 1024
-_MOVED = "shutting down, reason=migrated"
+_END = ": shutting down, reason="
+_MOVED = "migrated"
 _BEGIN = ": starting up libvirt version"
 
 
@@ -24,5 +25,5 @@ def ended_by_migration(logs: Path, name: str, uuid: str) -> bool:
     except FileNotFoundError:
         return False
     _, begins, last = tail.rpartition(_BEGIN)
-    lines = [line for line in last.splitlines() if line.strip()]
-    return bool(begins) and f"-uuid {uuid}" in last and bool(lines) and lines[-1].endswith(_MOVED)
+    _, ends, reason = last.rpartition(_END)
+    return bool(begins and ends) and f"-uuid {uuid}" in last and reason.split("\n", 1)[0] == _MOVED

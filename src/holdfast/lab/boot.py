@@ -22,7 +22,7 @@ _DEVICES = "/run/lab"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NODE_FOLDERS = (
     "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt",
-    "/etc/holdfast", "/var/lib/holdfast", "/var/log/holdfast",
+    "/etc/holdfast", "/var/lib/holdfast", "/var/log/holdfast", "/etc/pki",
 )  # fmt: skip
 _STORAGE_FOLDERS = ("/var/log/holdfast", str(LUNS_FOLDER))
 

@@ -36,6 +36,8 @@ class GuestAnswer:
 
     boot_id: str
     beats: int
+    longest_gap_ms: float
+    """Between two answers to its ticks, see `pauses`; 0 when it has not measured."""
     asked_at: float
     answered_at: float
 
@@ -81,7 +83,13 @@ class Guest:
         words = dict(word.split("=", 1) for word in line.decode().split() if "=" in word)
         if "boot" not in words:
             return None
-        return GuestAnswer(boot_id=words["boot"], beats=int(words["beats"]), asked_at=asked_at, answered_at=loop.time())
+        return GuestAnswer(
+            boot_id=words["boot"],
+            beats=int(words["beats"]),
+            longest_gap_ms=int(words["longest_gap_us"]) / 1000,
+            asked_at=asked_at,
+            answered_at=loop.time(),
+        )
 
     async def wait_answer(self, *, other_than: str = "", timeout_s: float = 60.0) -> GuestAnswer:
         """Return its first answer that is of another boot than ``other_than``. Raises: LabBroken after the time."""

@@ -7,6 +7,7 @@ host". Source: libvirtd.conf, qemu.conf.
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 from holdfast.lab.layout import NodeLayout
 
@@ -22,15 +23,15 @@ remember_owner = 0
 stdio_handler = "file"
 """
 
-_LIBVIRTD = """\
-# The cluster networks of the lab exist only inside this machine, so migration may use plain TCP here.
-listen_tls = 0
-listen_tcp = 1
+_TLS_OFF, _TLS_ON = "listen_tls = 0\n", "listen_tls = 1\n"
+_LIBVIRTD = f"""\
+# Plain TCP is for comparison: the lab's networks exist only inside this machine. TLS needs the cluster's certificates.
+{_TLS_OFF}listen_tcp = 1
 auth_tcp = "none"
 auth_unix_rw = "none"
 auth_unix_ro = "none"
 unix_sock_rw_perms = "0700"
-host_uuid = "{host_uuid}"
+host_uuid = "{{host_uuid}}"
 """
 
 
@@ -42,3 +43,11 @@ def write_libvirt_files(node: NodeLayout) -> None:
     (folder / "qemu").mkdir(parents=True, exist_ok=True)
     (folder / "qemu.conf").write_text(_QEMU)
     (folder / "libvirtd.conf").write_text(_LIBVIRTD.format(host_uuid=uuid.uuid4()))
+
+
+def listen_for_tls(libvirt_folder: Path) -> bool:
+    """Have a node's libvirtd listen for TLS when it starts next; returns False when it does already."""
+    path = libvirt_folder / "libvirtd.conf"
+    text = path.read_text()
+    path.write_text(text.replace(_TLS_OFF, _TLS_ON))
+    return _TLS_OFF in text

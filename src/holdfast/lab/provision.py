@@ -18,8 +18,10 @@ from holdfast.lab.errors import LabBroken
 from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Lab
 from holdfast.lab.layout import SHARED_MOUNT, Network, node_address, node_number
+from holdfast.lab.libvirt_files import listen_for_tls
 from holdfast.lab.luns import Lun
 from holdfast.lab.machine import Power
+from holdfast.lab.ready import wait_libvirt
 from holdfast.lab.spec import LIBVIRTD, Service
 from holdfast.model.disks import DiskState
 from holdfast.model.errors import HoldfastError, Unavailable
@@ -81,6 +83,7 @@ def forming(
                 await _ask(lab, node, join)
         for node in nodes:
             await _ask(lab, first, requests.set_node(node, _properties(node, fence=fence and lab.spec.has_fence)))
+        await asyncio.gather(*(_let_memory_in(lab, node) for node in nodes))
         progress("waiting until every node is up")
         await wait_nodes_up(lab, first)
         if lab.luns:
@@ -176,6 +179,14 @@ async def add_guests(
         )
         await client.call(add)
     return guests
+
+
+async def _let_memory_in(lab: Lab, node: str) -> None:
+    """Have a node's libvirt take guests in from other nodes, as docs/guests.md says."""
+    if listen_for_tls(lab.path(node, "/etc/libvirt")):
+        await lab.execute(node, "holdfastd", "--install-libvirt-certificates")
+        await lab.service_kill(node, LIBVIRTD.name)
+        await wait_libvirt(lab.layout, node)
 
 
 def _addresses(node: str) -> dict[str, str]:

@@ -232,7 +232,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
         key_cert_sign=signs_certificates,
         crl_sign=signs_certificates,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=not signs_certificates,  # libvirt and QEMU want it, though these keys never encipher
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

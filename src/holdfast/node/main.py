@@ -11,6 +11,7 @@ from pathlib import Path
 
 from holdfast import __version__
 from holdfast.model.errors import HoldfastError
+from holdfast.node import libvirt_certificates
 from holdfast.node.clock import SystemClock
 from holdfast.node.config import CONFIG_PATH, DaemonConfig, read_config
 from holdfast.node.daemon import Daemon
@@ -31,9 +32,18 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, default=CONFIG_PATH, help=f"default: {CONFIG_PATH}")
     parser.add_argument("--version", action="version", version=f"holdfastd {__version__}")
+    parser.add_argument(
+        "--install-libvirt-certificates",
+        action="store_true",
+        help="put this node's certificates where libvirt and QEMU look for theirs, which live moves need, and exit",
+    )
     arguments = parser.parse_args()
     try:
         config = read_config(arguments.config)
+        if arguments.install_libvirt_certificates:
+            for path in libvirt_certificates.install(config.state_directory / "pki"):
+                sys.stdout.write(f"{path}\n")
+            return
         logging.basicConfig(
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )

@@ -14,12 +14,17 @@
 #   hfj boot=ID number=N sum=CRC32
 # Each boot begins with number 1 in the first free block. What it misses there, or finds behind it, is judged by the
 # reader, not by the guest.
+# On TCP port 9 it keeps connections open: each line is answered with how many lines its memory has answered so far.
+# On UDP port 8 it measures its own pauses, by the clock of whoever asks, because its own stands still in a pause: after
+# "start" it sends "tick N" every TICK and takes each answer for the time in microseconds; the longest time between two
+# answers that came one after the other is its longest gap. It stops when nobody has answered for 60 s.
 # Plain Perl without modules, because Debian's perl-base is on every machine and one process without forks is cheap
 # under emulation.
 
 $| = 1;
 my ($name, $button_path) = @ARGV;
 my ($SLOT, $BEAT, $BLKFLSBUF, $AREA) = (4096, 0.25, 0x1261, 4 << 20);
+my ($TICK_MS, $TICK_PATIENCE_MS) = (5, 60_000);
 my ($SYS_CLOCK_GETTIME, $SYS_REBOOT) = (228, 169);
 
 sub clock_ms {
@@ -118,25 +123,59 @@ sub beat {
     print "$written\n";
 }
 
-my ($server, $button);
-socket($server, 2, 1, 6) && setsockopt($server, 1, 2, 1)
-    && bind($server, pack("S n a4 x8", 2, 7, "\0" x 4)) && listen($server, 16) or die "no port: $!";
-open($button, "<", $button_path) or print "no power button: $!\n";
+sub listen_on {
+    my ($port, $type, $protocol) = @_;
+    my $socket;
+    socket($socket, 2, $type, $protocol) && setsockopt($socket, 1, 2, 1)
+        && bind($socket, pack("S n a4 x8", 2, $port, "\0" x 4)) or die "no port: $!";
+    return $socket;
+}
+my ($server, $talk, $clock) = (listen_on(7, 1, 6), listen_on(9, 1, 6), listen_on(8, 2, 17));
+listen($server, 16) && listen($talk, 16) or die "no port: $!";
+open(my $button, "<", $button_path) or print "no power button: $!\n";
+
+my ($answered, %talks) = (0);
+my ($asker, $ticks, $heard_at, $heard_us, $longest_us) = (undef, 0, 0, 0, 0);
+
+sub hear_time {
+    my $from = recv($clock, my $text, 64, 0);
+    return unless defined $from;
+    if ($text =~ /^start/) { ($asker, $ticks, $heard_us, $longest_us) = ($from, 0, 0, 0) }
+    elsif ($text =~ /^(\d+)/) {
+        $longest_us = $1 - $heard_us if $heard_us && $1 - $heard_us > $longest_us;
+        $heard_us = $1 if $1 > $heard_us;
+    }
+    $heard_at = clock_ms(1);
+}
 
 my $next = clock_ms(1);
 while (1) {
-    if (clock_ms(1) >= $next) {
+    my $now = clock_ms(1);
+    if ($now >= $next) {
         beat("running");
         $next = clock_ms(1) + 1000 * $BEAT;
     }
+    undef $asker if $asker && $now > $heard_at + $TICK_PATIENCE_MS;
+    my $wait = $next - clock_ms(1);
+    if ($asker) {
+        send $clock, "tick " . ++$ticks, 0, $asker;
+        $wait = $TICK_MS if $wait > $TICK_MS;
+    }
     my $ready = "";
-    vec($ready, fileno $server, 1) = 1;
-    vec($ready, fileno $button, 1) = 1 if $button;
-    my $wait = ($next - clock_ms(1)) / 1000;
-    select $ready, undef, undef, $wait > 0 ? $wait : 0;
-    if (vec $ready, fileno $server, 1) {
-        accept(my $client, $server) or next;
-        syswrite $client, "boot=$boot beats=$beats name=$name slot=$slot\n";
+    vec($ready, fileno $_, 1) = 1 for $server, $talk, $clock, ($button || ()), values %talks;
+    select $ready, undef, undef, $wait > 0 ? $wait / 1000 : 0;
+    hear_time() if vec $ready, fileno $clock, 1;
+    if (vec($ready, fileno $server, 1) && accept(my $client, $server)) {
+        syswrite $client, sprintf "boot=%s beats=%d name=%s slot=%d answered=%d ticks=%d longest_gap_us=%d\n",
+            $boot, $beats, $name, $slot, $answered, $ticks, $longest_us;
+    }
+    if (vec($ready, fileno $talk, 1) && accept(my $client, $talk)) { $talks{fileno $client} = $client }
+    for my $number (grep { vec $ready, $_, 1 } keys %talks) {
+        if (sysread $talks{$number}, my $text, 4096) {
+            $answered++;
+            syswrite $talks{$number}, "boot=$boot answered=$answered\n";
+        }
+        else { delete $talks{$number} }
     }
     if ($button && vec $ready, fileno $button, 1) {
         sysread $button, my $event, 24;

@@ -1,0 +1,69 @@
+"""The node's certificate where libvirt and QEMU look for theirs: guests' memory travels between nodes encrypted.
+
+Rule of the file: files of another certificate authority are never replaced; repeatable, and to be repeated when the
+node's certificate was renewed. Copies, because QEMU does not run as root and may not read Holdfast's own directory.
+Source: https://libvirt.org/kbase/tlscerts.html; QEMU, docs/system/tls.rst; qemu.conf (default_tls_x509_cert_dir).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+from pathlib import Path
+from typing import Final
+
+from holdfast.membership.atomic_file import write_durably
+from holdfast.model.errors import Conflict, NotFound
+
+PKI: Final = Path("/etc/pki")
+QEMU_GROUP: Final = "libvirt-qemu"
+"""Debian's group of QEMU's processes."""
+_AUTHORITIES: Final = ("CA/cacert.pem", "qemu/ca-cert.pem")
+_CERTIFICATES: Final = (
+    "libvirt/servercert.pem", "libvirt/clientcert.pem", "qemu/server-cert.pem", "qemu/client-cert.pem",
+)  # fmt: skip
+_KEYS: Final = (
+    "libvirt/private/serverkey.pem", "libvirt/private/clientkey.pem", "qemu/server-key.pem", "qemu/client-key.pem",
+)  # fmt: skip
+
+
+def install(own: Path, target: Path = PKI) -> tuple[Path, ...]:
+    """Put the node's certificates (`own`, such as /var/lib/holdfast/pki) in their places; returns what was written.
+
+    Raises: NotFound (this machine is in no cluster), Conflict (libvirt or QEMU here trust another authority).
+    """
+    try:
+        authority, certificate, key = ((own / name).read_bytes() for name in ("ca.crt", "node.crt", "node.key"))
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"this machine has no certificate of a cluster: there is no {error.filename}",
+            hint="create a cluster or join one first: holdfast cluster create, holdfast node join",
+        ) from error
+    for name in _AUTHORITIES:
+        path = target / name
+        if path.exists() and path.read_bytes() != authority:
+            raise Conflict(
+                f"{path} is of another certificate authority than this cluster's",
+                hint=f"libvirt is used with TLS for something else here; move {target} away if that is over",
+            )
+    contents = dict.fromkeys(_AUTHORITIES, authority) | dict.fromkeys(_CERTIFICATES, certificate)
+    for name, content in contents.items():
+        _write(target / name, content, 0o644)
+    for name in _KEYS:
+        _write(target / name, key, 0o640 if name.startswith("qemu/") else 0o600)
+    return tuple(target / name for name in (*contents, *_KEYS))
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    write_durably(path, content, mode=mode)
+    if mode == 0o640:
+        _give_to_qemu(path)
+
+
+def _give_to_qemu(path: Path) -> None:
+    """Let QEMU read it; where there is no such group QEMU runs as root."""
+    try:
+        os.chown(path, 0, grp.getgrnam(QEMU_GROUP).gr_gid)
+    except KeyError:
+        return
