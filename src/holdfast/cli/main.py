@@ -19,7 +19,7 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
     "explain": ("Explain why a role is where it is.", "holdfast.cli.explain_commands:explain"),
     "events": ("Show what happened, oldest first.", "holdfast.cli.events_command:events"),
     "vm": ("Virtual machines: add, start, stop, show.", "holdfast.cli.vm_commands:vm"),
-    "role": ("Roles of any kind: move, set.", "holdfast.cli.role_commands:role"),
+    "role": ("Roles of any kind: move, set, history.", "holdfast.cli.role_commands:role"),
     "storage": ("Shared disks: find, check, add, show.", "holdfast.cli.storage_commands:storage"),
     "node": ("Nodes: join, show, drain, fence.", "holdfast.cli.node_commands:node"),
     "balance": (

@@ -6,7 +6,7 @@ import click
 
 from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
-from holdfast.cli.output import json_option, put, put_json_line
+from holdfast.cli.output import json_option, put, put_json, put_json_line, show
 from holdfast.cli.parameters import METHODS, complete_node, duration, login_name, role_argument
 from holdfast.cli.role_options import changes_to, clearing_options, placement_options
 from holdfast.cli.vm_commands import NotReached, describe
@@ -20,7 +20,7 @@ from holdfast.model.status import RoleState
     examples=("holdfast role move web1 --to node2 --method live", "holdfast role set web1 --failback at-once"),
 )
 def role() -> None:
-    """Roles of any kind: move, set."""
+    """Roles of any kind: move, set, history."""
 
 
 @role.command(
@@ -86,6 +86,24 @@ def move(
         put(answer, describe(answer), as_json=as_json)
     if not done:
         raise NotReached(f"{describe(answer)}; its move goes on", hint=f"holdfast explain role {answer.name}")
+
+
+@role.command("history", examples=("holdfast role history web1", "holdfast role history web1 --limit 3 --json"))
+@role_argument
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many moves at most.")
+@json_option
+def history(*, role: str, limit: int, as_json: bool) -> None:
+    """Show the planned moves of NAME, oldest first: from where to where, how, how long, why, and what came of it.
+
+    They are read from the events, of which the cluster keeps the newest (setting events_kept).
+    """
+    answer = ask(requests.role_history(role, limit=limit))
+    if as_json:
+        put_json(answer)
+        return
+    from holdfast.cli.history_page import history_page
+
+    show(history_page(role, answer))
 
 
 @role.command("discard-saved-state", examples=("holdfast role discard-saved-state web1",))

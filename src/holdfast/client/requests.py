@@ -23,7 +23,16 @@ from holdfast.client.answers import (
 )
 from holdfast.model.disk_status import AddedDisk, DiskCheck, DiskStatus, RemovedDisk, SeenDisk
 from holdfast.model.roles import Wanted
-from holdfast.model.status import BalanceReport, ClusterStatus, DrainReport, EventLine, NodeStatus, RoleExplanation, RoleStatus
+from holdfast.model.status import (
+    BalanceReport,
+    ClusterStatus,
+    DrainReport,
+    EventLine,
+    NodeStatus,
+    PastMove,
+    RoleExplanation,
+    RoleStatus,
+)
 
 A = TypeVar("A")
 Params = dict[str, object]
@@ -170,6 +179,11 @@ def move_role(
 def cancel_move(role: str) -> Request[RoleStatus]:
     """Take a move back: the role stays, or starts again, where it came from."""
     return _change("role.cancel", RoleStatus, {"role": role})
+
+
+def role_history(role: str, *, limit: int) -> Request[tuple[PastMove, ...]]:
+    """Ask for the newest planned moves of a role, oldest first."""
+    return Request(method="role.history", answer=tuple[PastMove, ...], params={"role": role, "limit": limit})
 
 
 def discard_saved_state(role: str, *, person: str) -> Request[RoleStatus]:

@@ -100,7 +100,7 @@ def rests_in_ms(snapshot: Snapshot, now_ms: int) -> int | None:
             continue
         if ownership.phase is not Phase.ONLINE or ownership.target is not None:
             return None
-        newest_ms = max(newest_ms, ownership.since_ms)
+        newest_ms = max(newest_ms, ownership.since_ms, ownership.failed_ms)
     return max(0, newest_ms + snapshot.settings.failback_settle_s * 1000 - now_ms)
 
 

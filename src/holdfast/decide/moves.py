@@ -6,13 +6,14 @@ the role up by itself. Roles that hard labels bind together move together. Sourc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from holdfast.decide.failback import opens_in_ms, settles_in_ms
 from holdfast.decide.groups import bound_together
-from holdfast.decide.layout import Layout
+from holdfast.decide.layout import Layout, places
 from holdfast.decide.methods import Way, way_of
 from holdfast.decide.placement import NODES_NAMED, candidacy, choose, rank, refusals, score
 from holdfast.decide.steps import moved
@@ -54,7 +55,7 @@ class Movers:
     """
 
     def __init__(self, snapshot: Snapshot, now_ms: int, *, at_once: int | None = None) -> None:
-        """`at_once`: how many moves may be under way; None: what the settings say."""
+        """`at_once`: how many moves may be under way, at any node; None: what the settings say."""
         nodes = snapshot.nodes.items()
         self.look_again_ms: list[int] = []
         self._at_once = snapshot.settings.moves_at_once if at_once is None else at_once
@@ -62,7 +63,9 @@ class Movers:
         self._now_ms = now_ms
         self._draining = frozenset(name for name, node in nodes if node.value.is_draining)
         self._resumed = frozenset(name for name, node in nodes if node.value.returns is Return.NOW)
+        self._per_node = snapshot.settings.moves_per_node if at_once is None else at_once
         self._under_way = 0
+        self._busy: Counter[NodeName] = Counter()
         self._drained: list[Runner] = []
         self._coming_back: list[Runner] = []
         self._failing_back: list[Runner] = []
@@ -74,7 +77,10 @@ class Movers:
 
     def count(self, ownership: Ownership) -> None:
         """Count a role that is on the move already."""
-        self._under_way += ownership.target is not None
+        if ownership.target is None:
+            return
+        self._under_way += 1
+        self._busy.update(places(ownership))
 
     def look_at(self, spec: RoleSpec, ownership: Ownership) -> None:
         """Take note of a role whose owner is up."""
@@ -104,13 +110,23 @@ class Movers:
             if runner.spec.name in begun or runner.spec.name in staying:
                 continue
             unit = unit_of(runner, layout)
-            if begun and len(begun) + len(unit) > budget:
+            if (begun and len(begun) + len(unit) > budget) or self._is_busy(runner.ownership.owner, unit):
                 continue
             moves, against = self._begin(unit, layout)
+            if moves and self._is_busy(moves[0].target, unit):
+                _undo(unit, moves[0].target, layout)
+                continue
             begun |= {move.after.role: move for move in moves}
+            for move in moves:
+                self._busy.update(places(move.after))
             if not moves and runner.ownership.owner in self._draining:
                 staying |= {member.spec.name: against for member in unit}
         return Moves(begun=tuple(begun.values()), staying=staying)
+
+    def _is_busy(self, node: NodeName | None, unit: tuple[Runner, ...]) -> bool:
+        """Whether a node has moves enough; a unit larger than the limit waits until it has none."""
+        under_way = self._busy[node] if node is not None else 0
+        return under_way > 0 and under_way + len(unit) > self._per_node
 
     def _begin(self, unit: tuple[Runner, ...], layout: Layout) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
         owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from
@@ -210,6 +226,14 @@ def begin(
         )
         moves.append(Move(after=after, target=target))
     return tuple(moves), ()
+
+
+def _undo(unit: tuple[Runner, ...], target: NodeName, layout: Layout) -> None:
+    """Take moves back that were decided and are not begun."""
+    for one in unit:
+        layout.lift(one.spec, replace(one.ownership, owner=target))
+        layout.lift_room(one.spec, one.ownership)
+        layout.put_back(one.spec, one.ownership)
 
 
 def _anew(one: Runner) -> Runner:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from holdfast.model.ids import Epoch, NodeName
 from holdfast.model.reasons import Reason
+from holdfast.model.roles import MoveMethod, Phase
 
 
 class EventCode(StrEnum):
@@ -52,6 +53,7 @@ class Event:
     at_ms            wall clock of the node that saw it.
     monotonic_ms     the same node's monotonic clock; comparable only among events of one machine.
     target           the node that the subject goes to, for assignments and moves.
+    phase, method    of the role's record as it was committed with this, and how it moves; None: not about that.
     """
 
     code: EventCode
@@ -62,3 +64,5 @@ class Event:
     epoch: Epoch | None = None
     target: NodeName | None = None
     reasons: tuple[Reason, ...] = ()
+    phase: Phase | None = None
+    method: MoveMethod | None = None

@@ -106,6 +106,8 @@ class Settings:
     quarantine_losses        a node lost so often within `quarantine_period_s` takes no roles for `quarantine_s`.
     events_kept              number of events that the database keeps.
     moves_at_once            so many planned moves by drains and failbacks are under way at the same time.
+    moves_per_node           of these, so many begin or end at one node at the same time.
+    move_bandwidth_mib_per_s  what one live move may take of a network, in MiB/s; 0: what the network carries.
     failback_settle_s        a node must have been up for so long before roles return to it by themselves.
     voters_at_most           so many nodes vote at most; an odd number, 1 to 7.
     voter_replace_after_s    a voter that was down for so long hands its vote to a node that is up.
@@ -125,6 +127,8 @@ class Settings:
     quarantine_s: int = 7200
     events_kept: int = 1000
     moves_at_once: int = 4
+    moves_per_node: int = 4
+    move_bandwidth_mib_per_s: int = 0
     failback_settle_s: int = 60
     voters_at_most: int = 5
     voter_replace_after_s: int = 600
@@ -147,6 +151,15 @@ class Settings:
             raise InvalidInput(
                 f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer",
                 hint=f"set it to {LEAST_REPLACE_S} or more",
+            )
+        if self.moves_per_node < 1:
+            raise InvalidInput(
+                f"moves_per_node is {self.moves_per_node}: a drain would never end", hint="set 1 or more"
+            )
+        if self.move_bandwidth_mib_per_s < 0:
+            raise InvalidInput(
+                f"move_bandwidth_mib_per_s is {self.move_bandwidth_mib_per_s}, which is no bandwidth",
+                hint="set 1 or more, or 0 for what the network carries",
             )
         if not 1 <= self.shutdown_timeout_s <= 3600:
             raise InvalidInput(

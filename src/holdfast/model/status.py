@@ -201,6 +201,47 @@ class BalanceReport:
     is_within: bool
 
 
+class MoveOutcome(StrEnum):
+    """How a move ended.
+
+    ARRIVED     where it was to go.
+    ELSEWHERE   on another node: the one that it was to go to could not take it.
+    RETURNED    where it began: it was cancelled, or did not succeed.
+    UNDER_WAY   not yet.
+    """
+
+    ARRIVED = "arrived"
+    ELSEWHERE = "elsewhere"
+    RETURNED = "returned"
+    UNDER_WAY = "under-way"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastMove:
+    """One planned move of a role, as its events tell. Times in wall-clock ms of the nodes that recorded them.
+
+    source     None: not known any more, older events are gone.
+    target     where it was to go.
+    owner      where it ended; None while it is under way.
+    total_ms   from the order until it was online.
+    pause_ms   from the record under which its guest was stopped, suspended or handed over until it was online.
+    why        why it was moved.
+    trouble    what went wrong on the way.
+    """
+
+    role: str
+    at_ms: int
+    outcome: MoveOutcome
+    method: str | None
+    source: str | None
+    target: str
+    owner: str | None
+    total_ms: int | None
+    pause_ms: int | None
+    why: tuple[str, ...]
+    trouble: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventLine:
     """An event with its sentence, as shown by `holdfast events`."""

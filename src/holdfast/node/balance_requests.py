@@ -78,6 +78,7 @@ class BalanceRequests:
                     *move.after.reasons,
                     epoch=move.after.epoch,
                     target=move.target,
+                    record=move.after,
                 )
                 for move in moves
             ]

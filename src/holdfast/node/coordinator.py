@@ -141,7 +141,7 @@ class Coordination:
         if after.is_leaving:
             code = EventCode.ROLE_MOVING
         target = after.target or after.owner
-        event = self._events.event(code, change.role, *after.reasons, epoch=after.epoch, target=target)
+        event = self._events.event(code, change.role, *after.reasons, epoch=after.epoch, target=target, record=after)
         txn = change_owner(change, snapshot=snapshot, events=self._events.operations(event))
         try:
             result = await self._store.txn(txn, timeout_s=DECISION_TIMEOUT_S)

@@ -15,6 +15,7 @@ from holdfast.model.errors import HoldfastError
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import Epoch, NodeName
 from holdfast.model.reasons import Reason
+from holdfast.model.roles import Ownership
 from holdfast.node.clock import Clock
 from holdfast.node.transactions import put_events
 from holdfast.store.port import Operation, Store, Txn
@@ -42,8 +43,9 @@ class EventLog:
         *reasons: Reason,
         epoch: Epoch | None = None,
         target: NodeName | None = None,
+        record: Ownership | None = None,
     ) -> Event:
-        """Make an event of now."""
+        """Make an event of now. `record`: what is committed of a role with it."""
         return Event(
             code=code,
             subject=subject,
@@ -53,6 +55,8 @@ class EventLog:
             epoch=epoch,
             target=target,
             reasons=reasons,
+            phase=record.phase if record is not None else None,
+            method=record.method if record is not None else None,
         )
 
     def operations(self, *events: Event) -> tuple[Operation, ...]:

@@ -280,7 +280,12 @@ class Executor:
         if leaves:
             await self._hypervisor.destroy(spec.uuid)
         event = self._events.event(
-            _event_of(after, before.value), after.role, *after.reasons, epoch=after.epoch, target=after.target
+            _event_of(after, before.value),
+            after.role,
+            *after.reasons,
+            epoch=after.epoch,
+            target=after.target,
+            record=after,
         )
         events = self._events.operations(event)
         if leaves and after.owner is not None:

@@ -94,6 +94,7 @@ class MaintenanceRequests:
                     *move.after.reasons,
                     epoch=move.after.epoch,
                     target=move.target,
+                    record=move.after,
                 )
                 for move in order.moves
             ]
@@ -179,7 +180,7 @@ class MaintenanceRequests:
                     hint=f"end the drain first: holdfast node resume {home.value.name}",
                 )
             before = snapshot.ownerships[name]
-            event = self._events.event(EventCode.ROLE_CHANGED, name, *after.reasons, epoch=after.epoch)
+            event = self._events.event(EventCode.ROLE_CHANGED, name, *after.reasons, epoch=after.epoch, record=after)
             return take_back_move(after, before=before, events=self._events.operations(event)), name
 
         return await self._commits.role_document(await self._commits.change(attempt))

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LEAST_S: Final = 30.0
 LEAST_BYTES_PER_S: Final = 50_000_000
+MIB: Final = 1 << 20
 CANCEL_AGAIN_S: Final = 1.0
 ENDS_WITHIN_S: Final = 5.0
 LOOK_S: Final = 0.05
@@ -91,7 +92,11 @@ class MemoryMoves:
         there = report.value.takes_memory
         target = MigrationTarget(uri=there.uri, data_uri=there.data_uri)
         try:
-            options = MigrateOptions(timeout_ms=int(2 * seconds_for(now.spec.memory_bytes) * 1000))
+            limit = snapshot.settings.move_bandwidth_mib_per_s * MIB or None
+            rate = min(LEAST_BYTES_PER_S, limit or LEAST_BYTES_PER_S)
+            options = MigrateOptions(
+                bandwidth_bytes_per_s=limit, timeout_ms=int(2 * seconds_for(now.spec.memory_bytes, rate) * 1000)
+            )
             copying = self._hypervisor.migrate(uuid, target, making.id, options)
             await self._while_wanted(uuid, copying, is_wanted)
         except GuestNotFound:
@@ -178,9 +183,9 @@ class MemoryMoves:
             await asyncio.sleep(LOOK_S)
 
 
-def seconds_for(memory_bytes: int) -> float:
-    """How long memory of so many bytes may take to a file, if anything comes of it at all."""
-    return LEAST_S + memory_bytes / LEAST_BYTES_PER_S
+def seconds_for(memory_bytes: int, bytes_per_s: int = LEAST_BYTES_PER_S) -> float:
+    """How long memory of so many bytes may take on its way, if anything comes of it at all."""
+    return LEAST_S + memory_bytes / bytes_per_s
 
 
 def is_gone(receiver: Receiver, snapshot: Snapshot) -> bool:

@@ -147,6 +147,13 @@ class RemoveParams(_Params):
     force: bool = False
 
 
+class HistoryParams(_Params):
+    """`role.history`."""
+
+    role: str
+    limit: int = Field(default=20, ge=1, le=10_000)
+
+
 class EventParams(_Params):
     """`events`."""
 

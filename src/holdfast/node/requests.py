@@ -30,6 +30,7 @@ from holdfast.node.documents import (
     node_status,
 )
 from holdfast.node.eviction_requests import EvictionRequests
+from holdfast.node.history import moves_of
 from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests
@@ -48,6 +49,7 @@ from holdfast.node.request_params import (
     AddParams,
     ConfirmParams,
     EventParams,
+    HistoryParams,
     NodeParams,
     NodeSetParams,
     RemoveParams,
@@ -66,8 +68,10 @@ from holdfast.store.records import EVENTS, decode
 
 WAIT_S: Final = 180.0
 STREAM_LENGTH: Final = 1000
+EVENTS_READ: Final = 100_000
+"""More than are ever kept."""
 READS: Final = STORAGE_READS | frozenset(
-    ("status", "status.watch", "explain", "events", "events.follow", "vm.xml", "node.fence-test")
+    ("status", "status.watch", "explain", "events", "events.follow", "role.history", "vm.xml", "node.fence-test")
 )
 """What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
 
@@ -165,6 +169,12 @@ class Requests:
         listing = await self._store.list(EVENTS)
         chosen = listing.items[-limit:] if limit else ()
         return [(item.key, decode(Event, item.key, item.value)) for item in chosen]
+
+    async def _history(self, params: dict[str, Any]) -> object:
+        wanted = HistoryParams.model_validate(params)
+        name = find_role(await self._commits.snapshot(), wanted.role).value.name
+        events = [event for _, event in await self._last_events(EVENTS_READ)]
+        return moves_of(name, events)[-wanted.limit :]
 
     async def _create_token(self, params: dict[str, Any]) -> object:
         ttl_s = TokenParams.model_validate(params).ttl_s
@@ -303,6 +313,7 @@ class Requests:
         "status": _status,
         "explain": _explain,
         "events": _list_events,
+        "role.history": _history,
         "token.create": _create_token,
         "cluster.set": _set_setting,
         "node.set": _set_node,

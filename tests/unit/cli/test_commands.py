@@ -14,11 +14,19 @@ from typing import Any
 import pytest
 from tests.unit.cli.conftest import Holdfast
 from tests.unit.cli.daemon import Daemon
-from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, WELL, node, role
+from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, NOON_MS, WELL, node, role
 
 from holdfast.client.answers import ConfirmedDown, FenceAnswer, IssuedToken, Presence
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
-from holdfast.model.status import BalanceMove, BalanceReport, DrainReport, Progress, RoleState
+from holdfast.model.status import (
+    BalanceMove,
+    BalanceReport,
+    DrainReport,
+    MoveOutcome,
+    PastMove,
+    Progress,
+    RoleState,
+)
 from holdfast.model.transfers import Transfer
 
 CREATE = ("cluster", "create", "demo", "--node", "node1", "--address", "cluster-a=10.0.0.1")
@@ -549,6 +557,35 @@ def test_how_far_it_is_shows_in_the_tables(
 ) -> None:
     daemon.on("status", replace(WELL, roles=(role("web1", **changes),)))
     assert shown in holdfast("vm", "list").out
+
+
+def test_the_history_of_a_role_is_a_line_per_move(daemon: Daemon, holdfast: Holdfast) -> None:
+    arrived = PastMove(
+        role="web1",
+        at_ms=NOON_MS,
+        outcome=MoveOutcome.ARRIVED,
+        method="live",
+        source="node1",
+        target="node2",
+        owner="node2",
+        total_ms=3030,
+        pause_ms=30,
+        why=("it was asked to move to node2",),
+        trouble=(),
+    )
+    failed = replace(arrived, outcome=MoveOutcome.RETURNED, owner="node1", pause_ms=None, trouble=("no route",))
+    daemon.on("role.history", (arrived, failed))
+    shown = holdfast("role", "history", "web1", "--limit", "2").out.splitlines()
+    assert daemon.asked == [("role.history", {"role": "web1", "limit": 2})]
+    assert [line.rstrip() for line in shown] == [
+        "2026-03-01 12:00  node1 → node2  live  arrived  3.03 s in all, 0.03 s paused",
+        "    it was asked to move to node2",
+        "2026-03-01 12:00  node1 → node2  live  stayed on node1  3.03 s in all",
+        "    it was asked to move to node2",
+        "    trouble: no route",
+    ]
+    daemon.on("role.history", ())
+    assert holdfast("role", "history", "web1").out == "no move of web1 is in the events that are kept\n"
 
 
 def test_a_move_that_does_not_arrive_is_not_reached(daemon: Daemon, holdfast: Holdfast) -> None:

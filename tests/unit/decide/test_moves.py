@@ -77,6 +77,34 @@ def test_a_drain_moves_by_priority_and_no_more_at_once_than_it_may() -> None:
     assert moves(decide(*full)) == {}
 
 
+def test_no_more_moves_begin_or_end_at_one_node_than_it_may_have() -> None:
+    two = with_settings(Settings(moves_at_once=4, moves_per_node=2))
+    nodes = known("a", is_paused=True, is_draining=True), up("a"), up("b"), up("c", memory_bytes=6 * GIB)
+    roles = [role(f"web{number}", owner="a") for number in range(4)]
+    assert moves(decide(two, *nodes, *roles)) == {"web0": "b", "web1": "b"}
+    both = (*nodes, known("d", is_paused=True, is_draining=True), up("d"))
+    spread = (role("ci", owner="d", preferred_owners=(B,)), role("db", owner="d", preferred_owners=(C,)))
+    drained = decide(two, *both, *(role(f"web{n}", owner="a", preferred_owners=(B,)) for n in range(2)), *spread)
+    assert moves(drained) == {"ci": "b", "db": "c", "web0": "b"}
+    assert moves(decide(two, *both, *spread, moving("a", "c"), role("web", owner="a"), moving("a", "b", "a"))) == {
+        "ci": "b",
+        "db": "c",
+    }
+
+
+def test_what_waits_for_a_busy_node_takes_no_room_there() -> None:
+    one = with_settings(Settings(moves_at_once=4, moves_per_node=1))
+    draining = (
+        known("a", is_paused=True, is_draining=True),
+        up("a"),
+        known("d", is_paused=True, is_draining=True),
+        up("d"),
+    )
+    large = role("large", owner="d", memory_bytes=5 * GIB, preferred_owners=(B,), possible_owners=(B,))
+    first = role("first", owner="a", priority=Priority.HIGH, possible_owners=(B,))
+    assert moves(decide(one, *draining, up("b"), up("c", memory_bytes=GIB), first, large)) == {"first": "b"}
+
+
 def test_a_move_that_is_blocked_holds_no_other_one_up() -> None:
     parts = (
         with_settings(Settings(moves_at_once=1)),
