@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Final
 
 from holdfast.decide.failback import opens_in_ms, settles_in_ms
 from holdfast.decide.groups import bound_together
@@ -22,6 +23,9 @@ from holdfast.model.nodes import Return
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import FailbackPolicy, MoveMethod, Ownership, Phase, RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
+
+RETRY_AFTER_MS: Final = 60_000
+"""A role whose move failed and left it where it was is not moved again by the cluster itself before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class Movers:
         self._draining = frozenset(name for name, node in nodes if node.value.is_draining)
         self._resumed = frozenset(name for name, node in nodes if node.value.returns is Return.NOW)
         self._per_node = snapshot.settings.moves_per_node if at_once is None else at_once
+        self._is_preview = at_once is not None
         self._under_way = 0
         self._busy: Counter[NodeName] = Counter()
         self._drained: list[Runner] = []
@@ -89,6 +94,10 @@ class Movers:
             return
         owner = ownership.owner
         if owner is None or spec.wanted is Wanted.OFFLINE or ownership.phase is Phase.STOPPING:
+            return
+        again_ms = ownership.failed_ms + RETRY_AFTER_MS - self._now_ms
+        if 0 < again_ms <= RETRY_AFTER_MS and not self._is_preview:
+            self.look_again_ms.append(again_ms)
             return
         if owner in self._draining:
             self._drained.append(Runner(spec=spec, ownership=ownership))

@@ -92,6 +92,16 @@ def test_no_more_moves_begin_or_end_at_one_node_than_it_may_have() -> None:
     }
 
 
+def test_a_move_that_failed_is_tried_again_after_a_minute_and_not_before() -> None:
+    parts = known("a", is_paused=True, is_draining=True), up("a"), up("b"), role("web", owner="a")
+    failed = record(replace(owned("web", "a"), failed_ms=NOW_MS - 59_000))
+    early = decide(*parts, failed)
+    assert (moves(early), early.look_again_ms) == ({}, 1000)
+    assert moves(decide(*parts, failed, now_ms=NOW_MS + 1000)) == {"web": "b"}
+    preview = preview_drain(cluster(*parts, failed), A, NOW_MS)
+    assert preview.moves == {"web": "b"}
+
+
 def test_what_waits_for_a_busy_node_takes_no_room_there() -> None:
     one = with_settings(Settings(moves_at_once=4, moves_per_node=1))
     draining = (
