@@ -30,6 +30,8 @@ from holdfast.model.status import NodeState
 
 SOCKET = "run/holdfast/holdfastd.sock"
 CLUSTER_NETWORKS = (Network.CLUSTER_A, Network.CLUSTER_B)
+SAVED = "saved"
+"""Below the shared directory, where the memory of guests lies while they move."""
 ANSWER_WAIT_S = 30.0
 JOIN_WAIT_S = 60.0
 DISKS_WAIT_S = 60.0
@@ -65,6 +67,7 @@ def forming(
     async def provision(lab: Lab, progress: Progress) -> None:
         nodes = lab.spec.node_names
         first = nodes[0]
+        (lab.layout.shared / SAVED).mkdir(exist_ok=True)
         if await _presence(lab, first) is None:
             progress(f"{first}: founding the cluster")
             create = requests.create_cluster(
@@ -72,7 +75,7 @@ def forming(
                 node=first,
                 addresses=_addresses(first),
                 shared_directories=(str(SHARED_MOUNT),),
-                settings=dict(settings or {}),
+                settings={"saved_state_directory": str(SHARED_MOUNT / SAVED)} | dict(settings or {}),
             )
             await _ask(lab, first, create)
         for node in nodes[1:]:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.membership.atomic_file import write_durably
+from holdfast.membership.identity import NodeIdentity
 from holdfast.model.errors import Conflict, NotFound
+from holdfast.model.nodes import MemoryTarget
 
 PKI: Final = Path("/etc/pki")
 QEMU_GROUP: Final = "libvirt-qemu"
@@ -25,6 +27,9 @@ _CERTIFICATES: Final = (
 _KEYS: Final = (
     "libvirt/private/serverkey.pem", "libvirt/private/clientkey.pem", "qemu/server-key.pem", "qemu/client-key.pem",
 )  # fmt: skip
+
+_PORT: Final = f":{16514:04X}"
+_LISTENS: Final = "0A"
 
 
 def install(own: Path, target: Path = PKI) -> tuple[Path, ...]:
@@ -52,6 +57,34 @@ def install(own: Path, target: Path = PKI) -> tuple[Path, ...]:
     for name in _KEYS:
         _write(target / name, key, 0o640 if name.startswith("qemu/") else 0o600)
     return tuple(target / name for name in (*contents, *_KEYS))
+
+
+def memory_target(own: Path, identity: NodeIdentity) -> MemoryTarget | None:
+    """Where others send the memory of guests; None as long as libvirt here does not take it in as it should."""
+    if not (_is_installed(own) and _is_listening()):
+        return None
+    address = next(iter(identity.addresses.values()))
+    host = f"[{address}]" if ":" in address else address
+    return MemoryTarget(uri=f"qemu+tls://{host}/system", data_uri=f"tcp://{host}")
+
+
+def _is_installed(own: Path, target: Path = PKI) -> bool:
+    try:
+        return all((target / name).read_bytes() == (own / "node.crt").read_bytes() for name in _CERTIFICATES)
+    except OSError:
+        return False
+
+
+def _is_listening() -> bool:
+    """Whether anything on this machine waits for connections to libvirt's port. Source: proc(5), /proc/net/tcp."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (Path("/proc/net") / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        if any((words := line.split())[1].endswith(_PORT) and words[3] == _LISTENS for line in lines):
+            return True
+    return False
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

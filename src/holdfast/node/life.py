@@ -75,7 +75,7 @@ class Ports:
     open_lun: OpenLun
     clock: Clock
     on_silent: OnSilent = lambda _: None
-    memory_target: MemoryTarget | None = None
+    memory_target: Callable[[], MemoryTarget | None] = lambda: None
     """Where others send the memory of running guests, but for the CPU; None: this node takes none in."""
 
 

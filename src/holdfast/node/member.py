@@ -31,6 +31,7 @@ from holdfast.node.config import DaemonConfig
 from holdfast.node.database import Database, database_member, member_addresses, open_database
 from holdfast.node.enrolment import Enrolment, peers_of
 from holdfast.node.founding import node_spec
+from holdfast.node.libvirt_certificates import memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
 from holdfast.storage.port import Lun
@@ -72,6 +73,7 @@ class Member:
                 open_lun=open_disk,
                 clock=clock,
                 on_silent=lambda node: self.database.connections.silent(node.addresses.values()),
+                memory_target=lambda: memory_target(config.keys, identity),
             ),
             more_conditions=self._conditions,
         )

@@ -95,7 +95,9 @@ class MemoryMoves:
             limit = snapshot.settings.move_bandwidth_mib_per_s * MIB or None
             rate = min(LEAST_BYTES_PER_S, limit or LEAST_BYTES_PER_S)
             options = MigrateOptions(
-                bandwidth_bytes_per_s=limit, timeout_ms=int(2 * seconds_for(now.spec.memory_bytes, rate) * 1000)
+                bandwidth_bytes_per_s=limit,
+                shared_directories=snapshot.settings.shared_directories,
+                timeout_ms=int(2 * seconds_for(now.spec.memory_bytes, rate) * 1000),
             )
             copying = self._hypervisor.migrate(uuid, target, making.id, options)
             await self._while_wanted(uuid, copying, is_wanted)

@@ -58,7 +58,7 @@ class Reporter:
         guard: Guard,
         disks: DiskKeeper,
         incarnation: Incarnation,
-        memory_target: MemoryTarget | None = None,
+        memory_target: Callable[[], MemoryTarget | None] = lambda: None,
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -75,7 +75,8 @@ class Reporter:
         self._disks = disks
         self._incarnation = incarnation
         self._capacity: Capacity | None = None
-        self._takes_memory = memory_target
+        self._memory_target = memory_target
+        self._cpu = ""
         self._guard_condition: Condition | None = None
         self._guard_due = float("-inf")
         self._warned: frozenset[Condition] = frozenset()
@@ -101,11 +102,11 @@ class Reporter:
     async def _observe(self, me: NodeName) -> NodeReport | None:
         if self._capacity is None:
             self._capacity = await self._hypervisor.capacity()
-            if self._takes_memory is not None:
-                self._takes_memory = replace(self._takes_memory, cpu=await self._hypervisor.cpu())
-        snapshot = self._mirror.snapshot
+        snapshot, target = self._mirror.snapshot, self._memory_target()
         if snapshot is None:
             return None
+        if target is not None and not self._cpu:
+            self._cpu = await self._hypervisor.cpu()
         guests = self._executor.guests or {}
         return NodeReport(
             node=me,
@@ -118,7 +119,7 @@ class Reporter:
             guests={uuid: observation_of(guest) for uuid, guest in sorted(guests.items())},
             fencing=dict(self._fencer.progress),
             disks=self._disks.health,
-            takes_memory=self._takes_memory,
+            takes_memory=None if target is None else replace(target, cpu=self._cpu),
         )
 
     async def _transfers(self, snapshot: Snapshot, me: NodeName) -> dict[RoleName, Transfer]:
