@@ -32,6 +32,7 @@ from holdfast.model.status import (
     RoleStatus,
 )
 from holdfast.model.transfers import Transfer
+from holdfast.model.versions import can_run_together
 from holdfast.node.settings_words import flat_settings
 
 
@@ -275,6 +276,8 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
             found.add(Condition(code="cannot-be-fenced", subject=name, text=text))
         if session is not None and session.value.version != __version__:
             text = f"{name} runs Holdfast {session.value.version}, {view.me} runs {__version__}"
+            if not can_run_together(session.value.version, __version__):
+                text += "; they are more than one release apart, which is not supported: bring them together now"
             found.add(Condition(code="version-skew", subject=name, text=text))
     found |= set(_ordered_conditions(snapshot, view))
     if view.me not in snapshot.sessions:

@@ -25,6 +25,7 @@ from holdfast.model.events import EventCode
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec
 from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.model.versions import can_run_together
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
@@ -220,10 +221,12 @@ class Enrolment:
 
 def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Versioned[NodeSpec] | None:
     """Refuse a machine that would not fit; returns the record that an aborted join of the same node left."""
-    if request.version != __version__:
+    versions = {__version__, *(session.value.version for session in snapshot.sessions.values())}
+    far = sorted(version for version in versions if not can_run_together(request.version, version))
+    if far:
         raise Refused(
-            f"node {request.node} runs Holdfast {request.version}, this cluster {__version__}",
-            hint="install the same version on both",
+            f"node {request.node} runs Holdfast {request.version}, this cluster {', '.join(far)}",
+            hint="install the same version on all; one release of difference is allowed, as during an upgrade",
         )
     off_ms = request.wall_clock_ms - now_ms
     if abs(off_ms) > CLOCK_TOLERANCE_MS:

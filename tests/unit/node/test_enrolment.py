@@ -1,11 +1,11 @@
-"""Who is let in: same version, clock in time, a name and addresses of its own, the cluster's networks."""
+"""Who is let in: a version that goes with all, clock in time, a name and addresses of its own, the cluster's networks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from tests.unit.decide.made_up import NOW_MS, Part, cluster, known, lost, role, up
+from tests.unit.decide.made_up import NOW_MS, Part, cluster, known, lost, put, role, session, up
 
 from holdfast import __version__
 from holdfast.membership.identity import Ports
@@ -37,10 +37,18 @@ def test_a_machine_that_fits_is_let_in() -> None:
     assert check_joiner(request(), members(), now_ms=NOW_MS) is None
 
 
+def test_one_release_of_difference_is_let_in_and_two_are_not_whoever_answers() -> None:
+    assert check_joiner(request(version="0.2.0"), members(), now_ms=NOW_MS) is None
+    upgraded = put("sessions", "a", session("a", version="0.3.0"))(members())
+    with pytest.raises(Refused, match=r"runs Holdfast 0\.1\.0, this cluster 0\.3\.0"):
+        check_joiner(request(), upgraded, now_ms=NOW_MS)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "said"),
     [
         ({"version": "9.9.9"}, Refused, ["9.9.9", __version__]),
+        ({"version": "0.3.0"}, Refused, ["0.3.0", __version__]),
         ({"wall_clock_ms": NOW_MS + 60_001}, Refused, ["+60 s", "d"]),
         ({"wall_clock_ms": NOW_MS - 3_600_000}, Refused, ["-3600 s"]),
         ({"node": "a"}, Conflict, ["a"]),
@@ -48,7 +56,7 @@ def test_a_machine_that_fits_is_let_in() -> None:
         ({"addresses": {**ADDRESSES, "more": "203.0.113.9"}}, Refused, ["more"]),
         ({"addresses": {**ADDRESSES, "cluster-b": "198.51.100.1"}}, Conflict, ["198.51.100.1", "a"]),
     ],
-    ids=["version", "clock-ahead", "clock-behind", "name-taken", "network-missing", "network-unknown", "address-taken"],
+    ids=["version", "two-releases-ahead", "clock-ahead", "clock-behind", "name-taken", "network-missing", "network-unknown", "address-taken"],
 )
 def test_what_does_not_fit_is_refused_with_both_values(
     changes: dict[str, Any], kind: type[HoldfastError], said: list[str]
