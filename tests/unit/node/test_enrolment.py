@@ -1,4 +1,4 @@
-"""Who is let in: a version that goes with all, clock in time, a name and addresses of its own, the cluster's networks."""
+"""Who is let in: a version that goes with all, a clock in time, a name and addresses of its own, the same networks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,16 @@ def test_one_release_of_difference_is_let_in_and_two_are_not_whoever_answers() -
         ({"addresses": {**ADDRESSES, "more": "203.0.113.9"}}, Refused, ["more"]),
         ({"addresses": {**ADDRESSES, "cluster-b": "198.51.100.1"}}, Conflict, ["198.51.100.1", "a"]),
     ],
-    ids=["version", "two-releases-ahead", "clock-ahead", "clock-behind", "name-taken", "network-missing", "network-unknown", "address-taken"],
+    ids=[
+        "version",
+        "two-releases-ahead",
+        "clock-ahead",
+        "clock-behind",
+        "name-taken",
+        "network-missing",
+        "network-unknown",
+        "address-taken",
+    ],
 )
 def test_what_does_not_fit_is_refused_with_both_values(
     changes: dict[str, Any], kind: type[HoldfastError], said: list[str]
