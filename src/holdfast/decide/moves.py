@@ -297,8 +297,10 @@ def _no_way(
     unit: tuple[Runner, ...], layout: Layout, owner: NodeName, target: NodeName, method: MoveMethod | None
 ) -> tuple[Reason, ...]:
     """Why the roles cannot get from one node to another in the way that they are to."""
-    ways = [way_of(one.spec, method, owner, target, layout) for one in unit]
-    return tuple(dict.fromkeys(why for way in ways for why in way.against)) if any(way.against for way in ways) else ()
+    found: list[Reason] = []
+    for one in unit:
+        found += [why for why in way_of(one.spec, method, owner, target, layout).against if why not in found]
+    return tuple(found)
 
 
 def clash_within(unit: tuple[Runner, ...], owner: NodeName) -> Reason | None:

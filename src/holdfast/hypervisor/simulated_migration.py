@@ -126,6 +126,9 @@ class Migration:
                 self._finish()
             case _Stage.CONFIRM:
                 self._source.hands.remove(self._uuid, GuestEventKind.STOPPED)
+                if self._is_original_there():  # it hangs in I/O
+                    self._again()
+                    return
                 self._source.note_moved_away(self._uuid)
                 if self._fault is MoveFault.UNANSWERED:
                     self._source.forget(self._uuid)

@@ -327,8 +327,12 @@ class _Saving:
 
     def _complete(self) -> None:
         host = self._host
-        host.hands.remove(self._uuid, GuestEventKind.STOPPED)
-        if self._fault is MoveFault.TORN:
+        is_torn = self._fault is MoveFault.TORN
+        host.hands.remove(self._uuid, GuestEventKind.CRASHED if is_torn else GuestEventKind.STOPPED)
+        if self._uuid in host.hands.running:  # it hangs in I/O
+            host.hands.submit(lambda: self._finish(host.hands.running[self._uuid]), host.save_ms)
+            return
+        if is_torn:
             self.ended.set_exception(GuestOutcomeUnknown(f"Guest {self._uuid} is gone and {self._path} is not whole."))
             return
         partial = host.neighbourhood.files[self._path]

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from holdfast.fencing.guard.logic import Victim
 from holdfast.fencing.port import FenceDevice
+from holdfast.hypervisor.simulated_guest import Neighbourhood
 from holdfast.sim.layout import Make
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import MachineHypervisor
@@ -28,7 +29,7 @@ class Breakage:
     make            the cluster in which it shows, from the one that the seed drew.
     """
 
-    hypervisor: Callable[[str, Truth], MachineHypervisor] = MachineHypervisor
+    hypervisor: Callable[[str, Truth, Neighbourhood], MachineHypervisor] = MachineHypervisor
     device: Callable[[FenceDevice], FenceDevice] = lambda device: device
     kill: Callable[[Callable[[Victim], None]], Callable[[Victim], None]] = lambda kill: kill
     reset: Callable[[Callable[[], None]], Callable[[], None]] = lambda reset: reset

@@ -14,6 +14,7 @@ from holdfast.decide.detection import PowerEvidence
 from holdfast.decide.freedom import Freedom
 from holdfast.fencing.port import FenceOutcome, FenceResult, PowerReading, PowerState
 from holdfast.hypervisor.port import Guest
+from holdfast.hypervisor.simulated_guest import Neighbourhood
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import Incarnation
 from holdfast.model.nodes import GuestObservation
@@ -60,8 +61,8 @@ class StubbornDevice(LyingDevice):
 class HopefulHypervisor(MachineHypervisor):
     """Says that a guest is gone as soon as it was told to go, and does not do it."""
 
-    def __init__(self, node: str, truth: Truth) -> None:
-        super().__init__(node, truth)
+    def __init__(self, node: str, truth: Truth, neighbourhood: Neighbourhood) -> None:
+        super().__init__(node, truth, neighbourhood)
         self._said_gone: set[str] = set()
 
     async def prepare(self, domain_xml: str) -> None:
@@ -214,9 +215,9 @@ def unknown_is_absent(original: Any) -> Any:
 def commits_anyway(original: Any) -> Any:
     """A step whose record could not be committed is taken all the same."""
 
-    async def commit(self: Any, after: Any, *given: Any) -> bool:
-        done: bool = await original(self, after, *given)
-        return done or after.phase is Phase.STARTING
+    async def commit(self: Any, after: Any, before: Any, *given: Any) -> Any:
+        done = await original(self, after, before, *given)
+        return replace(before, value=after) if done is None and after.phase is Phase.STARTING else done
 
     return commit
 

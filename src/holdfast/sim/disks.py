@@ -82,7 +82,7 @@ class Storage:
 
     def _tick(self) -> None:
         for writer in tuple(self._writers.values()):
-            if self.can_write(writer.run.node):
+            if self.can_write(writer.run.node) and not writer.run.is_suspended:
                 self._write(writer)
         self.loop.call_later(WRITE_INTERVAL_S, self._tick, context=Context())
 

@@ -71,6 +71,10 @@ class FaultKind(StrEnum):
     TARGET_PATH_OUT = "target-path-out"
     PREEMPT_RACE = "preempt-race"
     REGISTER_RACE = "register-race"
+    MEMORY_MOVED = "memory-moved"
+    MEMORY_ACT_FAILS = "memory-act-fails"
+    SAVED_STORAGE_FULL = "saved-storage-full"
+    SAVED_STORAGE_GONE = "saved-storage-gone"
 
 
 OF_THE_DATABASE: Final = (
@@ -102,6 +106,14 @@ OF_THE_TARGET: Final = (
     FaultKind.REGISTER_RACE,
 )
 """Faults of shared disks: drawn only where there are any."""
+
+OF_MEMORY: Final = (
+    FaultKind.MEMORY_MOVED,
+    FaultKind.MEMORY_ACT_FAILS,
+    FaultKind.SAVED_STORAGE_FULL,
+    FaultKind.SAVED_STORAGE_GONE,
+)
+"""Faults of memory on its way: drawn only where guests move with it."""
 
 OF_HOLDFASTD: Final = (
     FaultKind.DAEMON_CRASH,

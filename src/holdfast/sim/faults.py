@@ -10,6 +10,7 @@ from typing import Final
 from holdfast.sim.database_faults import DATABASE_FAULTS
 from holdfast.sim.fault import FaultKind
 from holdfast.sim.fault_targets import Begin
+from holdfast.sim.memory_faults import MEMORY_FAULTS
 from holdfast.sim.network_faults import NETWORK_FAULTS
 from holdfast.sim.node_faults import NODE_FAULTS
 from holdfast.sim.person_faults import PERSON_FAULTS
@@ -21,4 +22,5 @@ FAULTS: Final[dict[FaultKind, Begin]] = {
     **DATABASE_FAULTS,
     **PERSON_FAULTS,
     **TARGET_FAULTS,
+    **MEMORY_FAULTS,
 }

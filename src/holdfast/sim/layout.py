@@ -19,6 +19,7 @@ from holdfast.storage.simulated_disk import DiskTraits
 
 GIB: Final = 2**30
 MIB: Final = 2**20
+SAVED_STATE_DIRECTORY: Final = "/saved"
 MAX_VOTERS: Final = 5
 DOMAIN_XML: Final = (
     "<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid>"
@@ -32,6 +33,7 @@ class Make:
 
     clock_error    the largest share by which a machine's clock is too fast or too slow.
     quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
+    keeps_memory   whether guests can move with their memory.
     disks          so many shared disks with reservations; then each role writes to one or two of them.
     target, paths  what their target can do, and how many ways every node has to it.
     heartbeats     so many heartbeat disks beside them, behind the same target.
@@ -46,6 +48,7 @@ class Make:
     clock_error: float = 0.0
     quarantine_s: int | None = None
     disks: int = 0
+    keeps_memory: bool = False
     target: DiskTraits | None = None
     paths: int = 1
     heartbeats: int = 0
@@ -55,7 +58,8 @@ class Make:
 class Layout:
     """The records that a cluster begins with.
 
-    watchdog_s   per node the time-out of its watchdog; None or absent: it has none.
+    watchdog_s    per node the time-out of its watchdog; None or absent: it has none.
+    clock_drift   per node the share by which its clock is too fast; absent: it is drawn.
     """
 
     nodes: tuple[NodeSpec, ...]
@@ -63,6 +67,7 @@ class Layout:
     settings: Settings
     disks: tuple[DiskSpec, ...] = ()
     watchdog_s: Mapping[NodeName, float | None] = field(default_factory=dict)
+    clock_drift: Mapping[NodeName, float] = field(default_factory=dict)
 
 
 def layout_of(make: Make) -> Layout:
@@ -71,12 +76,17 @@ def layout_of(make: Make) -> Layout:
     return Layout(
         nodes=nodes,
         roles=tuple(_roles(make)),
-        settings=Settings(quarantine_losses=1000)
-        if make.quarantine_s is None
-        else Settings(quarantine_s=make.quarantine_s),
+        settings=_settings(make),
         disks=tuple(_disks(make)),
         watchdog_s={node.name: make.watchdog_s for node in nodes},
     )
+
+
+def _settings(make: Make) -> Settings:
+    directory = SAVED_STATE_DIRECTORY if make.keeps_memory else ""
+    if make.quarantine_s is None:
+        return Settings(quarantine_losses=1000, saved_state_directory=directory)
+    return Settings(quarantine_s=make.quarantine_s, saved_state_directory=directory)
 
 
 def voters_among(nodes: int) -> int:
@@ -108,6 +118,18 @@ def domain_xml(name: RoleName, uuid: str, *, memory_bytes: int, vcpus: int) -> s
     return DOMAIN_XML.format(name=name, uuid=uuid, memory_mib=memory_bytes // MIB, vcpus=vcpus)
 
 
+def disk_spec(number: int, name: DiskName, *, is_heartbeat: bool = False) -> DiskSpec:
+    """The record of the target's disk with this number, from 1."""
+    return DiskSpec(
+        name=name,
+        designator=designator_of(number),
+        size_bytes=MIB,
+        guest_source="" if is_heartbeat else f"/dev/disk/by-id/{name}",
+        reservations=f"sg:/dev/disk/by-id/{name}",
+        is_heartbeat=is_heartbeat,
+    )
+
+
 def _nodes(make: Make) -> Iterator[NodeSpec]:
     for number in range(1, make.nodes + 1):
         name = NodeName(f"node{number}")
@@ -118,14 +140,7 @@ def _disks(make: Make) -> Iterator[DiskSpec]:
     for number in range(1, make.disks + make.heartbeats + 1):
         is_heartbeat = number > make.disks
         name = DiskName(f"beat{number - make.disks}" if is_heartbeat else f"disk{number}")
-        yield DiskSpec(
-            name=name,
-            designator=designator_of(number),
-            size_bytes=MIB,
-            guest_source="" if is_heartbeat else f"/dev/disk/by-id/{name}",
-            reservations=f"sg:/dev/disk/by-id/{name}",
-            is_heartbeat=is_heartbeat,
-        )
+        yield disk_spec(number, name, is_heartbeat=is_heartbeat)
 
 
 def _disks_of(role: int, make: Make) -> tuple[DiskName, ...]:

@@ -15,11 +15,12 @@ from uuid import UUID
 
 from holdfast.fencing.port import FenceDevice
 from holdfast.fencing.simulated import SimulatedFenceDevice
+from holdfast.hypervisor.simulated_guest import Neighbourhood
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat
 from holdfast.membership.replay import Sequences
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
-from holdfast.model.nodes import FenceSpec, NodeSpec
+from holdfast.model.nodes import FenceSpec, MemoryTarget, NodeSpec
 from holdfast.node.life import Life, Ports
 from holdfast.sim.breakage import Breakage
 from holdfast.sim.database import NodeStore
@@ -36,6 +37,7 @@ from holdfast.sim.twins import (
     MachineWatchdog,
     PlainCodec,
     SocketTransport,
+    memory_uri,
 )
 
 BOOT_S: Final = 2.0
@@ -59,6 +61,8 @@ class Surroundings:
     clocks: Random
     clock_error: float
     shared_disks: SharedDisks
+    neighbourhood: Neighbourhood
+    keeps_memory: bool
     changed: Callable[[], None] = lambda: None
     machines: dict[NodeName, Machine] = field(default_factory=dict)
     wire: dict[bytes, Heartbeat] = field(default_factory=dict)
@@ -74,7 +78,15 @@ class Machine:
     guard: MachineGuard
     hypervisor: MachineHypervisor
 
-    def __init__(self, spec: NodeSpec, store: NodeStore, around: Surroundings, *, watchdog_s: float | None) -> None:
+    def __init__(
+        self,
+        spec: NodeSpec,
+        store: NodeStore,
+        around: Surroundings,
+        *,
+        watchdog_s: float | None,
+        clock_drift: float | None = None,
+    ) -> None:
         self.name = spec.name
         self.spec = spec
         self.store = store
@@ -89,7 +101,8 @@ class Machine:
         """Networks whose cable stays out, whatever becomes of the power."""
         self._around = around
         self._watchdog_s = watchdog_s
-        self._clock_rate = 1.0 + around.clocks.uniform(-1.0, 1.0) * around.clock_error
+        drawn = around.clocks.uniform(-1.0, 1.0) * around.clock_error
+        self._clock_rate = 1.0 + (drawn if clock_drift is None else clock_drift)
         self._boots = 0
         self._life: Life | None = None
         self._boot()
@@ -249,6 +262,7 @@ class Machine:
             incarnations=self._incarnations,
             device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
             clock=self.clock,
+            memory_target=lambda: MemoryTarget(uri=memory_uri(self.name)) if self._around.keeps_memory else None,
             open_lun=lambda disk: self._around.shared_disks.open_lun(self.name, disk),
         )
 
@@ -279,7 +293,7 @@ class Machine:
         self._incarnations = IncarnationOfBoot(
             lambda: Incarnation(str(UUID(int=around.random.getrandbits(128), version=4)))
         )
-        self.hypervisor = around.breakage.hypervisor(self.name, around.truth)
+        self.hypervisor = around.breakage.hypervisor(self.name, around.truth, around.neighbourhood)
         self.hypervisor.heeds_power_button = not around.are_guests_deaf
         self._watchdog = (
             None

@@ -79,7 +79,7 @@ def _judge(change: KeyValue, commit: Commit, records: Records, truth: Truth, nam
         case "ownerships/":
             after = decode(Ownership, OWNERSHIPS, change.value)
             yield from _ownership(after, commit, records)
-            if after.phase is Phase.VACANT:
+            if after.owner is None or (after.memory is not None and after.last_owner == commit.author.name):
                 yield from _released(after, commit, records, truth, names)
 
 
@@ -199,15 +199,37 @@ def _left_its_owner(before: Ownership, after: Ownership, commit: Commit, records
         and session is not None
         and session.incarnation == before.incarnation
     )
-    if not is_release:
+    if not is_release and not _is_handed_over(before, after, commit, session):
         yield f"SAFE-2: {where} left {before.owner} ({before.phase}) without release or proof"
+
+
+def _is_handed_over(before: Ownership, after: Ownership, commit: Commit, session: Session | None) -> bool:
+    """Whether the owner gave it to the very node that said that it takes in its copy, and with this copy."""
+    receiver, memory = before.receiving, after.memory
+    return (
+        before.phase is Phase.MIGRATING
+        and receiver is not None
+        and memory is not None
+        and before.making is not None
+        and memory.id == before.making.id
+        and (after.owner, after.incarnation) == (receiver.node, receiver.incarnation)
+        and commit.author.name == before.owner
+        and session is not None
+        and session.incarnation == before.incarnation
+    )
 
 
 def _assigned(before: Ownership, after: Ownership, commit: Commit, records: Records, where: str) -> Iterator[str]:
     """SAFE-4: the coordinator assigns, to a node that is up, in a new epoch."""
     if after.epoch <= before.epoch:
         yield f"SAFE-3: {where} has a new owner {after.owner} in the same epoch {after.epoch}"
-    if commit.author.name and (records.coordinator is None or records.coordinator.node != commit.author.name):
+    session_before = records.sessions.get(before.owner) if before.owner is not None else None
+    is_handed_over = _is_handed_over(before, after, commit, session_before)
+    if (
+        commit.author.name
+        and not is_handed_over
+        and (records.coordinator is None or records.coordinator.node != commit.author.name)
+    ):
         yield f"SAFE-4: an owner of {where} was assigned, and it is not the coordinator"
     yield from _quarantine(after, commit, records, where)
     session = records.sessions.get(after.owner) if after.owner is not None else None

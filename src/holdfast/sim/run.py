@@ -27,12 +27,14 @@ from holdfast.sim.checkers import (
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
+from holdfast.sim.memory_checkers import memory_is_consumed_first, memory_is_not_lost, memory_is_used_once
 from holdfast.sim.mutation import BreakageKind
 from holdfast.sim.person_faults import tidy
 from holdfast.sim.record_checkers import commits_keep_the_rules
 from holdfast.sim.schedule import HARMLESS, START_S, Profile, Schedule, draw
 from holdfast.sim.shared_disk_checkers import (
     ExpelledWatch,
+    guests_begin_on_ready_disks,
     nobody_enters_with_guests,
     only_the_lost_are_refused,
     proofs_by_reservation_hold,
@@ -165,8 +167,12 @@ def broken_rules(world: World) -> Iterator[str]:
     yield from proofs_by_reservation_hold(world.database.history, world.shared_disks)
     yield from reservations_cover_what_they_free(world.database.history, world.shared_disks)
     yield from nobody_enters_with_guests(world.shared_disks, world.truth)
+    yield from guests_begin_on_ready_disks(world.database.history, world.shared_disks, world.truth)
     yield from only_the_lost_are_refused(world.database.history, world.shared_disks, world.truth)
     yield from commits_keep_the_rules(world.database.history, world.truth)
+    yield from memory_is_used_once(world.truth)
+    yield from memory_is_not_lost(world.truth, world.database.history)
+    yield from memory_is_consumed_first(world.truth, world.database.history)
     yield from nothing_ends_by_itself(world)
 
 

@@ -6,19 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from holdfast.hypervisor.errors import GuestStartFailed
-from holdfast.model.ids import NetworkName, NodeName, RoleName, SiteName
+from holdfast.hypervisor.simulated_guest import Neighbourhood
+from holdfast.model.ids import DiskName, NetworkName, NodeName, RoleName, SiteName
 from holdfast.model.nodes import Capacity, NodeSpec
 from holdfast.model.roles import Failback, Label, Priority, RoleSpec
 from holdfast.model.settings import Settings
 from holdfast.node.settings_words import changed_settings
 from holdfast.sim.breakage import Breakage
-from holdfast.sim.layout import Layout, Make, domain_xml, node_spec, uuid_of, voters_among
+from holdfast.sim.layout import Layout, Make, disk_spec, domain_xml, node_spec, uuid_of, voters_among
 from holdfast.sim.scenario import Scenario
 from holdfast.sim.scenario_cluster import LabelPart, NodePart, RoleChoicesPart, RolePart
 from holdfast.sim.scenario_events import StartFailsPart
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import MachineHypervisor
 from holdfast.sim.world import World
+from holdfast.storage.simulated_disk import DiskTraits
 
 SHUTDOWN_MS: Final = 5_000
 
@@ -51,14 +53,14 @@ class Refusals:
                 return True
         return False
 
-    def hypervisor(self, node: str, truth: Truth) -> MachineHypervisor:
+    def hypervisor(self, node: str, truth: Truth, neighbourhood: Neighbourhood) -> MachineHypervisor:
         """A hypervisor that heeds them."""
-        return _RefusingHypervisor(node, truth, self)
+        return _RefusingHypervisor(node, truth, neighbourhood, self)
 
 
 class _RefusingHypervisor(MachineHypervisor):
-    def __init__(self, node: str, truth: Truth, refusals: Refusals) -> None:
-        super().__init__(node, truth)
+    def __init__(self, node: str, truth: Truth, neighbourhood: Neighbourhood, refusals: Refusals) -> None:
+        super().__init__(node, truth, neighbourhood)
         self._refusals = refusals
 
     def _boot(self, uuid: str, name: str) -> None:
@@ -83,8 +85,16 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int, breakage: B
         roles=(),
         settings=changed_settings(Settings(), scenario.cluster.settings),
         watchdog_s={NodeName(node.name): node.watchdog for node in scenario.all_nodes()},
+        clock_drift={NodeName(node.name): node.clock_drift for node in scenario.all_nodes()},
+        disks=tuple(disk_spec(number, DiskName(disk.name)) for number, disk in enumerate(scenario.all_disks(), 1)),
     )
-    make = Make(nodes=len(nodes), networks=networks, are_guests_deaf=scenario.cluster.guests_ignore_power_button)
+    make = Make(
+        nodes=len(nodes),
+        networks=networks,
+        are_guests_deaf=scenario.cluster.guests_ignore_power_button,
+        target=DiskTraits(can_survive_power_loss=scenario.cluster.target_keeps_registrations),
+        paths=scenario.cluster.paths,
+    )
     world = World(make, seed=seed, breakage=replace(breakage, hypervisor=refusals.hypervisor), layout=layout)
     world.truth.names |= {uuid: name for name, uuid in uuids_of(scenario).items()}
     return world
@@ -124,6 +134,7 @@ def role_spec(role: RolePart, uuid: str) -> RoleSpec:
         memory_bytes=role.memory,
         vcpus=role.vcpus,
         disk_paths=(),
+        disks=tuple(map(DiskName, role.disks)),
         wanted=role.wanted,
         shutdown_timeout_ms=SHUTDOWN_MS,
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 from holdfast.model.ids import NetworkName
 from holdfast.sim.chance import chance
-from holdfast.sim.fault import OF_HOLDFASTD, OF_THE_DATABASE, OF_THE_TARGET, TAKING_A_NODE, Fault, FaultKind
+from holdfast.sim.fault import OF_HOLDFASTD, OF_MEMORY, OF_THE_DATABASE, OF_THE_TARGET, TAKING_A_NODE, Fault, FaultKind
 from holdfast.sim.layout import Make
 from holdfast.storage.simulated_disk import DiskTraits
 
@@ -49,6 +49,9 @@ QUARANTINE_S: Final = 20
 
 WITH_DISKS: Final = 0.3
 """The share of seeds whose roles write to shared disks. In half of them nothing else protects the nodes."""
+
+MOVING_MEMORY: Final = 0.5
+"""The share of seeds in which guests move with their memory."""
 
 LONG_ONE: Final = 0.6
 """The share of seeds in which a node is gone for long: what follows a loss takes half a minute."""
@@ -85,7 +88,7 @@ class Schedule:
 
 def known_to(profile: Profile) -> list[FaultKind]:
     """The kinds of fault that a profile draws from, without those of shared disks."""
-    return [kind for kind in HARMLESS.get(profile, FaultKind) if kind not in OF_THE_TARGET]
+    return [kind for kind in HARMLESS.get(profile, FaultKind) if kind not in (*OF_THE_TARGET, *OF_MEMORY)]
 
 
 def draw(
@@ -119,8 +122,10 @@ def draw(
     if profile not in HARMLESS:
         kinds.append(draws.choice(TAKING_A_NODE))
     make, of_disks = _with_disks(make, chance(seed, "disks"), disks)
-    of_disks = [kind for kind in of_disks if profile not in HARMLESS]
-    kinds = kinds + of_disks if only is None else [kind for kind in only if kind in known or kind in OF_THE_TARGET]
+    make, of_memory = _with_memory(make, chance(seed, "memory"), only)
+    further = [kind for kind in (*of_disks, *of_memory) if profile not in HARMLESS]
+    drawable = (*known, *OF_THE_TARGET, *OF_MEMORY)
+    kinds = kinds + further if only is None else [kind for kind in only if kind in drawable]
     if FaultKind.CLOCK_JUMP not in kinds and draws.random() < QUARANTINED:
         make = replace(make, quarantine_s=QUARANTINE_S)  # it is measured by wall clocks
     victim = draws.getrandbits(8)
@@ -160,6 +165,13 @@ def _with_disks(make: Make, draws: Random, disks: int | None) -> tuple[Make, lis
     traits = DiskTraits(can_survive_power_loss=draws.random() < 0.6, can_abort=draws.random() < 0.7)
     make = replace(make, disks=disks, target=traits, paths=draws.choice((1, 1, 2)))
     return make, draws.sample(OF_THE_TARGET, draws.randint(1, 4))
+
+
+def _with_memory(make: Make, draws: Random, only: tuple[FaultKind, ...] | None) -> tuple[Make, list[FaultKind]]:
+    """Let guests move with their memory in a part of the seeds, and thickly where they do."""
+    kinds = [FaultKind.MEMORY_MOVED, *draws.sample(OF_MEMORY, draws.randint(1, len(OF_MEMORY)))]
+    is_drawn = draws.random() < MOVING_MEMORY if only is None else any(kind in OF_MEMORY for kind in only)
+    return replace(make, keeps_memory=is_drawn), kinds if is_drawn else []
 
 
 def _long_one(draws: Random, victim: int, ends_s: float, kinds: Sequence[FaultKind]) -> Fault:

@@ -107,6 +107,7 @@ class SharedDisks:
 
     landed      what reached the medium, in its order.
     refused, entered   see there.
+    registrations      when each key was sent to each disk that did not have it.
     weather     how commands fare.
     forgotten   every time that a disk lost its registrations: whoever was expelled before can write then.
     hold        makes the process of a guest on a node unkillable, or lets go of it.
@@ -127,6 +128,7 @@ class SharedDisks:
         self.landed: list[Landing] = []
         self.refused: list[Refusal] = []
         self.entered: list[Entry] = []
+        self.registrations: dict[tuple[DiskName, int], list[float]] = {}
         self.roles = {role.uuid: role for role in roles if role.disks}
         self.forgotten: list[Forgetting] = []
         self.weather = TargetWeather(random, loop.world_time)
@@ -137,7 +139,7 @@ class SharedDisks:
         self._executes = executes
         self._hold = hold
         self.path_count = paths
-        self._blocks = {uuid: number * RECORD_BLOCKS for number, uuid in enumerate(self.roles)}
+        self._blocks: dict[str, int] = {}
         self._runs: dict[int, GuestRun] = {}
         self._writing: dict[int, GuestRun] = {}
         self._queued: dict[int, GuestRun] = {}
@@ -152,6 +154,11 @@ class SharedDisks:
             ),
             fate=self.weather.fate,
         )
+
+    def add_role(self, role: RoleSpec) -> None:
+        """A role comes that may write to shared disks."""
+        if role.disks:
+            self.roles[role.uuid] = role
 
     def plug(self, node: str) -> None:
         """A machine starts: its sessions are new, and each nexus is the one it was."""
@@ -209,7 +216,7 @@ class SharedDisks:
 
     def start(self) -> None:
         """Let the guests write from now on."""
-        if self.roles:
+        if self._specs:
             self._loop.call_later(WRITE_INTERVAL_S, self._tick, context=Context())
 
     def began(self, run: GuestRun) -> None:
@@ -241,6 +248,8 @@ class SharedDisks:
 
     def _tick(self) -> None:
         for run in tuple(self._writing.values()):
+            if run.is_suspended:
+                continue
             if self._executes(run.node):
                 self._write(run)
             else:
@@ -248,10 +257,9 @@ class SharedDisks:
         self._loop.call_later(WRITE_INTERVAL_S, self._tick, context=Context())
 
     def _write(self, run: GuestRun) -> None:
+        first = self._blocks.setdefault(run.uuid, len(self._blocks) * RECORD_BLOCKS)
         block = run.number.to_bytes(NUMBER_BYTES).ljust(BLOCK_BYTES, b"\0")
-        command = write(
-            block=self._blocks[run.uuid], data=block * RECORD_BLOCKS, block_bytes=BLOCK_BYTES, is_forced=True
-        )
+        command = write(block=first, data=block * RECORD_BLOCKS, block_bytes=BLOCK_BYTES, is_forced=True)
         ways = {name: self._ways[run.node, name] for name in self.roles[run.uuid].disks}
         now = self._loop.world_time()
         for name, way in ways.items():
@@ -260,7 +268,8 @@ class SharedDisks:
                 self.refused.append(Refusal(at=now, disk=name, run=run))
             if sent is None or sent.done() or now - since > WRITE_TIMEOUT_S:
                 self._under_way[run.number, name] = now, way.submit(command)
-        if run.number in self._writing and not (self.weather.is_fair and all(way.is_through for way in ways.values())):
+        is_easy = self.weather.is_fair and all(way.is_through for way in ways.values())
+        if run.number in self._hanging or (run.number in self._writing and not is_easy):
             self._hang(run, hangs=True)
             for name in ways:
                 reply = self._under_way[run.number, name][1]
@@ -287,6 +296,7 @@ class SharedDisks:
         node, held = self.node_of(exchange.initiator), self.target.disks[exchange.disk].reservations
         if key and key not in (held.registered[one] for one in held.registered if self.node_of(one) == node):
             disk, at = self._names[exchange.disk], self._loop.world_time()
+            self.registrations.setdefault((disk, key), []).append(at)
             users = (run for run in self._writing.values() if run.node == node and disk in self.roles[run.uuid].disks)
             self.entered += [Entry(at=at, disk=disk, run=run) for run in users]
 

@@ -25,6 +25,8 @@ LONGEST_S: Final = {
     RoleState.OFFLINE: 10.0,
     RoleState.STARTING: 45.0,
     RoleState.STOPPING: 45.0,
+    RoleState.SAVING: 120.0,
+    RoleState.MIGRATING: 240.0,
     RoleState.BLOCKED: float("inf"),
     RoleState.UNKNOWN: float("inf"),
 }

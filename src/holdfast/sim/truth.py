@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from holdfast.hypervisor.simulated_guest import SimulatedMemory
+from holdfast.sim.memories import HolderEnd, Memories, Stretch
+
 HEARING_GAP_S: Final = 2.0
 
 
@@ -22,6 +25,7 @@ class GuestRun:
     number                           of this run among all runs, which signs what it writes.
     incarnation                      of the node when it began.
     began_revision, ended_revision   of the database then: what was committed before, and what after.
+    is_suspended                     it does not execute now, so it sends no writes.
     """
 
     number: int
@@ -33,6 +37,7 @@ class GuestRun:
     ended: float | None = None
     ended_revision: int | None = None
     ended_by: str = ""
+    is_suspended: bool = False
 
     def existed_at(self, revision: int) -> bool:
         """Whether it existed when this revision was committed."""
@@ -80,6 +85,7 @@ class Truth:
     entries: list[Entry] = field(default_factory=list)
     accidents: list[Entry] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    memories: Memories = field(default_factory=Memories)
     hearings: dict[tuple[str, str], Heard] = field(default_factory=dict)
     """By listener and by the incarnation heard."""
     _living: dict[tuple[str, str], GuestRun] = field(default_factory=dict)
@@ -105,6 +111,44 @@ class Truth:
             self.hearings[listener, incarnation] = Heard(now, now)
         else:
             hearing.last = now
+
+    def guest_executes(self, node: str, uuid: str, memory: SimulatedMemory, memory_id: str) -> None:
+        """A guest executes from now on: its process begins to, or goes on."""
+        run = self._living.get((node, uuid))
+        stretch = Stretch(
+            at=self.now(),
+            uuid=uuid,
+            node=node,
+            memory=memory,
+            memory_id=memory_id,
+            is_first=run is None,
+            revision=self.revision(),
+        )
+        self.memories.stretches.append(stretch)
+        if run is None:
+            self.guest_began(node, uuid)
+        else:
+            run.is_suspended = False
+
+    def guest_suspended(self, node: str, uuid: str) -> None:
+        """It does not execute any more, though its process is there."""
+        run = self._living.get((node, uuid))
+        if run is not None:
+            run.is_suspended = True
+
+    def memory_ended(self, node: str, uuid: str, memory: SimulatedMemory, by: str, *, was_executing: bool) -> None:
+        """A process ended that had this memory."""
+        self.memories.ends.append(
+            HolderEnd(
+                at=self.now(),
+                uuid=uuid,
+                node=node,
+                incarnation=self.incarnation_of(node),
+                memory=memory,
+                by=by,
+                was_executing=was_executing,
+            )
+        )
 
     def guest_began(self, node: str, uuid: str) -> None:
         """A guest's process exists from now on."""

@@ -16,6 +16,7 @@ from holdfast.fencing.port import FenceDevice, FenceOutcome, PowerReading
 from holdfast.fencing.simulated_guard import SimulatedGuard, SimulatedWatchdog
 from holdfast.hypervisor.port import GuestEventKind, GuestState
 from holdfast.hypervisor.simulated import SimulatedHypervisor
+from holdfast.hypervisor.simulated_guest import Neighbourhood, Running
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat, Reject
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
@@ -27,16 +28,23 @@ from holdfast.sim.truth import Truth
 
 T = TypeVar("T")
 EPOCH_MS: Final = 1_800_000_000_000
+STOPPED: Final = "stopped"
+
+
+def memory_uri(node: str) -> str:
+    """Where a machine takes in the memory of guests."""
+    return f"sim://{node}"
 
 
 class MachineHypervisor(SimulatedHypervisor):
     """libvirtd of one start of one machine. It tells the truth about every guest that executes."""
 
-    def __init__(self, node: str, truth: Truth) -> None:
-        super().__init__(start_ms=50, answer_ms=2)
+    def __init__(self, node: str, truth: Truth, neighbourhood: Neighbourhood) -> None:
+        super().__init__(start_ms=50, answer_ms=2, neighbourhood=neighbourhood, uri=memory_uri(node))
         self._node = node
         self._truth = truth
-        self.ending = "stopped"
+        self._destroyed: set[str] = set()
+        self.ending = STOPPED
         """Why a guest that ends now ends; whoever kills one without libvirt says so here first."""
 
     def victims(self) -> frozenset[Victim]:
@@ -58,25 +66,46 @@ class MachineHypervisor(SimulatedHypervisor):
     def lose_power(self) -> None:
         """Everything is gone, and nothing that was asked will happen."""
         self.freeze()
-        for uuid in sorted(self._running):
+        for uuid, item in sorted(self._running.items()):
             self._truth.guest_ended(self._node, uuid, "power lost")
+            self._memory_ended(item, "power lost")
         self._running.clear()
 
     def _end_because(self, why: str, act: Callable[[], None]) -> None:
         self.ending = why
         act()
-        self.ending = "stopped"
+        self.ending = STOPPED
+
+    async def destroy(self, uuid: str) -> None:
+        """See `Hypervisor`."""
+        self._destroyed.add(uuid)
+        try:
+            await super().destroy(uuid)
+        finally:
+            self._destroyed.discard(uuid)
 
     def _change(self, uuid: str, state: GuestState, kind: GuestEventKind) -> None:
-        was_prepared = self._running[uuid].guest.state is GuestState.PAUSED
+        before = self._running[uuid].guest.state
         super()._change(uuid, state, kind)
-        if was_prepared and state is GuestState.RUNNING:
-            self._truth.guest_began(self._node, uuid)
+        after = self._running[uuid]
+        if before is not GuestState.RUNNING and state is GuestState.RUNNING:
+            self._truth.guest_executes(self._node, uuid, after.memory, after.guest.memory_id)
+        elif state is not GuestState.RUNNING:
+            self._truth.guest_suspended(self._node, uuid)
 
     def _remove(self, uuid: str, kind: GuestEventKind) -> None:
+        before = self._running.get(uuid)
         super()._remove(uuid, kind)
-        if uuid not in self._running:
-            self._truth.guest_ended(self._node, uuid, self.ending)
+        if before is not None and uuid not in self._running:
+            why = self.ending
+            if why == STOPPED and kind is GuestEventKind.CRASHED and uuid not in self._destroyed:
+                why = "crashed"
+            self._truth.guest_ended(self._node, uuid, why)
+            self._memory_ended(before, why)
+
+    def _memory_ended(self, item: Running, by: str) -> None:
+        was_executing = item.guest.state is GuestState.RUNNING
+        self._truth.memory_ended(self._node, item.guest.uuid, item.memory, by, was_executing=was_executing)
 
     def _submit(self, act: Callable[[], None], delay_ms: int | None = None) -> asyncio.Future[None]:
         return outside(super()._submit, act, delay_ms)

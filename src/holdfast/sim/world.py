@@ -12,6 +12,7 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Final
 
+from holdfast.hypervisor.simulated_guest import Neighbourhood
 from holdfast.membership.endpoint import Endpoint
 from holdfast.model.events import Event
 from holdfast.model.ids import NetworkName, NodeName, RoleName
@@ -28,7 +29,7 @@ from holdfast.sim.overlaps import Overlaps
 from holdfast.sim.people import People
 from holdfast.sim.shared_disks import CLUSTER_ID, SharedDisks
 from holdfast.sim.truth import Truth
-from holdfast.sim.twins import EPOCH_MS, Air
+from holdfast.sim.twins import EPOCH_MS, Air, memory_uri
 from holdfast.store.port import Operation, Put, Txn
 from holdfast.store.records import CLUSTER, SPECS, decode, disk_key, encode, node_key, spec_key
 
@@ -89,13 +90,20 @@ class World:
             clocks=chance(seed, "clocks"),
             clock_error=make.clock_error,
             shared_disks=self.shared_disks,
+            neighbourhood=Neighbourhood(reaches=self._memory_passes),
+            keeps_memory=bool(layout.settings.saved_state_directory),
         )
         self.machines = self._around.machines
         self.database.txn(Txn(then=tuple(_records(layout))))
         for name, spec in specs.items():
-            watchdog_s = layout.watchdog_s.get(name)
             store = NodeStore(name, self.database, self.truth)
-            self.machines[name] = Machine(spec, store, self._around, watchdog_s=watchdog_s)
+            self.machines[name] = Machine(
+                spec,
+                store,
+                self._around,
+                watchdog_s=layout.watchdog_s.get(name),
+                clock_drift=layout.clock_drift.get(name),
+            )
         self.truth.revision = lambda: self.database.revision
         self.truth.incarnation_of = lambda node: self.machines[NodeName(node)].incarnation
         self.database.is_with_majority = lambda node: node in self._together
@@ -124,6 +132,20 @@ class World:
         self.truth.on_began = lambda run: (shared if is_shared(run.uuid) else elsewhere)[0](run)
         self.truth.on_ended = lambda run: (shared if is_shared(run.uuid) else elsewhere)[1](run)
         self.shared_disks.start()
+
+    @property
+    def neighbourhood(self) -> Neighbourhood:
+        """Where saved memory lies, and how copies get from machine to machine."""
+        return self._around.neighbourhood
+
+    def _memory_passes(self, source: str, target: str) -> bool:
+        """Whether memory gets from one machine to another, by their URIs: that takes a network that both are on."""
+        names = {memory_uri(name): name for name in self.machines}
+        return (
+            self._executes(names[source])
+            and self._executes(names[target])
+            and self._reach(names[source], names[target])
+        )
 
     def _executes(self, node: str) -> bool:
         return NodeName(node) in self.machines and self.machines[NodeName(node)].executes

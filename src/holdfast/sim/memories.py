@@ -1,0 +1,52 @@
+"""What really became of the guests' memory: who had which, when it executed, and how each process that had it ended.
+
+Rule of the file: bookkeeping only, told by the hypervisors of the world. Memory is told apart by the fresh start that
+it comes from and by how often it has begun to execute since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from holdfast.hypervisor.simulated_guest import SimulatedMemory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """From one moment on a guest executed, until it was suspended or ended.
+
+    memory       what it executed: its age counts this stretch, too.
+    memory_id    what its process carries; empty: it was made by a fresh start.
+    is_first     of its process.
+    revision     of the database when it began.
+    """
+
+    at: float
+    uuid: str
+    node: str
+    memory: SimulatedMemory
+    memory_id: str
+    is_first: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HolderEnd:
+    """The end of a process that had memory. `was_executing`: until then; otherwise it was suspended or never began."""
+
+    at: float
+    uuid: str
+    node: str
+    incarnation: str
+    memory: SimulatedMemory
+    by: str
+    was_executing: bool
+
+
+@dataclass(slots=True)
+class Memories:
+    """Everything that happened to memory, in order. `discarded`: by uuid, when a person gave memory up."""
+
+    stretches: list[Stretch] = field(default_factory=list)
+    ends: list[HolderEnd] = field(default_factory=list)
+    discarded: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,110 @@
+"""SAFE-7, judged by what executed: memory is used once, is never older than its disks, and is not lost without cause.
+
+Rule of the file: nothing here asks the code under test; a guest's disks are as new as the last memory that executed, so
+whatever executes next is either that memory, aged by one, or a fresh start that the world explains. The records are
+read only to see that memory was consumed before it executed. Source: DESIGN section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from holdfast.model.nodes import Verdict
+from holdfast.model.roles import Ownership, Phase
+from holdfast.sim.history import Commit, Records
+from holdfast.sim.memories import HolderEnd, Memories, Stretch
+from holdfast.sim.truth import Truth
+from holdfast.store.port import KeyValue
+from holdfast.store.records import VERDICTS, decode
+
+BY_ITSELF: Final = ("crashed", "killed by the guard", "power lost")
+"""How a process ends that nobody of the cluster asked to end."""
+
+
+def memory_is_used_once(truth: Truth) -> Iterator[str]:
+    """Nothing executes from memory that has executed before, or that is older than the disks."""
+    newest: dict[str, Stretch] = {}
+    boots: dict[str, set[int]] = {}
+    for stretch in truth.memories.stretches:
+        before, known = newest.get(stretch.uuid), boots.setdefault(stretch.uuid, set())
+        goes_on = before is not None and before.memory.boot == stretch.memory.boot
+        is_next = goes_on and before is not None and stretch.memory.age == before.memory.age + 1
+        if before is not None and not is_next and (stretch.memory.boot in known or stretch.memory.age != 1):
+            where = f"{truth.name_of(stretch.uuid)} went on at {stretch.at:.3f} s on {stretch.node}"
+            yield (
+                f"SAFE-7: {where} from memory {stretch.memory.boot}/{stretch.memory.age - 1}, "
+                f"although {before.memory.boot}/{before.memory.age} had "
+                f"executed on {before.node} since {before.at:.3f} s"
+            )
+        known.add(stretch.memory.boot)
+        newest[stretch.uuid] = stretch
+
+
+def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
+    """A guest starts afresh only when its memory went with its node or process, or somebody gave it up."""
+    lost = _lost(history)
+    newest: dict[str, Stretch] = {}
+    for stretch in truth.memories.stretches:
+        before = newest.get(stretch.uuid)
+        newest[stretch.uuid] = stretch
+        if before is None or before.memory.boot == stretch.memory.boot:
+            continue
+        if not _is_explained(before, stretch, truth.memories, lost):
+            where = f"{truth.name_of(stretch.uuid)} started afresh on {stretch.node} at {stretch.at:.3f} s"
+            yield (
+                f"SAFE-7: {where}, although "
+                f"nothing took the memory that it had on {before.node} since {before.at:.3f} s"
+            )
+
+
+def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float]) -> bool:
+    if before.at <= memories.discarded.get(fresh.uuid, -1.0) <= fresh.at:
+        return True
+    holders = [end for end in memories.ends if end.uuid == fresh.uuid and end.memory == before.memory]
+    return any(_took_memory(end, lost) for end in holders if end.at <= fresh.at)
+
+
+def _took_memory(end: HolderEnd, lost: dict[str, float]) -> bool:
+    """Whether this end of a holder is reason enough: a suspended guest is ended by the cluster only to be kept."""
+    return end.by in BY_ITSELF or end.was_executing or end.incarnation in lost
+
+
+def _lost(history: Sequence[Commit]) -> dict[str, float]:
+    """When each incarnation was declared lost."""
+    found: dict[str, float] = {}
+    for commit in history:
+        for change in commit.changes:
+            if isinstance(change, KeyValue) and change.key.startswith(VERDICTS):
+                found.setdefault(decode(Verdict, change.key, change.value).incarnation, commit.at)
+    return found
+
+
+def memory_is_consumed_first(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
+    """What was made from memory executes under a record that says so; what was suspended, after its attempt ended."""
+    records = Records()
+    stretches = sorted(truth.memories.stretches, key=lambda one: one.revision)
+    for number, commit in enumerate(history):
+        records.apply(commit)
+        until = history[number + 1].revision if number + 1 < len(history) else float("inf")
+        while stretches and stretches[0].revision < until:
+            stretch = stretches.pop(0)
+            owned = next(
+                (o.value for role, o in records.ownerships.items() if role == truth.name_of(stretch.uuid)), None
+            )
+            if (why := _not_allowed(stretch, owned)) is not None:
+                name = truth.name_of(stretch.uuid)
+                yield f"SAFE-7: {name} went on at {stretch.at:.3f} s on {stretch.node} {why}"
+
+
+def _not_allowed(stretch: Stretch, owned: Ownership | None) -> str | None:
+    if owned is None or owned.owner != stretch.node:
+        return None  # who may execute at all is judged elsewhere
+    if not stretch.is_first:
+        return "while it was being saved" if owned.phase is Phase.SAVING else None
+    memory = owned.memory
+    if not stretch.memory_id:
+        return None if memory is None else f"afresh, although its memory {memory.id} was kept"
+    if memory is None or memory.id != stretch.memory_id or not memory.is_consumed:
+        return f"from memory {stretch.memory_id}, which its record did not say was consumed"
+    return None
