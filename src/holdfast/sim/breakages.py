@@ -15,6 +15,7 @@ from holdfast.sim.breakage import UNBROKEN, Breakage
 from holdfast.sim.disk_breakages import OF_DISKS
 from holdfast.sim.fault import FaultKind as K
 from holdfast.sim.layout import Make
+from holdfast.sim.memory_breakages import OF_MEMORY
 from holdfast.sim.mutation import BreakageKind, Mutation, inside, within
 from holdfast.sim.schedule import QUARANTINE_S, Profile
 
@@ -135,7 +136,7 @@ _OF_NODES: Final = {
     ),
     "uncertain-is-gone": Mutation(
         "a guest whose end is not certain, or that cannot be looked for, counts as gone",
-        within(100, K.ROLE_RESTARTED, K.GUEST_STUCK, K.LIBVIRT_HANGS),
+        within(20, K.ROLE_MOVED, K.GUEST_STUCK),
         Breakage(
             hypervisor=broken.ForgivingHypervisor,
             replaced=(("holdfast.node.executor:Executor._observed", broken.unknown_is_absent),),
@@ -233,7 +234,7 @@ _OF_NODES: Final = {
 }
 
 MUTATIONS: Final[Mapping[BreakageKind, Mutation]] = {
-    BreakageKind(name): mutation for name, mutation in (*_OF_NODES.items(), *OF_DISKS.items())
+    BreakageKind(name): mutation for name, mutation in (*_OF_NODES.items(), *OF_DISKS.items(), *OF_MEMORY.items())
 }
 
 

@@ -18,6 +18,7 @@ class Stretch:
     memory       what it executed: its age counts this stretch, too.
     memory_id    what its process carries; empty: it was made by a fresh start.
     is_first     of its process.
+    is_whole     False: its memory was still on its way.
     revision     of the database when it began.
     """
 
@@ -27,6 +28,7 @@ class Stretch:
     memory: SimulatedMemory
     memory_id: str
     is_first: bool
+    is_whole: bool
     revision: int
 
 

@@ -27,6 +27,9 @@ def memory_is_used_once(truth: Truth) -> Iterator[str]:
     newest: dict[str, Stretch] = {}
     boots: dict[str, set[int]] = {}
     for stretch in truth.memories.stretches:
+        if not stretch.is_whole:
+            where = f"{truth.name_of(stretch.uuid)} went on at {stretch.at:.3f} s on {stretch.node}"
+            yield f"SAFE-7: {where} from memory that was still on its way"
         before, known = newest.get(stretch.uuid), boots.setdefault(stretch.uuid, set())
         goes_on = before is not None and before.memory.boot == stretch.memory.boot
         is_next = goes_on and before is not None and stretch.memory.age == before.memory.age + 1

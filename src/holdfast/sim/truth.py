@@ -112,7 +112,7 @@ class Truth:
         else:
             hearing.last = now
 
-    def guest_executes(self, node: str, uuid: str, memory: SimulatedMemory, memory_id: str) -> None:
+    def guest_executes(self, node: str, uuid: str, memory: SimulatedMemory, memory_id: str, *, is_whole: bool) -> None:
         """A guest executes from now on: its process begins to, or goes on."""
         run = self._living.get((node, uuid))
         stretch = Stretch(
@@ -122,6 +122,7 @@ class Truth:
             memory=memory,
             memory_id=memory_id,
             is_first=run is None,
+            is_whole=is_whole,
             revision=self.revision(),
         )
         self.memories.stretches.append(stretch)

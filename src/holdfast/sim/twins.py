@@ -89,7 +89,9 @@ class MachineHypervisor(SimulatedHypervisor):
         super()._change(uuid, state, kind)
         after = self._running[uuid]
         if before is not GuestState.RUNNING and state is GuestState.RUNNING:
-            self._truth.guest_executes(self._node, uuid, after.memory, after.guest.memory_id)
+            self._truth.guest_executes(
+                self._node, uuid, after.memory, after.guest.memory_id, is_whole=not after.is_incoming
+            )
         elif state is not GuestState.RUNNING:
             self._truth.guest_suspended(self._node, uuid)
 

@@ -1,0 +1,97 @@
+"""The parts that breakages of moving memory put in place of sound ones.
+
+Rule of the file: each is wrong in exactly the way that its first line says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from holdfast.decide.steps import Act, Step
+from holdfast.model.nodes import GuestObservation
+from holdfast.model.roles import MemoryKind, Phase
+
+
+def restores_what_was_used(original: Any) -> Any:
+    """A role whose guest ended comes from the memory again that it was restored from before."""
+    used: dict[str, Any] = {}
+
+    def next_step(ownership: Any, spec: Any, guest: Any, *given: Any, **named: Any) -> Any:
+        memory = ownership.memory
+        if memory is not None and memory.kind is MemoryKind.SAVED and memory.is_consumed:
+            used[spec.uuid] = replace(memory, is_consumed=False)
+        if ownership.phase is Phase.ONLINE and guest is GuestObservation.ABSENT and spec.uuid in used:
+            again = replace(used[spec.uuid], disk_generation=ownership.disk_generation)
+            return Step(record=replace(ownership, phase=Phase.STARTING, memory=again), act=Act.RESTORE)
+        return original(ownership, spec, guest, *given, **named)
+
+    return next_step
+
+
+def resumes_unconsumed(original: Any) -> Any:
+    """A process that was made from memory goes on before the record says that this memory is consumed."""
+
+    def next_step(ownership: Any, spec: Any, guest: Any, *given: Any, **named: Any) -> Any:
+        step = original(ownership, spec, guest, *given, **named)
+        if step.act is not Act.RESUME or ownership.memory is None or ownership.memory.is_consumed:
+            return step
+        return Step(record=replace(step.record, memory=ownership.memory), act=Act.RESUME)
+
+    return next_step
+
+
+def resumes_while_saving(original: Any) -> Any:
+    """A guest whose memory could not be saved goes on at once, while its record still says that it is saved."""
+
+    async def after_failed(self: Any, now: Any, detail: str) -> Any:
+        await self._hypervisor.resume(now.spec.uuid)
+        return await original(self, now, detail)
+
+    return after_failed
+
+
+def any_file_will_do(original: Any) -> Any:
+    """The newest whole file of a guest counts as its memory, whichever attempt it is of."""
+
+    async def settle_save(self: Any, now: Any) -> Any:
+        files = self._hypervisor.moves.neighbourhood.files
+        whole = [path for path, file in files.items() if file.uuid == now.spec.uuid and file.is_complete]
+        making = now.ownership.making
+        if making is None or not whole or making.path in whole:
+            return await original(self, now)
+        other = files[whole[-1]]
+        taken = replace(making, path=whole[-1], id=other.memory_id)
+        return await original(self, replace(now, ownership=replace(now.ownership, making=taken)))
+
+    return settle_save
+
+
+def blind_to_ids(original: Any) -> Any:
+    """Any suspended process of a guest counts as the role's own, whatever memory it was made from."""
+
+    def next_step(ownership: Any, spec: Any, guest: Any, *given: Any, memory_id: str = "", **named: Any) -> Any:
+        memory = ownership.memory
+        return original(ownership, spec, guest, *given, memory_id=memory.id if memory is not None else "", **named)
+
+    return next_step
+
+
+def spares_strays(original: Any) -> Any:
+    """A guest that this node does not own is left where it is."""
+
+    async def remove(_self: Any, _spec: Any, _observed: Any) -> bool:
+        return False
+
+    return remove
+
+
+def hands_over_anyway(original: Any) -> Any:
+    """A role whose copying failed is handed to its target all the same."""
+
+    async def after_failed(self: Any, now: Any, detail: str) -> Any:
+        if now.ownership.phase is Phase.MIGRATING:
+            return self._handed_over(now)
+        return await original(self, now, detail)
+
+    return after_failed
