@@ -33,6 +33,8 @@ class Shape:
     has_watchdog: bool = True
     luns: int = 0
     """How many shared disks it has."""
+    has_heartbeat: bool = False
+    """Whether it has one more, for the nodes' storage heartbeats."""
     is_formed: bool = True
     """Whether all nodes are in one cluster, or none in any."""
 
@@ -42,7 +44,8 @@ FIVE = Shape(name="five", nodes=5)
 UNGUARDED = Shape(name="unguarded", nodes=3, has_watchdog=False)
 ALONE = Shape(name="alone", nodes=2, is_formed=False)
 DISKS = Shape(name="disks", nodes=3, has_fence=False, has_watchdog=False, luns=2)
-SHAPES = {"three": THREE, "unguarded": UNGUARDED, "five": FIVE, "door": ALONE, "disks": DISKS}
+BEATING = Shape(name="beating", nodes=3, has_fence=False, has_watchdog=False, luns=1, has_heartbeat=True)
+SHAPES = {"three": THREE, "unguarded": UNGUARDED, "five": FIVE, "door": ALONE, "disks": DISKS, "beating": BEATING}
 
 
 class Labs:
@@ -67,7 +70,7 @@ class Labs:
                 has_fence=shape.has_fence,
                 has_watchdog=shape.has_watchdog,
                 watchdog_timeout_s=WATCHDOG_TIMEOUT_S,
-                storage=StorageSpec(luns=shape.luns) if shape.luns else None,
+                storage=StorageSpec(luns=shape.luns, has_heartbeat=shape.has_heartbeat) if shape.luns else None,
             )
             await lab.up(options, provision=forming({"quarantine_losses": 1000}) if shape.is_formed else None)
             self._up = shape, lab, stack.pop_all()
@@ -138,4 +141,11 @@ async def five(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
 async def disks(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
     """A healthy cluster of three nodes with shared disks, and nothing but their reservations to fence a node."""
     async with ClusterUnderTest(await labs.get(DISKS)).in_order() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def beating(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
+    """A healthy cluster of three nodes with a shared disk and a heartbeat disk, fenced by reservations alone."""
+    async with ClusterUnderTest(await labs.get(BEATING)).in_order() as cluster:
         yield cluster

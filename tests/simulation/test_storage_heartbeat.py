@@ -19,8 +19,9 @@ from holdfast.model.nodes import NodeReport, Verdict
 from holdfast.model.reasons import ReasonCode
 from holdfast.sim.checkers import not_yet_well
 from holdfast.sim.layout import Make
-from holdfast.sim.machine import CLUSTER_ID, Machine
+from holdfast.sim.machine import Machine
 from holdfast.sim.run import broken_rules, quiet
+from holdfast.sim.shared_disks import CLUSTER_ID
 from holdfast.sim.world import World
 from holdfast.storage.scsi.command import OperationCode
 from holdfast.storage.simulated import Exchange, Fate

@@ -164,7 +164,8 @@ def _with_disks(make: Make, draws: Random, disks: int | None) -> tuple[Make, lis
         make = replace(make, has_fence=False, watchdog_s=None)
     traits = DiskTraits(can_survive_power_loss=draws.random() < 0.6, can_abort=draws.random() < 0.7)
     make = replace(make, disks=disks, target=traits, paths=draws.choice((1, 1, 2)))
-    return make, draws.sample(OF_THE_TARGET, draws.randint(1, 4))
+    kinds = draws.sample(OF_THE_TARGET, draws.randint(1, 4))
+    return replace(make, heartbeats=draws.choice((0, 1, 1, 2))), kinds
 
 
 def _with_memory(make: Make, draws: Random, only: tuple[FaultKind, ...] | None) -> tuple[Make, list[FaultKind]]:

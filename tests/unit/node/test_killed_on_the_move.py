@@ -115,7 +115,9 @@ def test_safe_1_holdfastd_killed_at_any_moment_of_a_move_at_either_end(victim: s
             await pair.end()
 
     every_moment()
-    assert seen >= {Phase.ONLINE, Phase.STOPPING, Phase.VACANT, Phase.STARTING}, "the moments miss a phase (assigned takes no time here)"
+    assert seen >= {Phase.ONLINE, Phase.STOPPING, Phase.VACANT, Phase.STARTING}, (
+        "the moments miss a phase (assigned takes no time here)"
+    )
 
 
 @virtual
