@@ -56,8 +56,8 @@ expect:
         "file.yaml:8: events[0].power-of: there is no such key here; did you mean power-off?",
         "file.yaml:9: events[1].cut: the key to is missing",
         "file.yaml:12: expect[0].runs-on: wanted a name, or a list of names (got 3)",
-        "file.yaml:13: expect[1].state: wanted one of online, starting, stopping, offline, blocked, unknown; "
-        "did you mean online? (got 'onlin')",
+        "file.yaml:13: expect[1].state: wanted one of online, starting, stopping, saving, migrating, offline, blocked, "
+        "unknown; did you mean online? (got 'onlin')",
         "file.yaml:14: expect[2]: wanted one of the keys role, node, fenced, condition, which say what is expected",
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from holdfast.storage.arbitration import PROTECTION, AbortMethod, Expelled, Holders, Refused
@@ -33,6 +35,25 @@ def without_reading(original: Any) -> Any:
         return EXPELLED
 
     return expel
+
+
+def watch_without_reading(original: Any) -> Any:
+    """The same, by the watch of a disk."""
+
+    async def expel(watch: Any, victim: int) -> Any:
+        return await without_reading(original)(watch._lun, watch._key, victim=victim)  # noqa: SLF001  as below
+
+    return expel
+
+
+def used_without_looking(_original: Any) -> Any:
+    """Nothing is asked before a guest starts, and nobody is told that it does."""
+
+    @contextmanager
+    def used_by(_keeper: Any, _uuid: str, _disks: Any) -> Iterator[None]:
+        yield None
+
+    return used_by
 
 
 def without_abort(original: Any) -> Any:

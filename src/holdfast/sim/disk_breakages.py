@@ -17,22 +17,22 @@ from holdfast.sim.mutation import Mutation, inside, within
 OF_DISKS: Final[Mapping[str, Mutation]] = {
     "refused-is-expelled": Mutation(
         "an expulsion that the target or the node's own state refuses counts as done",
-        within(20, K.FREEZE, K.TARGET_FORGETS, disks=2),
+        within(10, K.FREEZE, K.TARGET_FORGETS, disks=2, is_quick=True),
         inside("holdfast.node.disk_watch:DiskWatch.expel", broken.refused_is_expelled),
     ),
     "unknown-is-expelled": Mutation(
         "a preempt whose answer is lost counts as done",
-        within(20, K.FREEZE, K.TARGET_HANGS, K.TARGET_REPLIES_LOST, disks=2),
+        within(40, K.FREEZE, K.TARGET_HANGS, K.TARGET_REPLIES_LOST, disks=2),
         inside("holdfast.node.disk_watch:DiskWatch.expel", broken.unknown_is_expelled),
     ),
     "read-back-skipped": Mutation(
         "whatever a target answers to a preempt, it is not read again who may write",
-        within(20, K.FREEZE, K.TARGET_FORGETS, K.TARGET_REPLIES_LOST, disks=2),
-        inside("holdfast.node.disk_watch:expel", broken.without_reading),
+        within(10, K.FREEZE, K.TARGET_FORGETS, disks=2, is_quick=True),
+        inside("holdfast.node.disk_watch:DiskWatch.expel", broken.watch_without_reading),
     ),
     "abort-skipped": Mutation(
         "what the lost node sent before is neither aborted nor dropped",
-        within(20, K.FREEZE, K.TARGET_WRITES_HELD, disks=2),
+        within(10, K.FREEZE, K.TARGET_WRITES_HELD, disks=2, is_quick=True),
         Breakage(
             replaced=(
                 ("holdfast.storage.scsi_lun:ScsiLun.preempt", broken.without_abort),
@@ -42,23 +42,29 @@ OF_DISKS: Final[Mapping[str, Mutation]] = {
     ),
     "registers-with-guests": Mutation(
         "a node registers with a disk while guests of it run there",
-        within(20, K.TARGET_FORGETS, K.TARGET_RESTART, rules=("SAFE-1",), disks=2),
+        within(10, K.TARGET_FORGETS, rules=("SAFE-1",), disks=2, is_quick=True),
         inside("holdfast.node.disk_watch:DiskWatch._is_used_here", broken.never_used),
     ),
     "reserves-against-others": Mutation(
         "a node protects a forgotten disk although guests of other nodes write to it",
-        within(20, K.TARGET_FORGETS, K.TARGET_RESTART, rules=("SAFE-6",), disks=2),
+        within(10, K.TARGET_FORGETS, rules=("SAFE-6",), disks=2, is_quick=True),
         inside("holdfast.node.disk_watch:may_run_elsewhere", always(False)),
     ),
     "ready-unconfirmed": Mutation(
         "a disk is ready before a write to the session showed that there is no verdict",
-        within(60, K.FREEZE, K.DAEMON_FREEZE, K.REGISTER_RACE, K.TARGET_SLOW, disks=2),
+        within(10, K.REBOOT, K.REGISTER_RACE, disks=2, is_quick=True),
         inside("holdfast.node.disk_watch:DiskWatch._confirm", broken.confirmed_unasked),
     ),
     "starts-unready": Mutation(
-        "a guest starts from disks that are not ready",
-        within(20, K.TARGET_FORGETS, K.REBOOT, K.FREEZE, rules=("SAFE-2", "SAFE-6"), disks=2),
-        inside("holdfast.node.disks:DiskKeeper.problem", always(None)),
+        "roles are placed, and guests start, where their disks are not ready",
+        within(10, K.STORAGE_CUT, K.REBOOT, K.POWER_CUT, disks=2, is_quick=True),
+        Breakage(
+            replaced=(
+                ("holdfast.decide.placement:_disks_not_ready", always(())),
+                ("holdfast.node.disks:DiskKeeper.problem", always(None)),
+                ("holdfast.node.disks:DiskKeeper.used_by", broken.used_without_looking),
+            )
+        ),
     ),
     "expelled-stay": Mutation(
         "a node that was expelled from a disk lets its guests there be",

@@ -53,12 +53,20 @@ def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]
         newest[stretch.uuid] = stretch
         if before is None or before.memory.boot == stretch.memory.boot:
             continue
-        if not _is_explained(before, stretch, truth.memories, lost):
+        if not _is_left_behind(before, stretch, truth, lost) and not _is_explained(
+            before, stretch, truth.memories, lost
+        ):
             where = f"{truth.name_of(stretch.uuid)} started afresh on {stretch.node} at {stretch.at:.3f} s"
             yield (
                 f"SAFE-7: {where}, although "
                 f"nothing took the memory that it had on {before.node} since {before.at:.3f} s"
             )
+
+
+def _is_left_behind(before: Stretch, fresh: Stretch, truth: Truth, lost: dict[str, float]) -> bool:
+    """Whether the memory was on a node that was declared lost; its process may exist still, kept off its disks."""
+    was_on = (run for run in truth.runs if run.uuid == before.uuid and run.node == before.node)
+    return any(lost.get(run.incarnation, fresh.at + 1.0) <= fresh.at for run in was_on if run.began <= before.at)
 
 
 def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import Field, TypeAdapter
 
-from holdfast.sim.scenario_cluster import ClusterPart, NodePart, Nodes, RolePart, Roles
+from holdfast.sim.scenario_cluster import ClusterPart, DiskPart, Disks, NodePart, Nodes, RolePart, Roles
 from holdfast.sim.scenario_events import KINDS, EventPart
 from holdfast.sim.scenario_expectations import Expectation
 from holdfast.sim.scenario_values import Duration, MaybeNames, Name, Names, Part, Size
@@ -46,6 +46,9 @@ class Scenario(Part):
     roles: Roles = ()
     """The roles: a number (web1, web2, …), or a list."""
 
+    disks: Disks = ()
+    """The shared disks: a number (disk1, disk2, …), or a list."""
+
     events: tuple[EventPart, ...] = ()
     """What happens. The time line begins when all nodes that have power are up and all wanted roles run."""
 
@@ -68,6 +71,12 @@ class Scenario(Part):
         """Every role by itself that is there at first."""
         return tuple(
             one.model_copy(update={"name": name}) for one in self.roles for name in _names(one.name, one.count)
+        )
+
+    def all_disks(self) -> tuple[DiskPart, ...]:
+        """Every shared disk by itself."""
+        return tuple(
+            one.model_copy(update={"name": name}) for one in self.disks for name in _names(one.name, one.count)
         )
 
     @property

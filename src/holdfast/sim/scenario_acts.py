@@ -12,9 +12,10 @@ from typing import Any, Final
 from holdfast.fencing.simulated import DeviceFault
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.sim.machine import RESTART_S, Machine
-from holdfast.sim.scenario_events import CablePart, CutPart, EventPart, JumpPart, StartFailsPart, WeatherPart
+from holdfast.sim.scenario_events import CablePart, CutPart, EventPart, JumpPart, StartFailsPart, Strike, WeatherPart
 from holdfast.sim.scenario_values import meant
 from holdfast.sim.scenario_world import Refusals
+from holdfast.sim.target_faults import strike_once
 from holdfast.sim.world import Sky, World
 
 STOP_S: Final = 1.5
@@ -99,6 +100,27 @@ class Stage:
         for machine in self.machines(what.node):
             machine.clock.offset_ms += round(what.by * 1000)
 
+    def cut_storage(self, names: tuple[str, ...], *, is_cut: bool) -> None:
+        """Cut nodes off every disk, or mend that."""
+        for machine in self.machines(names):
+            (self.world.storage.cut_off if is_cut else self.world.storage.reconnect)(machine.name)
+            for path in self.world.shared_disks.paths(machine.name):
+                path.is_cut = is_cut
+        self.world.shared_disks.flush()
+
+    def forget(self, _: object) -> None:
+        """Have the target restart with nothing that it knew."""
+        self.world.shared_disks.switch_off(forgets=True)
+        self.world.shared_disks.switch_on()
+
+    def hang_target(self, *, is_hung: bool) -> None:
+        """Let the target answer nobody, or everybody."""
+        self.world.shared_disks.target.is_hung = is_hung
+
+    def strike_who_preempts(self, how: Strike) -> None:
+        """Kill or freeze the next one."""
+        strike_once(self.world, lambda exchange: exchange.is_preempt, freezes=how is Strike.FREEZE)
+
     def crash_guests(self, names: tuple[str, ...]) -> None:
         """Crash the guests of roles."""
         uuids = [self.uuids[name] for name in meant(names, self.uuids)]
@@ -161,11 +183,6 @@ def _restart_daemons(stage: Stage, names: tuple[str, ...]) -> None:
         stage.restart_daemon(machine)
 
 
-def _storage(stage: Stage, names: tuple[str, ...], act: Callable[[str], None]) -> None:
-    for machine in stage.machines(names):
-        act(machine.name)
-
-
 ACTS: Final[dict[str, Act]] = {
     "power_off": _each(lambda machine: machine.power_off("plug pulled")),
     "power_on": _each(Machine.power_on),
@@ -188,8 +205,14 @@ ACTS: Final[dict[str, Act]] = {
     "store_down": lambda stage, names: stage.reach_database(names, is_cut=True),
     "store_up": lambda stage, names: stage.reach_database(names, is_cut=False),
     "store_leader_change": Stage.change_leader,
-    "storage_off": lambda stage, names: _storage(stage, names, stage.world.storage.cut_off),
-    "storage_on": lambda stage, names: _storage(stage, names, stage.world.storage.reconnect),
+    "storage_off": lambda stage, names: stage.cut_storage(names, is_cut=True),
+    "storage_on": lambda stage, names: stage.cut_storage(names, is_cut=False),
+    "target_down": lambda stage, _: stage.world.shared_disks.switch_off(forgets=False),
+    "target_up": lambda stage, _: stage.world.shared_disks.switch_on(),
+    "target_forgets": Stage.forget,
+    "target_hangs": lambda stage, _: stage.hang_target(is_hung=True),
+    "target_answers": lambda stage, _: stage.hang_target(is_hung=False),
+    "preempt_race": Stage.strike_who_preempts,
     "weather": Stage.set_weather,
     "clock_jump": Stage.jump,
     "guest_crash": Stage.crash_guests,

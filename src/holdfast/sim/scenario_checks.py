@@ -51,6 +51,7 @@ class _Checks:
             "node": [node.name for node in scenario.all_nodes()],
             "role": [role.name for role in scenario.all_roles()] + added,
             "network": list(scenario.cluster.networks),
+            "disk": [disk.name for disk in scenario.all_disks()],
             "site": [node.site for node in scenario.nodes if node.site is not None],
             "event": [event.name for event in scenario.events if event.name is not None],
         }
@@ -58,7 +59,7 @@ class _Checks:
     def run(self) -> Iterator[Problem]:
         scenario = self._scenario
         for kind, names in self._known.items():
-            if kind in ("node", "role", "event"):
+            if kind in ("node", "role", "disk", "event"):
                 yield from self._unique(kind, names)
         if scenario.until is not None and scenario.settle is not None:
             yield Problem(path=("settle",), text="until says already when the run ends; keep one of them")
@@ -92,6 +93,7 @@ class _Checks:
 
     def _role(self, path: Path, role: RolePart) -> Iterator[Problem]:
         yield from self._choices(path, role)
+        yield from self._names((*path, "disks"), "disk", role.disks, more=())
         if role.memory % MIB:
             yield Problem(path=(*path, "memory"), text=f"wanted whole MiB (got {role.memory} bytes)")
         if role.first_owner is not None:
@@ -135,8 +137,8 @@ class _Checks:
         match what:
             case RolePart():
                 yield from self._role(path, what)
-                if what.count is not None or what.first_owner is not None:
-                    yield Problem(path=path, text="count and first-owner are for roles that are there at first")
+                if what.count is not None or what.first_owner is not None or what.disks:
+                    yield Problem(path=path, text="count, first-owner and disks are for roles that are there at first")
             case dict():
                 known = flat_settings(Settings())
                 for name in what:

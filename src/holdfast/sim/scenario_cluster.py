@@ -33,6 +33,12 @@ class ClusterPart(Part):
     guests_ignore_power_button: StrictBool = False
     """Whether no guest shuts down when asked, so that each must be ended by force."""
 
+    target_keeps_registrations: StrictBool = True
+    """Whether the target of the shared disks keeps who may write over a restart."""
+
+    paths: Annotated[int, Field(strict=True, ge=1, le=4)] = 1
+    """How many ways every node has to the shared disks."""
+
 
 def _read_watchdog(value: object) -> object:
     return None if value == "none" else value
@@ -64,6 +70,9 @@ class NodePart(Part):
     ] = 3.0
     """Time-out of its hardware watchdog; `none` when it has no watchdog."""
 
+    clock_drift: Annotated[float, Field(ge=-0.5, le=0.5)] = 0.0
+    """The share by which its clock is too fast; negative: too slow. An oscillator is off by 0.0001."""
+
     voter: StrictBool | None = None
     """Whether it votes. When no node is chosen: an odd number of the first ones, up to 5, and both of two."""
 
@@ -72,6 +81,16 @@ class NodePart(Part):
 
     networks_off: MaybeNames = ()
     """Networks whose cable is out at first."""
+
+
+class DiskPart(Part):
+    """A shared disk with reservations, or several alike."""
+
+    name: Name
+    """Its name; with `count`, what its number is put after."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=16)] | None = None
+    """How many disks alike: `name: disk, count: 2` gives disk1 and disk2."""
 
 
 class LabelPart(Part):
@@ -143,7 +162,7 @@ class RoleChoicesPart(Part):
 
 
 class RolePart(RoleChoicesPart):
-    """A role, or several alike: a virtual machine with no disk."""
+    """A role, or several alike: a virtual machine."""
 
     name: Name
     """Its name; with `count`, what its number is put after."""
@@ -159,6 +178,9 @@ class RolePart(RoleChoicesPart):
 
     wanted: Wanted = Wanted.ONLINE
     """`online` or `offline`."""
+
+    disks: MaybeNames = ()
+    """The shared disks that its guest writes to. Left out: a disk of its own that no reservation protects."""
 
     first_owner: Name | None = None
     """The node on which it runs when the time line begins; left out: where the cluster places it."""
@@ -179,6 +201,9 @@ def _read_count(kind: str, part: type[Part]) -> BeforeValidator:
 
 
 Nodes = Annotated[tuple[NodePart, ...], _read_count("node", NodePart), Field(min_length=1)]
+"""A number, or a list."""
+
+Disks = Annotated[tuple[DiskPart, ...], _read_count("disk", DiskPart)]
 """A number, or a list."""
 
 Roles = Annotated[tuple[RolePart, ...], _read_count("web", RolePart)]

@@ -6,6 +6,7 @@ Rule of the file: a kind of event is a field of `EventPart`; what it does is in 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StrictBool
@@ -104,6 +105,13 @@ class WeatherPart(Part):
     """The longest delay; each packet takes a random time up to it."""
 
 
+class Strike(StrEnum):
+    """What becomes of a node that preempts."""
+
+    KILL = "kill"
+    FREEZE = "freeze"
+
+
 Cables = Annotated[CablePart, read_as("node", Names, CablePart)]
 Resumed = Annotated[ResumePart, read_as("node", Names, ResumePart)]
 
@@ -187,10 +195,28 @@ class EventPart(Part):
     """The cluster database loses its leader and elects one."""
 
     storage_off: Names | None = None
-    """The disks cannot be reached from nodes: guests there wait in the kernel, and no kill ends them."""
+    """No disk can be reached from nodes: guests there wait in the kernel, and no kill ends them."""
 
     storage_on: Names | None = None
     """The disks can be reached from nodes again."""
+
+    target_down: Literal[True] | None = None
+    """The target of the shared disks loses its power; after a restart it knows who may write, or does not."""
+
+    target_up: Literal[True] | None = None
+    """It is back, and nodes log in again."""
+
+    target_forgets: Literal[True] | None = None
+    """It restarts at once, and has forgotten who may write."""
+
+    target_hangs: Literal[True] | None = None
+    """It answers nobody, and what is sent to it meanwhile is lost."""
+
+    target_answers: Literal[True] | None = None
+    """It answers again."""
+
+    preempt_race: Strike | None = None
+    """The next node that preempts a registration is struck as it does: `kill` its holdfastd, or `freeze` it."""
 
     weather: WeatherPart | None = None
     """Packets are lost, doubled or late on all networks."""

@@ -101,6 +101,8 @@ class _Play:
         self._wait(lambda: all(self.world.database.get(session_key(NodeName(name))) for name in waited))
         roles = self.scenario.all_roles()
         specs = [role_spec(role, self.stage.uuids[role.name]) for role in roles]
+        for spec in specs:
+            self.world.shared_disks.add_role(spec)
         firsts = {role.name: role.first_owner for role in roles if role.first_owner is not None}
         self._write([_only(spec, firsts.get(spec.name)) for spec in specs])
         self._wait(lambda: all(map(self._stands, specs)))

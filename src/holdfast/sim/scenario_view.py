@@ -50,9 +50,9 @@ class Sight:
         return tuple(run.node for run in self.world.truth.living() if run.uuid == self._uuids[role])
 
     def executes(self, role: str) -> bool:
-        """Whether the guest exists on exactly one node, and that node is not frozen."""
-        where = self.where(role)
-        return len(where) == 1 and self.world.machines[NodeName(where[0])].executes
+        """Whether the guest exists on exactly one node that is not frozen. Only disks with reservations allow more."""
+        where = [name for name in self.where(role) if self.world.machines[NodeName(name)].executes]
+        return len(where) == 1
 
     def runs(self, role: str) -> list[GuestRun]:
         """All runs of a role's guest."""

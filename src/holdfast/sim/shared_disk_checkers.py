@@ -22,7 +22,7 @@ from holdfast.sim.shared_disks import CLUSTER_ID, Landing, SharedDisks
 from holdfast.sim.truth import GuestRun, Truth
 from holdfast.sim.world import World
 from holdfast.store.port import KeyValue
-from holdfast.store.records import OWNERSHIPS, PROOFS, VERDICTS, decode
+from holdfast.store.records import OWNERSHIPS, PROOFS, SESSIONS, VERDICTS, decode
 
 T = TypeVar("T")
 LOOK_S: Final = 0.25
@@ -101,6 +101,23 @@ def only_the_lost_are_refused(history: Sequence[Commit], disks: SharedDisks, tru
         if run.incarnation not in lost:
             yield f"SAFE-6: {refusal.disk} refused {truth.name_of(run.uuid)} on {run.node} at {refusal.at:.3f} s"
             return
+
+
+def guests_begin_on_ready_disks(history: Sequence[Commit], disks: SharedDisks, truth: Truth) -> Iterator[str]:
+    """SAFE-2: a guest begins only after its node registered and then wrote its session, so before any verdict."""
+    written: dict[str, list[float]] = {}
+    for commit in history:
+        for change in commit.changes:
+            if isinstance(change, KeyValue) and change.key.startswith(SESSIONS):
+                written.setdefault(change.key.removeprefix(SESSIONS), []).append(commit.at)
+    for run in truth.runs:
+        key = reservation_key(CLUSTER_ID, Incarnation(run.incarnation))
+        for disk in disks.roles[run.uuid].disks if run.uuid in disks.roles else ():
+            since = max((at for at in disks.registrations.get((disk, key), ()) if at <= run.began), default=None)
+            if since is None or not any(since < at <= run.began for at in written.get(run.node, ())):
+                how = "unregistered" if since is None else "not confirmed since it registered"
+                yield f"SAFE-2: {truth.name_of(run.uuid)} began on {run.node} at {run.began:.3f} s, {how} with {disk}"
+                return
 
 
 class ExpelledWatch:

@@ -35,7 +35,7 @@ from holdfast.storage.transport import Answer, Reply, Transport
 CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
 WRITE_INTERVAL_S: Final = 0.05
 WRITE_TIMEOUT_S: Final = 2.0
-"""After so long without an answer a record is written again."""
+"""After so long without an answer a record is dropped at the target and written again."""
 BLOCK_BYTES: Final = 512
 RECORD_BLOCKS: Final = 2
 """Of a record, so that it can be torn."""
@@ -266,7 +266,10 @@ class SharedDisks:
             since, sent = self._under_way.get((run.number, name), (0.0, None))
             if sent is not None and sent.done() and is_conflict(sent.result()):
                 self.refused.append(Refusal(at=now, disk=name, run=run))
-            if sent is None or sent.done() or now - since > WRITE_TIMEOUT_S:
+            is_late = way.is_through and now - since > WRITE_TIMEOUT_S
+            if sent is not None and not sent.done() and is_late:
+                self._abort(run.node, name, command)
+            if sent is None or sent.done() or is_late:
                 self._under_way[run.number, name] = now, way.submit(command)
         is_easy = self.weather.is_fair and all(way.is_through for way in ways.values())
         if run.number in self._hanging or (run.number in self._writing and not is_easy):
@@ -274,6 +277,14 @@ class SharedDisks:
             for name in ways:
                 reply = self._under_way[run.number, name][1]
                 reply.add_done_callback(lambda _: self._answered(run), context=Context())
+
+    def _abort(self, node: str, disk: DiskName, command: Command) -> None:
+        """ABORT TASK: before a kernel writes again what it has no answer to, it has the first attempt dropped."""
+        unit = self.target.disks[self._specs[disk].designator]
+        for item in tuple(unit.pending):
+            if self.node_of(item.nexus) == node and item.command.data_out == command.data_out:
+                unit.pending.remove(item)
+                item.drop()
 
     def _answered(self, run: GuestRun) -> None:
         """A process ends when what it has under way is done, and not before."""

@@ -151,41 +151,45 @@ def _path_out(world: World, fault: Fault) -> End:
     return cut_paths(world, paths[fault.other % every :: every])
 
 
-def _race(world: World, fault: Fault, strikes: Callable[[Exchange], bool]) -> End:
-    """Who sends such a command is struck as it arrives: its holdfastd is killed, or its machine frozen."""
+def strike_once(world: World, is_meant: Callable[[Exchange], bool], *, freezes: bool, after_s: float = 0.0) -> End:
+    """Kill the holdfastd of the next one that sends such a command, or freeze its machine, so shortly after."""
     watchers = world.shared_disks.weather.watchers
     ends: list[End] = []
 
     def strike(name: str) -> None:
         machine = world.machines[NodeName(name)]
-        if fault.other & 1:
-            machine.kill_daemon()
-            ends.append(machine.start_daemon)
-        else:
+        world.truth.note("world", f"{name} is struck", subject=name)
+        if freezes:
             machine.freeze()
             ends.append(machine.thaw)
+        else:
+            machine.kill_daemon()
+            ends.append(machine.start_daemon)
 
     def watch(exchange: Exchange) -> None:
-        if strikes(exchange) and not ends:
+        if is_meant(exchange):
+            watchers.remove(watch)
             node = world.shared_disks.node_of(exchange.initiator)
-            world.loop.call_later(fault.amount * RACE_S, strike, node, context=Context())
+            world.loop.call_later(after_s, strike, node, context=Context())
 
     watchers.append(watch)
 
     def stop() -> None:
-        watchers.remove(watch)
+        if watch in watchers:
+            watchers.remove(watch)
         for end in ends:
             end()
 
     return stop
 
 
-def _preempt_race(world: World, fault: Fault) -> End:
-    return _race(world, fault, lambda exchange: exchange.is_preempt)
+def _race(is_meant: Callable[[Exchange], bool]) -> Begin:
+    """Who sends such a command is struck before it arrives, before the answer, or then."""
 
+    def begin(world: World, fault: Fault) -> End:
+        return strike_once(world, is_meant, freezes=not fault.other & 1, after_s=fault.amount * RACE_S)
 
-def _register_race(world: World, fault: Fault) -> End:
-    return _race(world, fault, lambda exchange: is_registration(exchange.command))
+    return begin
 
 
 TARGET_FAULTS: Final[dict[FaultKind, Begin]] = {
@@ -199,6 +203,6 @@ TARGET_FAULTS: Final[dict[FaultKind, Begin]] = {
     FaultKind.TARGET_RESET: _resets,
     FaultKind.TARGET_SESSION_LOST: _session_lost,
     FaultKind.TARGET_PATH_OUT: _path_out,
-    FaultKind.PREEMPT_RACE: _preempt_race,
-    FaultKind.REGISTER_RACE: _register_race,
+    FaultKind.PREEMPT_RACE: _race(lambda exchange: exchange.is_preempt),
+    FaultKind.REGISTER_RACE: _race(lambda exchange: is_registration(exchange.command)),
 }
