@@ -49,6 +49,8 @@ def listed(names: Iterable[str]) -> str:
 
 def transfer_words(transfer: Transfer) -> str:
     """Return how far memory has come, how fast it goes, and how long it will take."""
+    if transfer.bytes_total <= 0:
+        return "it begins"
     words = [f"{transfer.percent} % of {size(transfer.bytes_total)}"]
     if transfer.bytes_per_s is not None:
         words.append(f"{size(transfer.bytes_per_s)}/s")

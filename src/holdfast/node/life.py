@@ -158,6 +158,8 @@ class Life:
         self.fence_check = FenceCheck(self.mirror, ports.device_of)
         self.obstacle: str | None = None
         """Why this node is not up; None once it has a session."""
+        self.evicted = asyncio.Event()
+        """Set when this machine is no node of the cluster any more and runs nothing of it."""
         self._keeper: SessionKeeper | None = None
 
     async def run(self) -> None:
@@ -210,10 +212,16 @@ class Life:
             incarnation = self._ports.incarnations.load_or_create()
             self.heartbeats.incarnation = incarnation
             self.heartbeats.registered_at = None
-            if await self._live_as(incarnation) is SessionEnd.LOST:
+            end = await self._live_as(incarnation)
+            if end is SessionEnd.LOST:
                 log.warning("this node was declared lost; it stops what it may still run and comes back as new")
                 await self._clean()
                 self._ports.incarnations.replace()
+            elif end is SessionEnd.EVICTED:
+                log.warning("this node was evicted; it stops what it may still run and is no node any more")
+                await self._clean()
+                self.evicted.set()
+                return
 
     async def _live_as(self, incarnation: Incarnation) -> SessionEnd:
         """Live as one incarnation until it ends. One that the database does not know begins clean. Source: SAFE-1."""
@@ -313,7 +321,13 @@ class Life:
             voters=tuple(sorted(snapshot.voters())),
         )
         return SessionKeeper(
-            self._ports.store, self.mirror, self.clock, self.events, session, watchdog_ms=self._watchdog_ms
+            self._ports.store,
+            self.mirror,
+            self.clock,
+            self.events,
+            session,
+            watchdog_ms=self._watchdog_ms,
+            machine_id=self._peers[self.me].machine_id,
         )
 
     async def _guard_promise(self, timings: Timings) -> tuple[int, int | None]:

@@ -294,8 +294,8 @@ def _shortage_words(short: Shortage) -> str:
     left, gone = ", ".join(short.remaining) or "no node", ", ".join(short.nodes)
     return (
         f"{len(short.homeless)} of {len(short.leaving)} roles on {gone} would find no room: "
-        f"{', '.join(short.homeless[:ROLES_NAMED])}; they all want {_gib(short.wanted_bytes)} and "
-        f"{short.wanted_vcpus} vCPUs, free are {_gib(short.free_bytes)} and {short.free_vcpus} vCPUs on {left}"
+        f"{', '.join(short.homeless[:ROLES_NAMED])}; they all want {_size(short.wanted_bytes)} and "
+        f"{short.wanted_vcpus} vCPUs, free are {_size(short.free_bytes)} and {short.free_vcpus} vCPUs on {left}"
     )
 
 
@@ -305,8 +305,8 @@ def _shortage_way(short: Shortage, node: NodeName) -> str:
     return f"{first}; or leave them running on {node}: holdfast node drain {node} --force"
 
 
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 or not count else f"{count / 2**20:.0f} MiB"
 
 
 def _report(node: NodeName, drain: Drain, *, is_dry_run: bool, refused: str = "") -> DrainReport:

@@ -16,17 +16,17 @@ from typing import Final
 from holdfast.decide.fencing import is_proven_dead
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
-from holdfast.model.ids import Incarnation
-from holdfast.model.nodes import Proof, ProofKind, Session
+from holdfast.model.ids import Incarnation, NodeName, Revision
+from holdfast.model.nodes import NodeSpec, Proof, ProofKind, Session
 from holdfast.model.reasons import ReasonCode, because
-from holdfast.model.snapshot import Snapshot
+from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, end_earlier_session, record_restarts, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
-from holdfast.store.port import Store
-from holdfast.store.records import decode, session_key
+from holdfast.store.port import CreateRevision, Store
+from holdfast.store.records import decode, node_key, session_key
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class SessionEnd(StrEnum):
     """A verdict on this incarnation is committed: it must clean up and come back as another one."""
     EXPIRED = "expired"
     """The lease ran out without a verdict: this incarnation may register again."""
+    EVICTED = "evicted"
+    """This machine is no node of the cluster any more: it must clean up and forget the cluster."""
 
 
 class SessionKeeper:
@@ -58,8 +60,13 @@ class SessionKeeper:
         session: Session,
         *,
         watchdog_ms: WatchdogOf | None = None,
+        machine_id: str = "",
     ) -> None:
-        """`watchdog_ms` asks for the time-out of a watchdog that works now; None: what the session says stays."""
+        """What else it rests on.
+
+        watchdog_ms   asks for the time-out of a watchdog that works now; None: what the session says stays.
+        machine_id    of this machine; empty: unknown. A node of the same name on another machine is another node.
+        """
         self._store = store
         self._mirror = mirror
         self._clock = clock
@@ -69,6 +76,8 @@ class SessionKeeper:
         self._revision: int | None = None
         self._lower_from_ms: int | None = None
         self._watchdog_ms = watchdog_ms
+        self._machine_id = machine_id
+        self._asked: Session | None = None
         self.registered_at = 0
         self.me: Self | None = None
 
@@ -88,6 +97,8 @@ class SessionKeeper:
             if snapshot.is_lost(self._session.node, self._session.incarnation):
                 return SessionEnd.LOST
             try:
+                if not self._is_node(snapshot.nodes.get(self._session.node)) and await self._is_evicted():
+                    return SessionEnd.EVICTED
                 if await self._try_register(snapshot):
                     return None
             except (Unavailable, LeaseNotFound) as error:
@@ -98,6 +109,22 @@ class SessionKeeper:
                     await changed.wait()
             except TimeoutError:
                 pass
+
+    def _is_node(self, record: Versioned[NodeSpec] | None) -> bool:
+        """Whether the record is of the node that this machine is."""
+        if record is None:
+            return False
+        known = record.value.machine_id
+        return not known or not self._machine_id or known == self._machine_id
+
+    async def _is_evicted(self) -> bool:
+        """Ask the database itself: the mirror of a machine that just joined may be older than its record."""
+        key = node_key(self._session.node)
+        found = await self._store.get(key)
+        if found is None:
+            return True
+        spec = decode(NodeSpec, key, found.value)
+        return not self._is_node(Versioned(value=spec, revision=Revision(0), created=Revision(0)))
 
     async def _try_register(self, snapshot: Snapshot) -> bool:
         proofs = _restarted(snapshot, self._session, self._clock.wall_ms())
@@ -116,6 +143,9 @@ class SessionKeeper:
             restarted=proofs,
             events=self._events.operations(*events),
         )
+        node = snapshot.nodes.get(self._session.node)
+        is_known = CreateRevision(node_key(self._session.node), equals=0 if node is None else node.created)
+        txn = replace(txn, compares=(*txn.compares, is_known))
         if not (await self._store.txn(txn)).succeeded:
             await self._store.revoke(lease)
             return False

@@ -20,6 +20,8 @@ from holdfast.node.mirror import Mirror
 from holdfast.node.session import SessionEnd, SessionKeeper, WatchdogOf
 from holdfast.node.transactions import advance, convict
 from holdfast.store.memory import MemoryStore
+from holdfast.store.port import Delete, Txn
+from holdfast.store.records import node_key, session_key
 
 A = NodeName("a")
 WEB = RoleName("web")
@@ -29,17 +31,33 @@ class Node:
     """A mirror and a session keeper on a database of their own."""
 
     def __init__(
-        self, database: SmallDatabase, made: Session | None = None, watchdog_ms: WatchdogOf | None = None
+        self,
+        database: SmallDatabase,
+        made: Session | None = None,
+        watchdog_ms: WatchdogOf | None = None,
+        machine_id: str = "",
     ) -> None:
         self.database = database
+        if A not in database.snapshot().nodes:
+            database.node(node_spec(A))
         self.store = MemoryStore(database.database)
         self.mirror = Mirror()
         clock = LoopClock()
         self.events = EventLog(A, clock)
         self.keeper = SessionKeeper(
-            self.store, self.mirror, clock, self.events, made or session(A), watchdog_ms=watchdog_ms
+            self.store,
+            self.mirror,
+            clock,
+            self.events,
+            made or session(A),
+            watchdog_ms=watchdog_ms,
+            machine_id=machine_id,
         )
         self.following = asyncio.create_task(self.mirror.run(self.store))
+
+    def again(self) -> SessionKeeper:
+        """What registers once the session has ended."""
+        return SessionKeeper(self.store, self.mirror, LoopClock(), self.events, session(A))
 
     def written(self) -> Session:
         return self.database.snapshot().sessions[A].value
@@ -265,3 +283,60 @@ async def test_safe_3_nothing_that_an_earlier_incarnation_still_had_under_way_pa
     late = advance(owned("web", A, Phase.STARTING, number=1), before=before, me=earlier, events=())
     assert not database.database.txn(late).succeeded
     assert database.snapshot().proofs.keys() == {incarnation(A, 1)}
+
+
+def evict(database: SmallDatabase) -> None:
+    database.database.txn(Txn(then=(Delete(node_key(A)), Delete(session_key(A)))))
+
+
+@virtual
+async def test_an_evicted_node_that_is_up_does_not_come_back() -> None:
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(1)
+    evict(node.database)
+    assert await asyncio.wait_for(keeping, 10) is SessionEnd.EXPIRED
+    assert await asyncio.wait_for(node.again().register(), 10) is SessionEnd.EVICTED
+
+
+@virtual
+async def test_a_machine_that_was_evicted_while_it_was_off_is_refused_when_it_starts() -> None:
+    database = SmallDatabase()
+    node = Node(database)
+    evict(database)
+    assert await asyncio.wait_for(node.keeper.register(), 10) is SessionEnd.EVICTED
+    assert A not in database.snapshot().sessions
+
+
+@virtual
+async def test_an_older_picture_of_the_cluster_evicts_nobody() -> None:
+    """A machine that just joined may see the cluster as it was before; the database itself says that it is a node."""
+    database = SmallDatabase()
+    node = Node(database)
+    node.following.cancel()
+    before = database.snapshot()
+    node.mirror.snapshot = replace(before, nodes={})
+    registering = asyncio.create_task(node.keeper.register())
+    await asyncio.sleep(5)
+    assert not registering.done()
+    registering.cancel()
+
+
+@virtual
+async def test_another_machine_of_the_same_name_is_another_node() -> None:
+    database = SmallDatabase()
+    database.node(node_spec(A, machine_id="new"))
+    assert await Node(database, machine_id="old").keeper.register() is SessionEnd.EVICTED
+    assert await Node(database, machine_id="new").keeper.register() is None
+
+
+@virtual
+async def test_an_eviction_between_look_and_registration_wins() -> None:
+    database = SmallDatabase()
+    node = Node(database)
+    await asyncio.sleep(1)
+    seen = node.mirror.snapshot
+    assert seen is not None
+    evict(database)
+    assert not await node.keeper._try_register(seen)
+    assert A not in database.snapshot().sessions
