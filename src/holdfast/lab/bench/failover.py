@@ -32,6 +32,7 @@ TARGETS = (
     Target(measure="power_cut_to_qemu_ms.leader", title="… of the database's leader", median=1500, worst=2500),
     Target(measure="power_cut_to_qemu_ms.coordinator", title="… of the coordinator", median=1500, worst=2500),
     Target(measure="power_cut_to_qemu_ms.eight_last", title="… last of eight guests", median=2500),
+    Target(measure="power_cut_to_qemu_ms.reservation", title="… by reservation alone", median=2500),
     Target(measure="qemu_crash_to_qemu_ms", title="QEMU killed → QEMU, ms", median=500),
     Target(measure="idle_cpu_percent", title="idle node, % of a core", median=1.5),
     Target(measure="idle_pss_mib", title="idle node, MiB PSS", median=120),
