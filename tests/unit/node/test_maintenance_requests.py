@@ -417,3 +417,16 @@ async def test_saved_memory_is_given_up_only_while_it_is_at_rest() -> None:
         assert (await here.commits.role_document(RoleName("web"))).has_saved_memory
         answer = await here.ask("role.discard-saved-state", role="web", person="Ada")
         assert (here.record().memory, here.record().failed_on, answer.has_saved_memory) == (None, (), False)
+
+
+@virtual
+async def test_of_two_drains_at_the_same_moment_the_one_without_room_is_refused() -> None:
+    async with desk(a=8, b=8, c=6) as here:
+        here.role("web", "a", gib=4)
+        here.role("db", "b", gib=4)
+        await asyncio.sleep(1)
+        both = await asyncio.gather(
+            here.ask("node.drain", node="a"), here.ask("node.drain", node="b"), return_exceptions=True
+        )
+        assert sorted(type(one).__name__ for one in both) == ["DrainReport", "Refused"]
+        assert [here.spec(node).is_draining for node in (A, B)].count(True) == 1
