@@ -35,6 +35,7 @@ SAVED = "saved"
 ANSWER_WAIT_S = 30.0
 JOIN_WAIT_S = 60.0
 DISKS_WAIT_S = 60.0
+VOTES_WAIT_S = 60.0
 MEMORY_PER_NODE = 4 * 1024**3
 
 A = TypeVar("A")
@@ -87,8 +88,9 @@ def forming(
         for node in nodes:
             await _ask(lab, first, requests.set_node(node, _properties(node, fence=fence and lab.spec.has_fence)))
         await asyncio.gather(*(_let_memory_in(lab, node) for node in nodes))
-        progress("waiting until every node is up")
+        progress("waiting until every node is up and those vote that should")
         await wait_nodes_up(lab, first)
+        await wait_votes(lab, first)
         if lab.luns:
             await _add_disks(lab, first, progress)
 
@@ -151,6 +153,25 @@ async def wait_nodes_up(lab: Lab, asked: str, *, timeout_s: float = JOIN_WAIT_S)
                 await asyncio.sleep(0.1)
     except TimeoutError as error:
         raise LabBroken(f"after {timeout_s:g} s the nodes are {seen}", hint=f"look into the logs of {asked}") from error
+
+
+async def wait_votes(lab: Lab, asked: str, *, timeout_s: float = VOTES_WAIT_S) -> None:
+    """Wait until as many nodes vote as should, by the settings as they are from the start. Raises: LabBroken."""
+    seen = (0, 0)
+    try:
+        async with asyncio.timeout(timeout_s):
+            client = await client_of(lab, asked)
+            while True:
+                status = await client.call(requests.status())
+                seen = (status.voters, len(status.nodes))
+                most = min(len(status.nodes), int(str(status.settings["voters_at_most"])))
+                if status.voters == most - 1 + most % 2:
+                    return
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise LabBroken(
+            f"after {timeout_s:g} s {seen[0]} of {seen[1]} nodes vote", hint=f"look into the logs of {asked}"
+        ) from error
 
 
 async def add_guests(

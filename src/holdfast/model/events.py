@@ -42,6 +42,9 @@ class EventCode(StrEnum):
     NODE_EVICTED = "node-evicted"
     DISK_ADDED = "disk-added"
     DISK_REMOVED = "disk-removed"
+    VOTE_GIVEN = "vote-given"
+    VOTE_TAKEN = "vote-taken"
+    NODE_LEFT = "node-left"
     CONDITION_RAISED = "condition-raised"
     CONDITION_CLEARED = "condition-cleared"
 

@@ -52,6 +52,11 @@ class DaemonConfig(BaseModel):
         return self.state_directory / "pki"
 
     @property
+    def seat(self) -> Path:
+        """Which member of the cluster database this machine holds data for."""
+        return self.state_directory / "seat.json"
+
+    @property
     def cluster_key(self) -> Path:
         """The secret of the heartbeats."""
         return self.state_directory / "cluster.key"

@@ -23,6 +23,7 @@ from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, campaign, change_owner
+from holdfast.node.voters import VoterKeeper
 from holdfast.store.port import Delete, LeaseId, ModRevision, Put, Store, Txn
 from holdfast.store.records import COORDINATOR, EVENTS, encode, proof_key
 
@@ -50,13 +51,16 @@ class Coordination:
         fencer: Fencer,
         fence_check: FenceCheck,
         incarnation: Incarnation,
+        voters: VoterKeeper | None = None,
     ) -> None:
+        """`voters` None: the members of the database are somebody else's business."""
         self._store = store
         self._mirror = mirror
         self._clock = clock
         self._events = events
         self._fencer = fencer
         self._fence_check = fence_check
+        self._voters = voters
         self._incarnation = incarnation
         self._elected_with: LeaseId | None = None
         self._committed = 0
@@ -120,6 +124,8 @@ class Coordination:
             tasks.create_task(self._fencer.run())
             tasks.create_task(self._fence_check.run())
             tasks.create_task(self._tidy())
+            if self._voters is not None:
+                tasks.create_task(self._voters.run())
 
     async def _decide(self, snapshot: Snapshot) -> bool:
         """Commit the plan's changes side by side; returns whether all were settled."""
@@ -138,7 +144,7 @@ class Coordination:
     async def _commit(self, change: Change, snapshot: Snapshot) -> bool:
         after = change.after
         code = EventCode.ROLE_ASSIGNED if after.phase is Phase.ASSIGNED else EventCode.ROLE_OFFLINE
-        if after.is_leaving:
+        if after.is_leaving or after.phase is Phase.ONLINE:
             code = EventCode.ROLE_MOVING
         target = after.target or after.owner
         event = self._events.event(code, change.role, *after.reasons, epoch=after.epoch, target=target, record=after)

@@ -17,10 +17,12 @@ from holdfast.model.errors import Conflict, HoldfastError, Refused
 from holdfast.model.status import Progress
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
-from holdfast.node.founding import CreateParams, Founder, JoinParams
+from holdfast.node.founding import CreateParams, Founder
+from holdfast.node.joining import Joiner, JoinParams
 from holdfast.node.line_protocol import LINE_BYTES, Result, answer
 from holdfast.node.member import Member
 from holdfast.node.requests import Requests
+from holdfast.node.residence import forget_cluster
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +53,28 @@ class Daemon:
             living.cancel()
 
     async def _live(self) -> None:
-        try:
-            identity = read_identity(self._config.identity)
-        except NotJoined as error:
-            log.info("%s", error)
-            identity = await self._joined
+        """One membership after the other: a machine that was evicted is in no cluster until it joins anew."""
+        while True:
+            try:
+                identity = read_identity(self._config.identity)
+            except NotJoined as error:
+                log.info("%s", error)
+                identity = await self._joined
+            await self._live_as(identity)
+            log.warning("node %s was evicted from cluster %s", identity.node, identity.cluster_name)
+            self._member = self._requests = None
+            await forget_cluster(self._config)
+            self._joined = asyncio.get_running_loop().create_future()
+
+    async def _live_as(self, identity: NodeIdentity) -> None:
+        """Live as a node until it is evicted."""
         member = self._member = Member(self._config, identity, self._clock)
         self._requests = Requests(member.life, member.database.store, member.enrolment)
         log.info("node %s of cluster %s", identity.node, identity.cluster_name)
-        await member.run()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(member.run())
+            await member.life.evicted.wait()
+            running.cancel()
 
     async def _open_socket(self) -> asyncio.Server:
         path = self._config.socket
@@ -105,11 +120,10 @@ class Daemon:
     async def _found_or_join(
         self, params: CreateParams | JoinParams, steps: asyncio.Queue[str | None]
     ) -> NodeIdentity | HoldfastError:
-        founder = Founder(self._config, self._clock)
         try:
             if isinstance(params, CreateParams):
-                return await founder.create(params, steps.put_nowait)
-            return await founder.join(params, steps.put_nowait)
+                return await Founder(self._config, self._clock).create(params, steps.put_nowait)
+            return await Joiner(self._config, self._clock).join(params, steps.put_nowait)
         except HoldfastError as error:
             return error
         finally:

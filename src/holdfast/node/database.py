@@ -29,23 +29,32 @@ def tls_files(config: DaemonConfig) -> TlsFiles:
     return TlsFiles(authority=files.authority, certificate=files.certificate, key=files.key)
 
 
-def member_addresses(identity: NodeIdentity, peers: tuple[Peer, ...]) -> tuple[str, ...]:
-    """Where members answer clients, the own one first, then every network of every other voter."""
-    own = (f"127.0.0.1:{identity.ports.etcd_client}",) if identity.is_voter else ()
+def member_addresses(identity: NodeIdentity, peers: tuple[Peer, ...], *, is_lost: bool = False) -> tuple[str, ...]:
+    """Where members answer clients, the own one first, then every network of every other voter.
+
+    is_lost   the database was not found yet: the votes may have gone elsewhere meanwhile, so the others are asked last.
+    """
+    own = (loopback(identity),) if identity.is_voter else ()
+    voters = [peer for peer in peers if peer.is_voter]
+    others = [peer for peer in peers if not peer.is_voter] if is_lost else []
     return (
         *own,
         *(
             str(Endpoint(address=address, port=peer.ports.etcd_client))
-            for peer in peers
-            if peer.is_voter
+            for peer in (*voters, *others)
             for address in peer.addresses.values()
         ),
     )
 
 
+def loopback(identity: NodeIdentity) -> str:
+    """Where the own member answers clients of this machine."""
+    return f"127.0.0.1:{identity.ports.etcd_client}"
+
+
 def open_database(config: DaemonConfig, identity: NodeIdentity) -> Database:
     """Connect when first needed, with this node's certificate."""
-    connections = EtcdConnections(member_addresses(identity, identity.peers), tls_files(config))
+    connections = EtcdConnections(member_addresses(identity, identity.peers, is_lost=True), tls_files(config))
     return Database(connections, EtcdStore(connections), EtcdAdmin(connections))
 
 
@@ -66,7 +75,7 @@ def database_member(
         data_dir=config.database,
         log_file=config.log_directory / "etcd.log",
         process_file=config.run_directory / "etcd.process",
-        client_addresses=(f"127.0.0.1:{identity.ports.etcd_client}", *clients),
+        client_addresses=(loopback(identity), *clients),
         peer_addresses=peers,
         initial_cluster=initial_cluster or tuple((identity.node, address) for address in peers),
         initial_state=initial_state,

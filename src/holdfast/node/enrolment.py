@@ -1,14 +1,12 @@
 """Letting a machine into the cluster: what a node of the cluster answers on its join port.
 
-Rule of the file: the database's vote is prepared first (a learner has none yet), then one transaction uses the token
-and adds the node; whatever fails before that leaves the cluster as it was. Source: DESIGN section 6.
+Rule of the file: one transaction uses the token and adds the node, without a vote; whatever fails before that leaves
+the cluster as it was. Source: DESIGN section 6.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,7 +18,7 @@ from holdfast.membership.certificates import fingerprint, sign_request
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.identity import IpText, NodeIdentity, Peer, Ports
 from holdfast.membership.tokens import TokenRecord, check_token, create_token, decode_token
-from holdfast.model.errors import Conflict, NotFound, Refused, Unavailable
+from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec
@@ -31,20 +29,18 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import set_node
-from holdfast.store.errors import MemberChangeRefused
-from holdfast.store.etcd.member_config import joining_cluster
-from holdfast.store.port import Member, ModRevision, Put, Store, StoreAdmin, Txn
+from holdfast.store.port import ModRevision, Put, Store, Txn
 from holdfast.store.records import TOKENS, decode, encode
 
-log = logging.getLogger(__name__)
-
-VOTERS_AT_MOST: Final = 5
 CLOCK_TOLERANCE_MS: Final = 60_000
-LEARNER_WAIT_S: Final = 30.0
 
 
 class JoinRequest(BaseModel):
-    """What a joining machine says of itself."""
+    """What a joining machine says of itself.
+
+    addresses   per network of the cluster; a witness may leave them out and say instead
+    reached     per address of a node that it reached, its own address on the way there.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,10 +51,14 @@ class JoinRequest(BaseModel):
     version: str
     wall_clock_ms: int
     request_pem: str
+    reached: dict[str, IpText] = {}
+    is_witness: bool = False
+    machine_id: str = ""
+    product_uuid: str = ""
 
 
 class Admission(BaseModel):
-    """What an admitted machine gets. `initial_cluster` is empty for a node without a vote."""
+    """What an admitted machine gets. `authority_key_pem` is empty for a witness, which admits nobody."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,8 +69,7 @@ class Admission(BaseModel):
     authority_key_pem: str
     certificate_pem: str
     shared_directories: tuple[str, ...]
-    initial_cluster: tuple[tuple[str, str], ...]
-    member_id: int | None
+    addresses: dict[str, IpText]
     peers: tuple[Peer, ...]
 
 
@@ -84,7 +83,6 @@ class Enrolment:
         files: CertificateFiles,
         cluster_key: bytes,
         store: Store,
-        admin: StoreAdmin,
         mirror: Mirror,
         clock: Clock,
         events: EventLog,
@@ -93,7 +91,6 @@ class Enrolment:
         self._files = files
         self._cluster_key = cluster_key
         self._store = store
-        self._admin = admin
         self._mirror = mirror
         self._clock = clock
         self._events = events
@@ -104,6 +101,7 @@ class Enrolment:
         endpoints = [
             Endpoint(address=address, port=node.value.join_port)
             for node in snapshot.nodes.values()
+            if not node.value.is_witness
             for address in node.value.addresses.values()
         ]
         own = [Endpoint(address=a, port=self._identity.ports.join) for a in self._identity.addresses.values()]
@@ -134,6 +132,8 @@ class Enrolment:
         own_fingerprint = fingerprint(self._files.authority.read_bytes())
         check_token(token, record, authority_fingerprint=own_fingerprint, now_ms=now_ms)
         snapshot = self._snapshot()
+        if request.is_witness and not request.addresses:
+            request = request.model_copy(update={"addresses": addresses_on_the_way(request.reached, snapshot)})
         before = check_joiner(request, snapshot, now_ms=now_ms)
         certificate = sign_request(
             self._files.read_authority(datetime.now(UTC)),
@@ -142,81 +142,62 @@ class Enrolment:
             addresses=request.addresses.values(),
             now=datetime.now(UTC),
         )
-        member = await self._add_learner(request) if len(snapshot.voters()) < VOTERS_AT_MOST else None
-        node = NodeSpec(
-            name=NodeName(request.node),
-            addresses={NetworkName(name): address for name, address in request.addresses.items()},
-            is_voter=False,
-            etcd_client_port=request.ports.etcd_client,
-            etcd_peer_port=request.ports.etcd_peer,
-            heartbeat_port=request.ports.heartbeat,
-            join_port=request.ports.join,
-            joined_at_ms=now_ms,
-        )
+        node = _new_node(request, now_ms)
         assert record is not None
         assert stored is not None
         event = self._events.event(EventCode.NODE_JOINED, node.name)
         add = set_node(node, before=before, events=self._events.operations(event))
         use = Put(key, encode(record.used(node.name, now_ms)))
         txn = Txn(compares=(*add.compares, ModRevision(key, equals=stored.mod_revision)), then=(*add.then, use))
-        try:
-            succeeded = (await self._store.txn(txn)).succeeded
-        except Unavailable:
-            await self._withdraw(member)
-            raise
-        if not succeeded:
-            await self._withdraw(member)
+        if not (await self._store.txn(txn)).succeeded:
             raise Conflict(f"node {node.name} or its token was used by another request just now", hint="try again")
-        return await self._admission(certificate, member, node, snapshot)
+        return self._admission(certificate, node, snapshot)
 
-    async def _admission(
-        self, certificate: bytes, member: Member | None, node: NodeSpec, snapshot: Snapshot
-    ) -> Admission:
-        members = await self._admin.members() if member is not None else ()
+    def _admission(self, certificate: bytes, node: NodeSpec, snapshot: Snapshot) -> Admission:
         return Admission(
             cluster_id=self._identity.cluster_id,
             cluster_name=self._identity.cluster_name,
             cluster_key_hex=self._cluster_key.hex(),
             authority_pem=self._files.authority.read_text(),
-            authority_key_pem=self._files.authority_key.read_text(),
+            authority_key_pem="" if node.is_witness else self._files.authority_key.read_text(),
             certificate_pem=certificate.decode(),
             shared_directories=snapshot.settings.shared_directories,
-            initial_cluster=joining_cluster(members, node.name),
-            member_id=member.id if member is not None else None,
+            addresses={str(network): address for network, address in node.addresses.items()},
             peers=peers_of(snapshot, without=node.name),
         )
-
-    async def _add_learner(self, request: JoinRequest) -> Member:
-        """Prepare the vote; waits while another machine is joining, and replaces what an aborted join left."""
-        urls = tuple(f"https://{Endpoint(address=a, port=request.ports.etcd_peer)}" for a in request.addresses.values())
-        until = asyncio.get_running_loop().time() + LEARNER_WAIT_S
-        while True:
-            try:
-                return await self._admin.add_learner(urls)
-            except Conflict:
-                await self._withdraw(await self._abandoned(urls))
-            except MemberChangeRefused as refusal:
-                if asyncio.get_running_loop().time() > until:
-                    raise Refused(
-                        f"another machine has been joining for over {LEARNER_WAIT_S:.0f} s: {refusal.message}",
-                        hint="let it finish, or run its join again; then run this one again",
-                    ) from refusal
-            await asyncio.sleep(0.5)
-
-    async def _abandoned(self, urls: tuple[str, ...]) -> Member:
-        for member in await self._admin.members():
-            if set(member.peer_urls) & set(urls):
-                return member
-        raise Conflict(f"the database refuses a member at {', '.join(urls)}", hint="choose other addresses or ports")
-
-    async def _withdraw(self, member: Member | None) -> None:
-        if member is not None:
-            await self._admin.remove(member.id)
 
     def _snapshot(self) -> Snapshot:
         if self._mirror.snapshot is None:
             raise Unavailable("this node has not reached the cluster database yet", hint="try again in a moment")
         return self._mirror.snapshot
+
+
+def addresses_on_the_way(reached: Mapping[str, str], snapshot: Snapshot) -> dict[str, str]:
+    """A witness's own address per network of the cluster on which it reached a node. Raises: InvalidInput."""
+    networks = {ip: net for node in snapshot.nodes.values() for net, ip in node.value.addresses.items()}
+    found = {str(networks[ip]): own for ip, own in sorted(reached.items()) if ip in networks}
+    if not found:
+        raise InvalidInput(
+            f"the witness reached {', '.join(sorted(reached)) or 'no address'}, which no node has",
+            hint="make a new token, so that it names the nodes' present addresses",
+        )
+    return found
+
+
+def _new_node(request: JoinRequest, now_ms: int) -> NodeSpec:
+    return NodeSpec(
+        name=NodeName(request.node),
+        addresses={NetworkName(name): address for name, address in request.addresses.items()},
+        is_voter=False,
+        etcd_client_port=request.ports.etcd_client,
+        etcd_peer_port=request.ports.etcd_peer,
+        heartbeat_port=request.ports.heartbeat,
+        join_port=request.ports.join,
+        joined_at_ms=now_ms,
+        is_witness=request.is_witness,
+        machine_id=request.machine_id,
+        product_uuid=request.product_uuid,
+    )
 
 
 def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Versioned[NodeSpec] | None:
@@ -238,8 +219,11 @@ def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Ve
     before = snapshot.nodes.get(NodeName(request.node))
     if before is not None and (before.value.is_voter or has_been_up(request.node, snapshot)):
         raise Conflict(f"a node named {request.node} is in the cluster already", hint="choose another name with --node")
-    wanted = {frozenset(node.value.addresses) for node in snapshot.nodes.values()}
-    if frozenset(request.addresses) not in {frozenset(map(str, names)) for names in wanted}:
+    wanted = {frozenset(node.value.addresses) for node in snapshot.nodes.values() if not node.value.is_witness}
+    known = {frozenset(map(str, names)) for names in wanted}
+    if not (request.is_witness and frozenset(request.addresses) <= frozenset().union(*known)) and (
+        frozenset(request.addresses) not in known
+    ):
         names = ", ".join(sorted(map(str, next(iter(wanted), ()))))
         raise Refused(
             f"node {request.node} brings networks {', '.join(sorted(request.addresses))}, the cluster has {names}",
@@ -247,7 +231,7 @@ def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Ve
         )
     taken = {ip: node.value.name for node in snapshot.nodes.values() for ip in node.value.addresses.values()}
     for ip in request.addresses.values():
-        if taken.get(ip, request.node) != request.node:
+        if taken.get(ip, request.node) != request.node and not request.is_witness:
             raise Conflict(f"address {ip} belongs to node {taken[ip]}", hint="give this node an address of its own")
     return before
 

@@ -77,7 +77,11 @@ class Entitlement:
         now = asyncio.get_running_loop().time()
         acknowledged_at_ms = self._hearing.acknowledged_at_ms(self._incarnation)
         acknowledged_at = {node: at_ms / 1000 for node, at_ms in acknowledged_at_ms.items()}
-        promised = frozenset(promise.voters) if promise is not None and promise.voters else self._voters
+        promised: tuple[frozenset[NodeName], ...] = ()
+        if self.session is not None:
+            promised = self.session.promised_voters
+        elif promise is not None and promise.voters:
+            promised = (frozenset(promise.voters),)
         by_peers = min(
             entitled_until(
                 me=self._me,
@@ -86,7 +90,7 @@ class Entitlement:
                 now=now,
                 deadline_s=deadline_ms / 1000,
             )
-            for voters in (self._voters, promised)
+            for voters in (self._voters, *promised)
         )
         if by_peers < now + deadline_ms / 2000:
             by_peers = max(by_peers, await self._by_session(deadline_ms, now))

@@ -21,7 +21,7 @@ from holdfast.membership.port import HeartbeatTransport
 from holdfast.membership.replay import Sequences
 from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.ids import ClusterId, Incarnation, NodeName
-from holdfast.model.nodes import Condition, MemoryTarget, NodeSpec, Session
+from holdfast.model.nodes import Condition, MemoryTarget, NodeSpec, Seat, Session
 from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clock import Clock
@@ -42,7 +42,8 @@ from holdfast.node.reporter import Reporter
 from holdfast.node.session import SessionEnd, SessionKeeper
 from holdfast.node.storage_heartbeat import StorageHeartbeat
 from holdfast.node.transactions import resign
-from holdfast.store.port import Store
+from holdfast.node.voters import VoterKeeper
+from holdfast.store.port import Store, StoreAdmin
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Ports:
     device_of: DeviceOf
     open_lun: OpenLun
     clock: Clock
+    admin: StoreAdmin | None = None
+    """Who votes in the database; None: that is somebody else's business."""
     on_silent: OnSilent = lambda _: None
     memory_target: Callable[[], MemoryTarget | None] = lambda: None
     """Where others send the memory of running guests, but for the CPU; None: this node takes none in."""
@@ -84,6 +87,7 @@ class Life:
 
     peers             every node as last known, this one included: what counts before the database answers.
     more_conditions   warnings of parts that are no port of this.
+    seat              how this node's member of the database is.
     """
 
     def __init__(
@@ -94,8 +98,10 @@ class Life:
         peers: Mapping[NodeName, NodeSpec],
         ports: Ports,
         more_conditions: Callable[[], tuple[Condition, ...]] = lambda: (),
+        seat: Callable[[], Seat | None] = lambda: None,
     ) -> None:
         self.me = me
+        self._seat = seat
         self._peers = peers
         self._ports = ports
         self._more_conditions = more_conditions
@@ -156,6 +162,18 @@ class Life:
             suspects=lambda: self.detector.suspects,
         )
         self.fence_check = FenceCheck(self.mirror, ports.device_of)
+        self.voters = (
+            VoterKeeper(
+                me=me,
+                store=ports.store,
+                admin=ports.admin,
+                mirror=self.mirror,
+                clock=ports.clock,
+                events=self.events,
+            )
+            if ports.admin is not None
+            else None
+        )
         self.obstacle: str | None = None
         """Why this node is not up; None once it has a session."""
         self.evicted = asyncio.Event()
@@ -264,6 +282,7 @@ class Life:
             fencer=self.fencer,
             fence_check=self.fence_check,
             incarnation=incarnation,
+            voters=self.voters,
         )
         reporter = Reporter(
             store=store,
@@ -280,6 +299,7 @@ class Life:
             guard=self.guard,
             disks=self.disks,
             incarnation=incarnation,
+            seat=self._seat,
             memory_target=self._ports.memory_target,
         )
         entitlement.session = self._keeper = keeper

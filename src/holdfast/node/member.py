@@ -25,19 +25,19 @@ from holdfast.membership.udp_transport import UdpTransport
 from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
-from holdfast.model.nodes import Condition, FenceSpec, NodeSpec
+from holdfast.model.nodes import Condition, FenceSpec, NodeSpec, Seat
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
-from holdfast.node.database import Database, database_member, member_addresses, open_database
+from holdfast.node.database import Database, member_addresses, open_database
 from holdfast.node.enrolment import Enrolment, peers_of
-from holdfast.node.founding import node_spec
 from holdfast.node.libvirt_certificates import memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
+from holdfast.node.member_process import EtcdProcess
+from holdfast.node.residence import node_spec
+from holdfast.node.seat import SeatKeeper
 from holdfast.storage.port import Lun
 from holdfast.storage.ways import open_lun, parse_way
-from holdfast.store.etcd.member_config import InitialState
-from holdfast.store.etcd.supervisor import EtcdSupervisor
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Member:
         files = CertificateFiles(config.keys)
         self._join_context = files.server_context(requires_client=False)
         self.database: Database = open_database(config, identity)
-        self._supervisor = EtcdSupervisor(database_member(config, identity, InitialState.EXISTING, ()))
+        self._process = EtcdProcess(config, identity)
         self._hypervisor = LibvirtHost(uri=config.libvirt_uri)
         self.life = Life(
             cluster_id=identity.cluster_id,
@@ -73,16 +73,25 @@ class Member:
                 open_lun=open_disk,
                 clock=clock,
                 on_silent=lambda node: self.database.connections.silent(node.addresses.values()),
+                admin=self.database.admin,
                 memory_target=lambda: memory_target(config.keys, identity),
             ),
             more_conditions=self._conditions,
+            seat=self._seat,
+        )
+        self.seat = SeatKeeper(
+            me=identity.node,
+            store=self.database.store,
+            admin=self.database.admin,
+            mirror=self.life.mirror,
+            process=self._process,
+            file=config.seat,
         )
         self.enrolment = Enrolment(
             identity=identity,
             files=files,
             cluster_key=cluster_key,
             store=self.database.store,
-            admin=self.database.admin,
             mirror=self.life.mirror,
             clock=clock,
             events=self.life.events,
@@ -92,11 +101,10 @@ class Member:
         """Run until cancelled."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.store.close)
-            stack.callback(self._supervisor.release)
+            stack.push_async_callback(self._process.close)
             servers = await self._open_join_port(stack)
             async with asyncio.TaskGroup() as tasks:
-                if self.identity.is_voter:
-                    tasks.create_task(self._supervisor.run())
+                tasks.create_task(self.seat.run())
                 tasks.create_task(self._hypervisor.run())
                 tasks.create_task(self.life.run())
                 tasks.create_task(self._remember_peers())
@@ -104,11 +112,10 @@ class Member:
                     tasks.create_task(server.serve_forever())
 
     def _conditions(self) -> tuple[Condition, ...]:
-        problem = self._supervisor.problem
-        if problem is None:
-            return ()
-        text = f"{self.identity.node}: its member of the cluster database does not run: {problem.message}"
-        return (Condition(code="database-member-down", subject=self.identity.node, text=text),)
+        return self.seat.conditions()
+
+    def _seat(self) -> Seat | None:
+        return self.seat.seat
 
     async def _open_join_port(self, stack: AsyncExitStack) -> list[asyncio.Server]:
         servers = []
@@ -130,6 +137,7 @@ class Member:
     async def _remember_peers(self) -> None:
         """Keep on disk who else there is, and speak to the database members that there are now."""
         changed = self.life.mirror.subscribe()
+        searching = True
         while True:
             await changed.wait()
             changed.clear()
@@ -137,10 +145,15 @@ class Member:
             if snapshot is None or self.identity.node not in snapshot.nodes:
                 continue
             peers = peers_of(snapshot, without=self.identity.node)
-            if peers == self.identity.peers:
+            is_voter = snapshot.nodes[self.identity.node].value.is_voter
+            is_news = (peers, is_voter) != (self.identity.peers, self.identity.is_voter)
+            if not is_news and not searching:
                 continue
-            self.identity = self.identity.model_copy(update={"peers": peers})
+            searching = False
+            self.identity = self.identity.model_copy(update={"peers": peers, "is_voter": is_voter})
             self.database.connections.use_members(member_addresses(self.identity, peers))
+            if not is_news:
+                continue
             try:
                 await asyncio.to_thread(write_identity, self.identity, self._config.identity)
             except HoldfastError as error:

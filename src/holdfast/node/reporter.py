@@ -15,7 +15,7 @@ from holdfast.hypervisor.port import Hypervisor
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName, RoleName
-from holdfast.model.nodes import Capacity, Condition, MemoryTarget, MemoryTarget, NodeReport, Seat
+from holdfast.model.nodes import Capacity, Condition, MemoryTarget, NodeReport, Seat
 from holdfast.model.reasons import Reason
 from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Snapshot
@@ -25,9 +25,10 @@ from holdfast.node.detector import Detector
 from holdfast.node.disks import DiskKeeper
 from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
-from holdfast.node.executor import Executor, observation_of
+from holdfast.node.executor import Executor
 from holdfast.node.fencer import Fencer
 from holdfast.node.mirror import Mirror
+from holdfast.node.role_changes import observation_of
 from holdfast.node.transactions import Self, revision_of
 from holdfast.store.port import ModRevision, Put, Store, Txn
 from holdfast.store.records import encode, report_key
@@ -58,6 +59,7 @@ class Reporter:
         guard: Guard,
         disks: DiskKeeper,
         incarnation: Incarnation,
+        seat: Callable[[], Seat | None] = lambda: None,
         memory_target: Callable[[], MemoryTarget | None] = lambda: None,
     ) -> None:
         self._store = store
@@ -74,6 +76,7 @@ class Reporter:
         self._guard = guard
         self._disks = disks
         self._incarnation = incarnation
+        self._seat = seat
         self._capacity: Capacity | None = None
         self._memory_target = memory_target
         self._cpu = ""
@@ -120,6 +123,7 @@ class Reporter:
             fencing=dict(self._fencer.progress),
             disks=self._disks.health,
             takes_memory=None if target is None else replace(target, cpu=self._cpu),
+            seat=self._seat(),
         )
 
     async def _transfers(self, snapshot: Snapshot, me: NodeName) -> dict[RoleName, Transfer]:

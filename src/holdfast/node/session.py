@@ -86,8 +86,14 @@ class SessionKeeper:
         """The session as last written."""
         return self._session
 
+    @property
+    def promised_voters(self) -> tuple[frozenset[NodeName], ...]:
+        """Whose acknowledgements a verdict may count: as last written, and as a write asked for that may yet arrive."""
+        written = (self._session,) if self._asked is None else (self._session, self._asked)
+        return tuple(frozenset(session.voters) for session in written if session.voters)
+
     async def register(self) -> SessionEnd | None:
-        """Register until done; returns LOST when a verdict on this incarnation is committed instead."""
+        """Register until done; returns LOST or EVICTED when that is committed instead."""
         changed = self._mirror.subscribe()
         while True:
             snapshot = self._mirror.snapshot
@@ -196,8 +202,9 @@ class SessionKeeper:
                 if self.me is None or revision is None:
                     return False
                 session = change(self._session)
-                self._revision = None
+                self._revision, self._asked = None, session
                 result = await self._store.txn(update_session(session, self.me, revision=revision), timeout_s=timeout_s)
+                self._asked = None
                 if result.succeeded:
                     self._session, self._revision = session, result.revision
                     return True

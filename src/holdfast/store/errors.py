@@ -84,6 +84,12 @@ class DiskFull(MemberNotRunning):
     code = "database-disk-full"
 
 
+class DataLost(MemberNotRunning):
+    """The member has run before and its data is gone; it must never start again without it. Source: SAFE-4."""
+
+    code = "database-data-lost"
+
+
 class MemberExited(MemberNotRunning):
     """The member started and ended by itself; the message carries the last line of its log."""
 

@@ -245,6 +245,10 @@ class StoreAdmin(Protocol):
         """Remove a member for good. Raises: MemberNotFound, MemberChangeRefused."""
         ...
 
+    async def move_leader(self, to: MemberId, *, timeout_s: float | None = None) -> None:
+        """Have another voter lead, without an election's pause. Raises: StoreUnavailable."""
+        ...
+
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> MemberStatus:
         """Ask one member (``host:port``), or the preferred one that answers, how it is."""
         ...

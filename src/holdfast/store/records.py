@@ -30,6 +30,7 @@ OWNERSHIPS: Final = f"{ROOT}ownerships/"
 EVENTS: Final = f"{ROOT}events/"
 TOKENS: Final = f"{ROOT}tokens/"
 ORDERS: Final = f"{ROOT}orders/"
+VOTE_ORDER: Final = f"{ROOT}vote-order"
 DISKS: Final = f"{ROOT}disks/"
 SLOTS: Final = f"{ROOT}slots/"
 

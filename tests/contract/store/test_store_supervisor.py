@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,10 +19,10 @@ import pytest
 from tests.contract.store.conftest import EtcdCluster, free_port, make_tls
 
 from holdfast.model.errors import Conflict
-from holdfast.node.founding import _promote
 from holdfast.store.errors import (
     AddressAbsent,
     AddressTaken,
+    DataLost,
     DataUnwritable,
     DiskFull,
     EtcdMissing,
@@ -196,6 +197,18 @@ async def test_the_log_stays_small(config: MemberConfig) -> None:
         await supervisor.stop()
 
 
+async def test_safe_4_a_member_that_has_begun_is_never_started_without_its_data(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(config)
+    async with running(supervisor):
+        await write(config, "key")
+        await supervisor.stop()
+    shutil.rmtree(config.data_dir)
+    again = EtcdSupervisor(config)
+    again.note_begun()
+    with pytest.raises(DataLost, match=str(config.data_dir)):
+        again.start()
+
+
 async def test_a_learner_joins_is_promoted_and_removed(three: EtcdCluster) -> None:
     """The way in and out of the voters, with the supervisor of the new member started on what ``members`` returned."""
     connections = three.connections()
@@ -209,12 +222,14 @@ async def test_a_learner_joins_is_promoted_and_removed(three: EtcdCluster) -> No
     supervisor = EtcdSupervisor(config)
     supervisor.start()
     await when_allowed(lambda: admin.promote(learner.id))
-    await _promote(admin, learner.id)  # as after a promotion whose answer was lost
     await write(config, "by the new member")
     connections.use_members((*three.addresses, *config.client_addresses))
     status = await admin.status(config.client_addresses[0])
     assert (status.member_id, status.is_learner) == (learner.id, False)
     assert status.leader_id in {member.id for member in await admin.members()}
+    await admin.move_leader(learner.id)
+    assert (await admin.status()).leader_id == learner.id
+    await admin.move_leader(next(m.id for m in await admin.members() if m.id != learner.id))
     await when_allowed(lambda: admin.remove(learner.id))
     with pytest.raises(MemberNotFound):
         await admin.remove(MemberId(1))

@@ -40,6 +40,19 @@ class EtcdAdmin:
         request = pb.MemberRemoveRequest(ID=member)
         await self._call(calls.MEMBER_REMOVE, request, is_repeatable=False, timeout_s=timeout_s)
 
+    async def move_leader(self, to: port.MemberId, *, timeout_s: float | None = None) -> None:
+        """Have another voter lead. Only the leader takes this, so every member that is known is asked in turn."""
+        request = pb.MoveLeaderRequest(targetID=to)
+        failure: CallFailed | None = None
+        for endpoint in self._endpoints.preferred():
+            try:
+                await endpoint.call(calls.MOVE_LEADER, request, timeout_s=timeout_s or self._timing.read_attempt_s)
+            except CallFailed as error:
+                failure = error
+                continue
+            return
+        raise StoreUnavailable(f"no member of the database handed its lead over ({failure})")
+
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> port.MemberStatus:
         """Ask one member (``host:port``), or the preferred one that answers, how it is."""
         request = pb.StatusRequest()

@@ -54,6 +54,9 @@ MEMBER_PROMOTE = Call(
 MEMBER_REMOVE = Call(
     path="/etcdserverpb.Cluster/MemberRemove", request=pb.MemberRemoveRequest, reply=pb.MembersResponse
 )
+MOVE_LEADER = Call(
+    path="/etcdserverpb.Maintenance/MoveLeader", request=pb.MoveLeaderRequest, reply=pb.MoveLeaderResponse
+)
 STATUS = Call(
     path="/etcdserverpb.Maintenance/Status",
     request=pb.StatusRequest,

@@ -8,7 +8,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from holdfast.store.errors import AddressAbsent, AddressTaken, DataUnwritable, DiskFull
+from holdfast.store.errors import AddressAbsent, AddressTaken, DataLost, DataUnwritable, DiskFull
 from holdfast.store.etcd.connection import split_address
 from holdfast.store.etcd.member_config import MemberConfig
 
@@ -27,6 +27,20 @@ def check(config: MemberConfig) -> None:
         )
     for address in (*config.client_addresses, *config.peer_addresses):
         _check_free(address)
+
+
+def has_data(data_dir: Path) -> bool:
+    """Whether a member has begun to store there."""
+    return any((data_dir / "member" / "wal").glob("*.wal"))
+
+
+def require_data(config: MemberConfig) -> None:
+    """Refuse the start of a member that has begun and whose data is gone: it could vote twice. Raises: DataLost."""
+    if not has_data(config.data_dir):
+        raise DataLost(
+            f"the data of this node's member of the cluster database is gone from {config.data_dir}",
+            hint="look at the disk; the cluster gives this node a new member by itself",
+        )
 
 
 def _check_writable(directory: Path, *, mode: int) -> None:

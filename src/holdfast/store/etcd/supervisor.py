@@ -17,7 +17,7 @@ from typing import Final
 
 from holdfast.store.errors import EtcdMissing, MemberExited, MemberNotRunning
 from holdfast.store.etcd.member_config import MemberConfig
-from holdfast.store.etcd.preconditions import check
+from holdfast.store.etcd.preconditions import check, require_data
 from holdfast.store.etcd.process import ProcessId, RunningProcess, identify
 
 FIRST_PAUSE_S: Final = 0.5
@@ -39,6 +39,7 @@ class EtcdSupervisor:
         self._config = config
         self._process: RunningProcess | None = None
         self._stopping = asyncio.Event()
+        self._has_begun = False
 
     @property
     def pid(self) -> int | None:
@@ -51,6 +52,10 @@ class EtcdSupervisor:
         if self._problem is None and self._process is not None and self._process.has_ended:
             return self._exited()
         return self._problem
+
+    def note_begun(self) -> None:
+        """From now on start it only where its data is: one that answered may have promised what it must keep."""
+        self._has_begun = True
 
     def start(self) -> None:
         """Adopt the running member, or start one. Raises: MemberNotRunning, in words for a person."""
@@ -109,6 +114,8 @@ class EtcdSupervisor:
 
     def _started(self) -> RunningProcess:
         check(self._config)
+        if self._has_begun:
+            require_data(self._config)
         pid = self._spawn()
         identity = identify(pid)
         try:

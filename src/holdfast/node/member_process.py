@@ -1,0 +1,79 @@
+"""This node's member of the cluster database as a program: etcd under its supervisor, and a way to ask only it.
+
+Rule of the file: the program outlives holdfastd; only `stop` ends it. Source: SAFE-6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from holdfast.membership.identity import NodeIdentity
+from holdfast.model.errors import HoldfastError
+from holdfast.node.config import DaemonConfig
+from holdfast.node.database import database_member, loopback, tls_files
+from holdfast.store.etcd.admin import EtcdAdmin
+from holdfast.store.etcd.client import EtcdConnections
+from holdfast.store.etcd.member_config import InitialState
+from holdfast.store.etcd.supervisor import EtcdSupervisor
+from holdfast.store.port import MemberId
+
+
+class EtcdProcess:
+    """`seat.MemberProcess` on etcd. Close it at the end of the daemon."""
+
+    def __init__(self, config: DaemonConfig, identity: NodeIdentity) -> None:
+        self._config = config
+        self._identity = identity
+        self._address = loopback(identity)
+        self._connections = EtcdConnections((self._address,), tls_files(config))
+        self._admin = EtcdAdmin(self._connections)
+        self._supervisor: EtcdSupervisor | None = None
+        self._running: asyncio.Task[None] | None = None
+        self.data: Path = config.database
+
+    @property
+    def problem(self) -> HoldfastError | None:
+        """Why it does not run."""
+        return self._supervisor.problem if self._supervisor is not None else None
+
+    def keep_running(self, initial_cluster: tuple[tuple[str, str], ...], *, has_begun: bool) -> None:
+        """Start or adopt it, and start it again whenever it ends."""
+        supervisor = self._made(initial_cluster)
+        if has_begun:
+            supervisor.note_begun()
+        self._running = asyncio.create_task(supervisor.run(), name="etcd-supervisor")
+
+    def note_begun(self) -> None:
+        """From now on it starts only where its data is."""
+        if self._supervisor is not None:
+            self._supervisor.note_begun()
+
+    async def stop(self) -> None:
+        """End it, also one that an earlier daemon started."""
+        supervisor = self._supervisor or self._made(())
+        await supervisor.stop()
+        await self._let_go()
+
+    async def member(self) -> MemberId:
+        """Which member it says it is."""
+        return (await self._admin.status(self._address)).member_id
+
+    async def close(self) -> None:
+        """Let go of it; it runs on."""
+        await self._let_go()
+        await self._connections.close()
+
+    def _made(self, initial_cluster: tuple[tuple[str, str], ...]) -> EtcdSupervisor:
+        member = database_member(self._config, self._identity, InitialState.EXISTING, initial_cluster)
+        self._supervisor = EtcdSupervisor(member)
+        return self._supervisor
+
+    async def _let_go(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.wait((running,))
+        if self._supervisor is not None:
+            self._supervisor.release()
+            self._supervisor = None

@@ -1,0 +1,215 @@
+"""The coordinator's hands on the members of the cluster database: one change at a time, until those vote that should.
+
+Rule of the file: the database's own list of members is the truth, the nodes' records follow it, and every round begins
+by reading it; so a coordinator that dies between any two lines leaves nothing that the next one does not find.
+Source: DESIGN section 6, docs/quorum.md, SAFE-4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from holdfast.decide.voters import SeatedMember, VoterAct, VoterStep, next_voter_step
+from holdfast.membership.endpoint import Endpoint
+from holdfast.model.errors import Conflict, HoldfastError
+from holdfast.model.events import EventCode
+from holdfast.model.ids import NodeName
+from holdfast.model.nodes import NodeSpec
+from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.node.clock import Clock
+from holdfast.node.event_log import EventLog
+from holdfast.node.mirror import Mirror
+from holdfast.node.transactions import order_votes, revision_of, set_node
+from holdfast.store.port import Member, MemberId, ModRevision, Store, StoreAdmin, Txn
+from holdfast.store.records import COORDINATOR
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 10.0
+BUSY_S: Final = 0.25
+REFUSED_S: Final = 1.0
+CALL_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteOrder:
+    """The change of members that is about to be made, by whom: a write that shows that it still coordinates."""
+
+    act: VoterAct
+    node: NodeName | None
+    member: int | None
+    by: NodeName
+    at_ms: int
+
+
+class VoterKeeper:
+    """Keeps the votes where they belong, while its node coordinates. `waits_for` says what holds a change up."""
+
+    def __init__(
+        self, *, me: NodeName, store: Store, admin: StoreAdmin, mirror: Mirror, clock: Clock, events: EventLog
+    ) -> None:
+        self._me = me
+        self._store = store
+        self._admin = admin
+        self._mirror = mirror
+        self._clock = clock
+        self._events = events
+        self._absent_since_ms: dict[NodeName, int] = {}
+        self._learner: tuple[int, int] | None = None
+        self.waits_for: str | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled: when this node stops being the coordinator."""
+        changed = self._mirror.subscribe()
+        self._absent_since_ms.clear()
+        self._learner = None
+        try:
+            while True:
+                pause_s = await self._round()
+                try:
+                    async with asyncio.timeout(pause_s):
+                        await changed.wait()
+                except TimeoutError:
+                    pass
+                changed.clear()
+        finally:
+            self.waits_for = None
+
+    async def _round(self) -> float:
+        """Make at most one change; returns after how many seconds to look again, news apart."""
+        snapshot = self._mirror.snapshot
+        if snapshot is None or snapshot.is_frozen:
+            return LOOK_S
+        try:
+            members = await self._members()
+            if await self._correct(snapshot, members):
+                return BUSY_S
+            step = next_voter_step(
+                snapshot,
+                seated(snapshot, members),
+                absent_ms=self._absent_ms(snapshot),
+                learning_ms=self._learning(members),
+            )
+            if step is None:
+                self.waits_for = None
+                return LOOK_S
+            if step.act is not VoterAct.WAIT and await self._may_change(step, snapshot):
+                await self._make(step, snapshot, members)
+        except HoldfastError as error:
+            self.waits_for = error.message
+            log.info("voters: %s", error.message)
+            return REFUSED_S
+        self.waits_for = None
+        return BUSY_S
+
+    async def _members(self) -> tuple[Member, ...]:
+        """The members as of now: etcd 3.4 lists them as one of them last knew, so that one catches up first."""
+        await self._store.get(COORDINATOR, timeout_s=CALL_S)
+        return await self._admin.members(timeout_s=CALL_S)
+
+    async def _correct(self, snapshot: Snapshot, members: tuple[Member, ...]) -> bool:
+        """Let the nodes' records follow the members; returns whether any did not."""
+        corrections = following(snapshot, members)
+        for before, after in corrections:
+            txn = set_node(after, before=before, events=())
+            still = ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator))
+            await self._store.txn(Txn(compares=(*txn.compares, still), then=txn.then), timeout_s=CALL_S)
+        return bool(corrections)
+
+    def _absent_ms(self, snapshot: Snapshot) -> dict[NodeName, int]:
+        """Per node that is down, for how long this coordinator has known it."""
+        now_ms = self._clock.monotonic_ms()
+        away = [name for name in sorted(snapshot.nodes) if name not in snapshot.sessions]
+        self._absent_since_ms = {name: self._absent_since_ms.get(name, now_ms) for name in away}
+        return {name: now_ms - since_ms for name, since_ms in self._absent_since_ms.items()}
+
+    def _learning(self, members: tuple[Member, ...]) -> int:
+        """For how long the present learner has been known here."""
+        now_ms = self._clock.monotonic_ms()
+        learner = next((int(member.id) for member in members if member.is_learner), None)
+        if learner is None:
+            self._learner = None
+        elif self._learner is None or self._learner[0] != learner:
+            self._learner = (learner, now_ms)
+        return 0 if self._learner is None else now_ms - self._learner[1]
+
+    async def _may_change(self, step: VoterStep, snapshot: Snapshot) -> bool:
+        """Whether the database, asked by a write, has this node coordinate. Source: SAFE-4."""
+        order = VoteOrder(act=step.act, node=step.node, member=step.member, by=self._me, at_ms=self._clock.wall_ms())
+        return (await self._store.txn(order_votes(order, snapshot=snapshot), timeout_s=CALL_S)).succeeded
+
+    async def _make(self, step: VoterStep, snapshot: Snapshot, members: tuple[Member, ...]) -> None:
+        """Make one change. One whose outcome is unknown shows in the members at the next round."""
+        log.info("voters: %s %s", step.act, step.node or f"member {step.member}")
+        if step.act is VoterAct.ADD and step.node is not None:
+            await self._add(snapshot.nodes[step.node].value, members)
+        elif step.act is VoterAct.PROMOTE and step.member is not None:
+            await self._admin.promote(MemberId(step.member), timeout_s=CALL_S)
+            self._events.record(self._events.event(EventCode.VOTE_GIVEN, step.node or "", *step.reasons))
+        elif step.act is VoterAct.REMOVE and step.member is not None:
+            await self._remove(MemberId(step.member), snapshot, members)
+            subject = step.node or f"member {step.member:x}"
+            self._events.record(self._events.event(EventCode.VOTE_TAKEN, subject, *step.reasons))
+
+    async def _add(self, node: NodeSpec, members: tuple[Member, ...]) -> None:
+        try:
+            await self._admin.add_learner(peer_urls(node), timeout_s=CALL_S)
+        except Conflict:
+            log.info("voters: %s has a member already: %s", node.name, [str(member.peer_urls) for member in members])
+
+    async def _remove(self, member: MemberId, snapshot: Snapshot, members: tuple[Member, ...]) -> None:
+        """Remove a member; one that leads hands the lead over first, which costs no election."""
+        if (await self._admin.status(timeout_s=CALL_S)).leader_id == member:
+            heir = _heir(snapshot, members, without=member)
+            if heir is not None:
+                await self._admin.move_leader(heir, timeout_s=CALL_S)
+        await self._admin.remove(member, timeout_s=CALL_S)
+
+
+def peer_urls(node: NodeSpec) -> tuple[str, ...]:
+    """Where a node's member listens for other members."""
+    addresses = node.addresses.values()
+    return tuple(f"https://{Endpoint(address=address, port=node.etcd_peer_port)}" for address in addresses)
+
+
+def seated(snapshot: Snapshot, members: Iterable[Member]) -> tuple[SeatedMember, ...]:
+    """The members with the nodes that they belong to: the addresses tell, as a new member has no name yet."""
+    homes = {url: name for name, node in snapshot.nodes.items() for url in peer_urls(node.value)}
+    return tuple(
+        SeatedMember(
+            id=int(member.id),
+            node=next((homes[url] for url in member.peer_urls if url in homes), None),
+            is_learner=member.is_learner,
+        )
+        for member in sorted(members, key=lambda member: member.id)
+    )
+
+
+def following(snapshot: Snapshot, members: tuple[Member, ...]) -> tuple[tuple[Versioned[NodeSpec], NodeSpec], ...]:
+    """The records that do not say what the members are, each with what it should say."""
+    seats = {member.node: member for member in seated(snapshot, members)}
+    changes = []
+    for name, before in sorted(snapshot.nodes.items()):
+        member = seats.get(name)
+        seat = None if member is None else member.id
+        after = replace(before.value, seat=seat, is_voter=member is not None and not member.is_learner)
+        if after != before.value:
+            changes.append((before, after))
+    return tuple(changes)
+
+
+def _heir(snapshot: Snapshot, members: tuple[Member, ...], *, without: MemberId) -> MemberId | None:
+    """Who leads instead: a voter that is up, a host before a witness."""
+    candidates = [
+        (snapshot.nodes[member.node].value.is_witness, member.id)
+        for member in seated(snapshot, members)
+        if member.node is not None
+        and member.node in snapshot.sessions
+        and member.id != without
+        and not member.is_learner
+    ]
+    return MemberId(min(candidates)[1]) if candidates else None
