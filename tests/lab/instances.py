@@ -26,13 +26,18 @@ _GUEST = re.compile(rb"\0guest=([^,\0]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One QEMU process of a guest. Times are monotonic seconds; `seen_until`: it was alive then."""
+    """One QEMU process of a guest. Times are monotonic seconds; `seen_until`: it was alive then.
+
+    is_from_memory   it began with memory from elsewhere: it stands still until its node owns the role, and only the
+                     guest's disk tells whether it did.
+    """
 
     guest: str
     node: str
     pid: int
     started_at: float
     seen_until: float
+    is_from_memory: bool = False
 
 
 class Instances:
@@ -65,13 +70,13 @@ class Instances:
         return [one for one in self.of(guest) if one.seen_until == self._looked_at]
 
     def overlapping(self, guest: str) -> list[tuple[Instance, Instance]]:
-        """The pairs of instances of a guest that lived at once, whatever they did."""
+        """The pairs of instances of a guest that lived at once, whatever they did, and began afresh."""
         found = self.of(guest)
         return [
             (one, other)
             for index, one in enumerate(found)
             for other in found[index + 1 :]
-            if other.started_at + 2 * CLOCK_TICK_S < one.seen_until
+            if other.started_at + 2 * CLOCK_TICK_S < one.seen_until and not other.is_from_memory
         ]
 
     def look(self) -> None:
@@ -89,10 +94,17 @@ class Instances:
             self._found[key] = replace(self._found[key], seen_until=now)
             return
         started_at = ticks * CLOCK_TICK_S - (time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic())
-        match = _GUEST.search(_command_line(pid))
+        command = _command_line(pid)
+        match = _GUEST.search(command)
         if match is not None:
-            guest = match.group(1).decode()
-            self._found[key] = Instance(guest=guest, node=node, pid=pid, started_at=started_at, seen_until=now)
+            self._found[key] = Instance(
+                guest=match.group(1).decode(),
+                node=node,
+                pid=pid,
+                started_at=started_at,
+                seen_until=now,
+                is_from_memory=b"\0-incoming\0" in command,
+            )
         elif now - started_at > BECOMES_QEMU_WITHIN_S:
             self._others.add(key)
 

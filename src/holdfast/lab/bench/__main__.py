@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast.lab.bench.failover import failover
+from holdfast.lab.bench.move import move
 from holdfast.lab.bench.plan import plan_bench
 from holdfast.lab.bench.reservation import reservation
 from holdfast.lab.bench.scale import scale
@@ -16,6 +17,7 @@ def bench() -> None:
 
 
 bench.add_command(failover)
+bench.add_command(move)
 bench.add_command(plan_bench)
 bench.add_command(reservation)
 bench.add_command(scale)
