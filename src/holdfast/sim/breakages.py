@@ -40,6 +40,11 @@ def _by_nothing(make: Make) -> Make:
     return replace(_crowded(make), has_fence=False, watchdog_s=None)
 
 
+def _deaf(make: Make) -> Make:
+    """No guest ends when it is asked to."""
+    return replace(make, roles=5, are_guests_deaf=True)
+
+
 def _in_quarantine(make: Make) -> Make:
     return replace(make, quarantine_s=QUARANTINE_S)
 
@@ -136,8 +141,9 @@ _OF_NODES: Final = {
     ),
     "uncertain-is-gone": Mutation(
         "a guest whose end is not certain, or that cannot be looked for, counts as gone",
-        within(20, K.ROLE_MOVED, K.GUEST_STUCK),
+        within(10, K.ROLE_RESTARTED, K.GUEST_STUCK, is_quick=True),
         Breakage(
+            make=_deaf,
             hypervisor=broken.ForgivingHypervisor,
             replaced=(("holdfast.node.executor:Executor._observed", broken.unknown_is_absent),),
         ),

@@ -86,18 +86,27 @@ class HopefulHypervisor(MachineHypervisor):
 class ForgivingHypervisor(MachineHypervisor):
     """Takes it for done when it is not certain that a guest is gone, and for absent what it cannot list."""
 
+    def __init__(self, node: str, truth: Truth, neighbourhood: Neighbourhood) -> None:
+        super().__init__(node, truth, neighbourhood)
+        self._uncertain: set[str] = set()
+
+    async def prepare(self, domain_xml: str) -> None:
+        """See `Hypervisor`."""
+        self._uncertain.clear()
+        await super().prepare(domain_xml)
+
     async def destroy(self, uuid: str) -> None:
         """See `Hypervisor`."""
         try:
             async with asyncio.timeout(HURRY_S):
                 await super().destroy(uuid)
         except (HoldfastError, TimeoutError):
-            return
+            self._uncertain.add(uuid)
 
     async def guests(self) -> tuple[Guest, ...]:
         """See `Hypervisor`."""
         try:
-            return await super().guests()
+            return tuple(guest for guest in await super().guests() if guest.uuid not in self._uncertain)
         except HoldfastError:
             return ()
 
