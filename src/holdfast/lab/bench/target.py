@@ -40,6 +40,10 @@ class OwnTarget:
         """Where it listens."""
         return f"127.0.0.1:{self._port}"
 
+    def blocks_of(self, number: int) -> Path:
+        """Return the file that holds the blocks of a disk."""
+        return self._folder / f"disk{number}"
+
     def address(self, initiator: str) -> IscsiAddress:
         """Return how an initiator reaches it; the name is completed to an iSCSI name."""
         name = f"iqn.2026-11.net.holdfast:{initiator}"
@@ -86,7 +90,7 @@ class OwnTarget:
             self._process.send_signal(number)
 
     async def _add_disk(self, number: int) -> None:
-        path = self._folder / f"disk{number}"
+        path = self.blocks_of(number)
         if not path.exists():
             with path.open("wb") as disk:
                 disk.truncate(DISK_BYTES)
