@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(300)
 async def test_balancing_moves_the_fewest_and_each_role_tells_of_its_moves(three: ClusterUnderTest) -> None:
     guests = [await three.start_guest(on="node1") for _ in range(3)]
     for guest in guests:
-        changed = await three.cli("node1", "role", "set", guest.name, "--no-preferred-owner")
+        choices = ("--no-preferred-owner", "--move-method", "restart")
+        changed = await three.cli("node1", "role", "set", guest.name, *choices)
         assert changed.exit_code == 0, changed.errors
 
     planned = await three.ask("node2", requests.balance_cluster(threshold_percent=7, dry_run=True))

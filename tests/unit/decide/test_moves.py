@@ -112,7 +112,9 @@ def test_what_waits_for_a_busy_node_takes_no_room_there() -> None:
     )
     large = role("large", owner="d", memory_bytes=5 * GIB, preferred_owners=(B,), possible_owners=(B,))
     first = role("first", owner="a", priority=Priority.HIGH, possible_owners=(B,))
-    assert moves(decide(one, *draining, up("b"), up("c", memory_bytes=GIB), first, large)) == {"first": "b"}
+    third = role("third", owner="d", memory_bytes=4 * GIB, possible_owners=(B,))
+    decided = decide(one, *draining, up("b"), up("c", memory_bytes=GIB), first, large, third)
+    assert (moves(decided), decided.staying) == ({"first": "b"}, {})
 
 
 def test_a_move_that_is_blocked_holds_no_other_one_up() -> None:
