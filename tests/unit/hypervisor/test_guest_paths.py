@@ -1,10 +1,18 @@
 """Whether every node can reach what a guest needs."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from holdfast.hypervisor.guest_paths import GuestPath, PathUse, check_links, check_shared, paths_outside
+from holdfast.hypervisor.guest_paths import (
+    GuestPath,
+    PathUse,
+    check_links,
+    check_shared,
+    is_surely_shared,
+    paths_outside,
+)
 from holdfast.model.errors import InvalidInput
 
 
@@ -59,3 +67,26 @@ def test_a_shared_directory_may_itself_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "shared").symlink_to(tmp_path / "real")
     check_links([disk(str(tmp_path / "shared/a.img"))], [str(tmp_path / "shared")])
+
+
+DISK = "<disk type='{kind}'><source {source}/><driver cache='{cache}'/>{more}</disk>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "cache", "more", "is_shared"),
+    [
+        ("file", "file='/shared/a.img'", "none", "", True),
+        ("file", "file='/shared/a.img'", "directsync", "", True),
+        ("file", "file='/shared/a.img'", "writeback", "", False),
+        ("file", "file='/shared/a.img'", "writeback", "<readonly/>", True),
+        ("file", "file='/shared/../a.img'", "none", "", False),
+        ("file", "file='/local/a.img'", "none", "<readonly/>", False),
+        ("block", "dev='/dev/disk/by-id/a'", "none", "", True),
+        ("block", "dev='/dev/disk/by-id/a'", "writethrough", "", False),
+        ("network", "protocol='nbd'", "writeback", "", True),
+    ],
+)
+def test_what_two_hosts_surely_see_alike(kind: str, source: str, cache: str, more: str, is_shared: bool) -> None:
+    disk = DISK.format(kind=kind, source=source, cache=cache, more=more)
+    root = ElementTree.fromstring(f"<domain><devices>{disk}</devices></domain>")
+    assert is_surely_shared(root, ["/shared"]) is is_shared
