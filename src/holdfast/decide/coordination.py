@@ -21,14 +21,15 @@ from holdfast.decide.freedom import (
 )
 from holdfast.decide.groups import bound_together
 from holdfast.decide.layout import Layout
+from holdfast.decide.memory_steps import not_received
 from holdfast.decide.moves import Move, Movers
 from holdfast.decide.placement import Choice, candidacy, choose, refusals
 from holdfast.decide.settling import settling
-from holdfast.decide.steps import lasting
+from holdfast.decide.steps import Attempt, Situation, lasting
 from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import Session
-from holdfast.model.reasons import Reason
-from holdfast.model.roles import Ownership, Phase, RoleSpec
+from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import MoveMethod, Ownership, Phase, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
 
 
@@ -96,7 +97,9 @@ class _Planning:
         for role, versioned in self._snapshot.specs.items():
             before = self._snapshot.ownerships.get(role)
             ownership = before.value if before is not None else Ownership(role=role)
-            if self._is_due(versioned.value, ownership):
+            if before is not None and (after := self._not_received(versioned.value, ownership)) is not None:
+                self._changes.append(Change(role=role, before=before, after=after))
+            elif self._is_due(versioned.value, ownership):
                 due.append((versioned.value, before, ownership))
             else:
                 movers.look_at(versioned.value, ownership)
@@ -119,6 +122,27 @@ class _Planning:
             staying=staying,
             look_again_ms=min(look_again, default=None),
         )
+
+    def _not_received(self, spec: RoleSpec, ownership: Ownership) -> Ownership | None:
+        """The record of a live move whose target is gone, or did not say in time that it takes the copy in."""
+        target = ownership.target
+        waits = ownership.phase is Phase.ONLINE and ownership.method is MoveMethod.LIVE and ownership.is_leaving
+        if target is None or not waits or not has_living_owner(ownership, self._snapshot):
+            return None
+        receiver, limit_ms = ownership.receiving, self._snapshot.settings.timings.claim_after_ms
+        waited_ms = self._now_ms - ownership.ordered_ms
+        session = self._snapshot.sessions.get(target)
+        if session is None or (receiver is not None and session.value.incarnation != receiver.incarnation):
+            detail = "it is not up"
+        elif receiver is None and not 0 <= waited_ms < limit_ms:
+            detail = f"it did not answer within {limit_ms} ms"
+        else:
+            if receiver is None:
+                self._look_again.append(limit_ms - waited_ms)
+            return None
+        attempt = Attempt(directory=self._snapshot.settings.saved_state_directory)
+        now = Situation(ownership=ownership, spec=spec, now_ms=self._now_ms, attempt=attempt)
+        return not_received(now, detail)
 
     def _balance(self) -> tuple[Move, ...]:
         """What balances the nodes, when the cluster is to see to that itself and is at rest."""
@@ -194,7 +218,8 @@ class _Planning:
         choice = where_to(spec, ownership, self.layout, companions)
         if choice.node is None:
             self.layout.put_back(spec, ownership)
-            self._blocked[spec.name] = (*choice.reasons, *(why for each in choice.refused.values() for why in each))
+            against = (why for each in choice.refused.values() for why in each)
+            self._blocked[spec.name] = (*choice.reasons, *against, *kept(ownership))
             return
         if ownership.source is not None:
             self.layout.put(spec, ownership.source)
@@ -260,6 +285,12 @@ def where_to(spec: RoleSpec, ownership: Ownership, layout: Layout, companions: I
         if choice.node is not None:
             return choice
     return choose(candidacy(spec, ownership, layout, avoid=avoid))
+
+
+def kept(ownership: Ownership) -> tuple[Reason, ...]:
+    """Say of a role that nobody can restore where its memory lies, and how to start it without."""
+    memory = ownership.memory
+    return () if memory is None else (because(ReasonCode.MEMORY_KEPT, ownership.role, path=memory.path),)
 
 
 def urgency(spec: RoleSpec) -> tuple[int, int, RoleName]:

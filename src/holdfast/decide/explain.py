@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from holdfast.decide.coordination import where_to
+from holdfast.decide.coordination import kept, where_to
 from holdfast.decide.freedom import freedom_of, needs_decision, obstacle, wants_owner
 from holdfast.decide.layout import Layout
 from holdfast.decide.placement import candidacy, refusals
@@ -105,6 +105,6 @@ def standstill(
     choice = where_to(spec, ownership, layout)
     layout.put_back(spec, ownership)
     if choice.node is None:
-        against = (*choice.reasons, *(reason for why in choice.refused.values() for reason in why))
+        against = (*choice.reasons, *(one for why in choice.refused.values() for one in why), *kept(ownership))
         return Standstill(reasons=against, is_blocked=True)
     return Standstill(reasons=freedom.reasons)

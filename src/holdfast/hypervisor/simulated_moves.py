@@ -323,14 +323,14 @@ class _Saving:
         elif free is not None and free < host.memory_bytes:
             self._fail("No space left on device")
         else:
-            self._complete()
+            self._complete(running)
 
-    def _complete(self) -> None:
+    def _complete(self, running: Running) -> None:
         host = self._host
         is_torn = self._fault is MoveFault.TORN
         host.hands.remove(self._uuid, GuestEventKind.CRASHED if is_torn else GuestEventKind.STOPPED)
         if self._uuid in host.hands.running:  # it hangs in I/O
-            host.hands.submit(lambda: self._finish(host.hands.running[self._uuid]), host.save_ms)
+            host.hands.submit(lambda: self._finish(running), host.save_ms)
             return
         if is_torn:
             self.ended.set_exception(GuestOutcomeUnknown(f"Guest {self._uuid} is gone and {self._path} is not whole."))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,39 +16,29 @@ from holdfast.decide.lifecycle import after_failed_start, after_refusal, next_st
 from holdfast.decide.memory_steps import after_failed_restore, is_to_receive, not_received, received, receives
 from holdfast.decide.steps import STARTING_ACTS, Act, Attempt, Situation, Step
 from holdfast.fencing.port import Guard
-from holdfast.hypervisor.disk_sources import with_sources
-from holdfast.hypervisor.port import Guest, GuestState, Hypervisor
+from holdfast.hypervisor.port import Guest, Hypervisor
 from holdfast.model.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.events import EventCode
-from holdfast.model.ids import Incarnation, NodeName, Revision, RoleName
+from holdfast.model.ids import Incarnation, NodeName, RoleName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode, because
-from holdfast.model.roles import MemoryKind, Ownership, Phase, Receiver, RoleSpec
+from holdfast.model.roles import Ownership, Phase, Receiver, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.disks import DiskKeeper
 from holdfast.node.event_log import EventLog
+from holdfast.node.guest_starts import GuestStarts
 from holdfast.node.memory_moves import MemoryMoves
 from holdfast.node.mirror import Mirror
+from holdfast.node.role_changes import at_revision, event_of, gives_up, needless, observation_of
 from holdfast.node.transactions import Self, advance, hand_over
-from holdfast.resources.port import Outcome, OutcomeKind
-from holdfast.resources.virtual_machine import VirtualMachine
+from holdfast.resources.port import OutcomeKind
 from holdfast.store.port import Store
 
 log = logging.getLogger(__name__)
 
 LOOKS_ALIVE_INTERVAL_S: Final = 5.0
 RETRY_S: Final = 0.5
-EVENT_OF_PHASE: Final = {
-    Phase.STARTING: EventCode.ROLE_STARTING,
-    Phase.ONLINE: EventCode.ROLE_ONLINE,
-    Phase.STOPPING: EventCode.ROLE_STOPPING,
-    Phase.VACANT: EventCode.ROLE_OFFLINE,
-    Phase.SAVING: EventCode.ROLE_MOVING,
-    Phase.MIGRATING: EventCode.ROLE_MOVING,
-}
-GIVES_UP: Final = (Act.DESTROY, Act.SETTLE_SAVE, Act.SETTLE_MIGRATION)
-"""Acts that may cost a guest its memory: they are decided on what is seen at that very moment."""
 
 
 class Executor:
@@ -80,8 +69,8 @@ class Executor:
         self._look = asyncio.Event()
         self._observing = asyncio.Lock()
         self._silent: str | None = None
-        self._not_entitled: str | None = None
         self._refused_since: dict[RoleName, float] = {}
+        self._starts = GuestStarts(hypervisor=hypervisor, guard=guard, disks=disks, mirror=mirror)
         self._moves = MemoryMoves(hypervisor, mirror)
         self._taking_in: dict[RoleName, str] = {}
         """Uuids of guests whose copies this node said that it takes in."""
@@ -90,7 +79,7 @@ class Executor:
     @property
     def not_ready(self) -> str | None:
         """Why this node cannot start guests now; None when it can."""
-        return self._silent or self._not_entitled
+        return self._silent or self._starts.not_entitled
 
     async def run(self, me: Self) -> None:
         """Work until cancelled, with the session `me`."""
@@ -191,12 +180,12 @@ class Executor:
             return await self._mind_what_is_not_ours(ownership, spec.value, me)
         self._taking_in.pop(role, None)
         step = self._next(ownership, spec.value)
-        if _gives_up(step, ownership.value):
+        if gives_up(step, ownership.value):
             await self._observe()
             step = self._next(ownership, spec.value)
         if step == Step():
             return False
-        if step.act in STARTING_ACTS and (refusal := await self._refusal(spec.value)) is not None:
+        if step.act in STARTING_ACTS and (refusal := await self._starts.refusal(spec.value)) is not None:
             return await self._wait_or_give_up(ownership, spec.value, refusal, me)
         self._refused_since.pop(role, None)
         if step.record is not None:
@@ -214,7 +203,7 @@ class Executor:
             case Act.BRING_ONLINE | Act.RESTORE | Act.RESUME:
                 after = await self._begin(act, ownership, spec, me)
             case Act.TAKE_OFFLINE:
-                await self._agent(spec).offline()
+                await self._starts.agent(spec).offline()
             case Act.DESTROY:
                 await self._hypervisor.destroy(spec.uuid)
             case Act.SAVE:
@@ -235,23 +224,6 @@ class Executor:
         """Whether a move that is under way is still wanted."""
         ownership = self._ownership(role)
         return ownership is not None and ownership.value.is_leaving
-
-    async def _is_entitled(self, spec: RoleSpec) -> bool:
-        """Put the guest on the guard's list; only an acknowledged entry lets it start. Source: SAFE-1."""
-        entitled = await self._guard.protect(spec.uuid)
-        self._not_entitled = None if entitled else "it is not entitled to own roles now: too few voters hear it"
-        return entitled
-
-    async def _may_run(self, spec: RoleSpec) -> bool:
-        """Asked when its process exists: whether it may execute, and whether its disks would take its writes."""
-        return await self._is_entitled(spec) and self._disks.problem(spec.disks) is None
-
-    async def _refusal(self, spec: RoleSpec) -> str | None:
-        """Why the guard lets no guest start now, or None when it does."""
-        try:
-            return None if await self._is_entitled(spec) else self._not_entitled
-        except Unavailable as error:
-            return error.message
 
     async def _wait_or_give_up(self, ownership: Versioned[Ownership], spec: RoleSpec, refusal: str, me: Self) -> bool:
         """A role of which nothing runs waits for its node only as long as one that was not taken up. Source: SAFE-5."""
@@ -280,7 +252,7 @@ class Executor:
         if leaves:
             await self._hypervisor.destroy(spec.uuid)
         event = self._events.event(
-            _event_of(after, before.value),
+            event_of(after, before.value),
             after.role,
             *after.reasons,
             epoch=after.epoch,
@@ -300,25 +272,16 @@ class Executor:
         if not result.succeeded:
             self._committed.pop(after.role, None)
             return None
-        committed = self._committed[after.role] = _at(after, result.revision, before)
+        committed = self._committed[after.role] = at_revision(after, result.revision, before)
         if leaves:
             await self._guard.unprotect(spec.uuid)
-        for path in _needless(before.value, after):
+        for path in needless(before.value, after):
             await self._moves.discard(path)
         return committed
 
     async def _begin(self, act: Act, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> Ownership | None:
         """Have the guest begin. What certainly failed is recorded; what is unknown is looked at again."""
-        memory = ownership.value.memory
-        with self._disks.used_by(spec.uuid, spec.disks) as problem:
-            if act is Act.RESUME:
-                outcome = await self._agent(spec).go_on()
-            elif problem is not None:
-                outcome = Outcome(kind=OutcomeKind.FAILED, detail=problem)
-            elif act is Act.RESTORE and memory is not None:
-                outcome = await self._agent(spec).restore(memory.path, memory.id)
-            else:
-                outcome = await self._agent(replace(spec, domain_xml=self._domain_xml(spec))).online()
+        outcome = await self._starts.begin(act, spec, ownership.value.memory)
         if outcome.kind is OutcomeKind.UNKNOWN:
             raise OutcomeUnknown(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:
@@ -353,14 +316,12 @@ class Executor:
 
     async def _take_in(self, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> bool:
         """Say that this node takes a guest's copy in, or why not; the guard lists it before. Source: SAFE-1."""
-        if (refusal := await self._refusal(spec)) is not None:
+        if (refusal := await self._starts.refusal(spec)) is not None:
             raise Unavailable(f"role {spec.name}: its copy cannot come here now: {refusal}")
         now = self._situation(ownership, spec)
-        report = (self._mirror.snapshot or Snapshot()).reports.get(ownership.value.owner or me.node)
-        there = report.value.takes_memory if report is not None else None
-        against = list(await self._hypervisor.can_run(spec.domain_xml, source_cpu=there.cpu if there else ""))
+        against = await self._moves.why_not_received(ownership.value, spec)
         if (problem := self._disks.problem(spec.disks)) is not None:
-            against.append(problem)
+            against = (*against, problem)
         if against:
             await self._commit(not_received(now, "; ".join(against)), ownership, spec, me)
             await self._guard.unprotect(spec.uuid)
@@ -380,23 +341,6 @@ class Executor:
         reason = because(ReasonCode.NOT_OURS, spec.name, owner="another node")
         self._events.record(self._events.event(EventCode.ROLE_STOPPING, spec.name, reason))
         return True
-
-    def _domain_xml(self, spec: RoleSpec) -> str:
-        """The domain with what QEMU opens for the shared disks of the cluster. Raises: NotFound."""
-        snapshot = self._mirror.snapshot
-        known = snapshot.disks if snapshot is not None else {}
-        sources = {name: disk.value.filled(disk.value.guest_source) for name, disk in known.items()}
-        return with_sources(spec.domain_xml, sources) if spec.disks else spec.domain_xml
-
-    def _agent(self, spec: RoleSpec) -> VirtualMachine:
-        return VirtualMachine(
-            host=self._hypervisor,
-            name=spec.name,
-            uuid=spec.uuid,
-            domain_xml=spec.domain_xml,
-            may_run=partial(self._may_run, spec),
-            shutdown_timeout_ms=spec.shutdown_timeout_ms,
-        )
 
     def _ownership(self, role: RoleName) -> Versioned[Ownership] | None:
         """The newest known record: this executor's own commits are ahead of the mirror for a moment."""
@@ -460,49 +404,8 @@ class Executor:
         """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1."""
         reading = await self._guard.state()
         if reading.is_entitled:
-            self._not_entitled = None
+            self._starts.not_entitled = None
         for uuid in self.guests or ():
             role = self._mirror.roles.of_guest(uuid)
             if uuid not in reading.guests and role is not None and self._is_mine(self._ownership(role), me.node):
                 await self._guard.protect(uuid)
-
-
-def observation_of(guest: Guest | None) -> GuestObservation:
-    """What a listed guest means for its role. Anything that may still write counts as there."""
-    if guest is None or guest.state is GuestState.STOPPED:
-        return GuestObservation.ABSENT
-    if guest.state is GuestState.PAUSED:
-        return GuestObservation.PAUSED
-    if guest.state is GuestState.PAUSED_IO_ERROR:
-        return GuestObservation.STALLED
-    return GuestObservation.RUNNING
-
-
-def _gives_up(step: Step, before: Ownership) -> bool:
-    """Whether a step may cost a guest its memory."""
-    drops = before.memory is not None and step.record is not None and step.record.memory is None
-    return drops or step.act in GIVES_UP
-
-
-def _needless(before: Ownership, after: Ownership) -> tuple[str, ...]:
-    """The files of memory that a record named and that nothing will be started from any more."""
-    kept = (after.memory, after.making)
-    return tuple(
-        one.path
-        for one in (before.memory, before.making)
-        if one is not None
-        and one.kind is MemoryKind.SAVED
-        and all(other is None or other.id != one.id for other in kept)
-    )
-
-
-def _event_of(after: Ownership, before: Ownership) -> EventCode:
-    if after.phase is Phase.VACANT and after.failed_on != before.failed_on:
-        return EventCode.ROLE_FAILED
-    if after.phase is before.phase is Phase.ONLINE and (after.target, after.receiving) != (None, before.receiving):
-        return EventCode.ROLE_MOVING
-    return EVENT_OF_PHASE[after.phase]
-
-
-def _at(after: Ownership, revision: int, before: Versioned[Ownership]) -> Versioned[Ownership]:
-    return Versioned(value=after, revision=Revision(revision), created=before.created)

@@ -23,7 +23,7 @@ from holdfast.hypervisor.errors import GuestNotFound, GuestRequestFailed
 from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, SaveOptions
 from holdfast.hypervisor.port import Guest, Hypervisor
 from holdfast.model.errors import HoldfastError, Unavailable
-from holdfast.model.roles import Ownership, Receiver
+from holdfast.model.roles import Ownership, Receiver, RoleSpec
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.mirror import Mirror
 
@@ -116,6 +116,13 @@ class MemoryMoves:
                 return self._handed_over(now)
             return after_lost_copy(now, "its process ended before it was copied")
         return await self._give_up(now)
+
+    async def why_not_received(self, ownership: Ownership, spec: RoleSpec) -> tuple[str, ...]:
+        """Why this node could not go on with the memory of a guest that is to be copied here, for people."""
+        snapshot = self._mirror.snapshot or Snapshot()
+        report = snapshot.reports.get(ownership.owner) if ownership.owner is not None else None
+        there = report.value.takes_memory if report is not None else None
+        return await self._hypervisor.can_run(spec.domain_xml, source_cpu=there.cpu if there is not None else "")
 
     async def discard(self, path: str) -> None:
         """Remove a file of memory that nobody needs; what is left over does no harm."""

@@ -25,6 +25,7 @@ class Stretch:
     at: float
     uuid: str
     node: str
+    incarnation: str
     memory: SimulatedMemory
     memory_id: str
     is_first: bool

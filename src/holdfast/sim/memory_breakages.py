@@ -31,7 +31,7 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
         Breakage(
             replaced=(
                 ("holdfast.node.executor:next_step", broken.restores_what_was_used),
-                ("holdfast.node.executor:_needless", always(())),
+                ("holdfast.node.executor:needless", always(())),
             )
         ),
     ),
@@ -51,7 +51,7 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
         Breakage(
             replaced=(
                 ("holdfast.node.memory_moves:MemoryMoves.settle_save", broken.any_file_will_do),
-                ("holdfast.node.executor:_needless", always(())),
+                ("holdfast.node.executor:needless", always(())),
             )
         ),
     ),

@@ -72,6 +72,8 @@ def _is_left_behind(before: Stretch, fresh: Stretch, truth: Truth, lost: dict[st
 def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float]) -> bool:
     if before.at <= memories.discarded.get(fresh.uuid, -1.0) <= fresh.at:
         return True
+    if lost.get(before.incarnation, fresh.at) < fresh.at:
+        return True
     holders = [end for end in memories.ends if end.uuid == fresh.uuid and end.memory == before.memory]
     return any(_took_memory(end, lost) for end in holders if end.at <= fresh.at)
 

@@ -119,6 +119,7 @@ class Truth:
             at=self.now(),
             uuid=uuid,
             node=node,
+            incarnation=self.incarnation_of(node),
             memory=memory,
             memory_id=memory_id,
             is_first=run is None,

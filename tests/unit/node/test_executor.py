@@ -18,7 +18,7 @@ from holdfast.model.ids import Epoch
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode
 from holdfast.model.roles import Phase, Wanted
-from holdfast.node.executor import observation_of
+from holdfast.node.role_changes import observation_of
 from holdfast.store.records import spec_key
 
 

@@ -1,0 +1,134 @@
+"""Guests move with their memory, and plugs are pulled meanwhile.
+
+None is lost, none runs twice, and memory is lost only with the node that held it.
+
+`HOLDFAST_MOVES=50 ./dev test tests/lab/test_moves_with_memory.py -k random` makes more of them; HOLDFAST_MOVES_SEED
+repeats a sequence, as far as a real machine repeats anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from dataclasses import dataclass
+
+import pytest
+from tests.lab.cluster_under_test import ClusterUnderTest, node_in
+
+from holdfast.client import requests
+from holdfast.lab.guests import Guest
+from holdfast.lab.pauses import giving_time, talking
+from holdfast.lab.provision import wait_nodes_up
+from holdfast.model.errors import HoldfastError
+from holdfast.model.roles import MoveMethod
+from holdfast.model.status import NodeState, RoleState
+
+MOVES = int(os.environ.get("HOLDFAST_MOVES", "4"))
+SEED = int(os.environ.get("HOLDFAST_MOVES_SEED", random.randrange(10**6)))
+LATEST_S = 3.0
+"""Plugs are pulled within so many seconds of a move's order: a move takes about as long."""
+STILL_THERE_S = 0.5
+"""A process that lives so long after the plug was not on its way out, and is none that was started for it."""
+GUESTS = int(os.environ.get("HOLDFAST_DRAINED", "3"))
+MEMORY_METHODS = (MoveMethod.LIVE, MoveMethod.QUICK)
+
+pytestmark = pytest.mark.timeout(300 + 90 * MOVES)
+
+
+@pytest.mark.parametrize("method", MEMORY_METHODS)
+async def test_memory_and_connections_survive_a_move(three: ClusterUnderTest, method: MoveMethod) -> None:
+    guest = await three.start_guest(on="node2")
+    with talking(guest) as talk, giving_time(guest):
+        boot, first = await talk.say()
+        moved = await three.ask("node1", requests.move_role(guest.name, to="node3", wait=True, method=method))
+        assert (moved.state, moved.owner) == (RoleState.ONLINE, "node3")
+        assert await talk.say() == (boot, first + 1)
+        answer = await guest.wait_answer()
+    assert answer.boot_id == boot
+    assert 0 < answer.longest_gap_ms < 60_000
+    assert [one.node for one in three.instances.of(guest.name)] == ["node2", "node3"]
+    three.assert_ran_once_at_a_time(guest, boots=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfortune:
+    """One move and the plug that is pulled in the middle of it."""
+
+    method: MoveMethod
+    victim: str
+    """source, target, coordinator or nobody."""
+    after_s: float
+
+
+async def test_memory_is_lost_only_with_its_node_in_random_moves(three: ClusterUnderTest) -> None:
+    chance = random.Random(SEED)
+    guest = await three.start_guest(on="node2")
+    for number in range(MOVES):
+        misfortune = Misfortune(
+            method=chance.choice(MEMORY_METHODS),
+            victim=("source", "target", "coordinator", "nobody")[number % 4],
+            after_s=chance.uniform(0, LATEST_S),
+        )
+        await _move_and_pull(three, guest, chance, misfortune)
+
+
+async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.Random, what: Misfortune) -> None:
+    said = f"seed {SEED}: {what}"
+    before = await guest.wait_answer()
+    source = await three.wait_online(guest, asked="node1")
+    target = chance.choice(three.others(source))
+    nodes = {"source": source, "target": target, "coordinator": await three.coordinator()}
+    victim = nodes.get(what.victim)
+    asked = next(node for node in three.nodes if node not in (victim, source))
+    await three.ask(asked, requests.move_role(guest.name, to=target, wait=False, method=what.method))
+    await asyncio.sleep(what.after_s)
+    held_by = {one.node for one in three.instances.living(guest.name)}
+    has_memory = True
+    if victim is not None:
+        await three.lab.power_off(victim)
+        await asyncio.sleep(STILL_THERE_S)
+        has_memory = victim not in held_by or bool(three.instances.living(guest.name))
+        await three.wait(said, lambda seen: node_in(seen, victim).state is not NodeState.UP, asked=asked, timeout_s=60)
+    await _wait_at_rest(three, guest, asked, said)
+    after = await guest.wait_answer(timeout_s=120)
+    three.assert_ran_once_at_a_time(guest)
+    if has_memory:
+        assert after.boot_id == before.boot_id, f"its memory was lost though it was not only on {victim}; {said}"
+    if victim is not None:
+        await three.lab.power_on(victim)
+        await wait_nodes_up(three.lab, asked)
+
+
+async def _wait_at_rest(three: ClusterUnderTest, guest: Guest, asked: str, said: str) -> None:
+    """Return when the guest is online and nothing is to be done with it."""
+
+    async def is_at_rest() -> bool:
+        try:
+            role = await three.role(guest, asked)
+        except HoldfastError:
+            return False
+        return role.state is RoleState.ONLINE and role.target is None
+
+    async with asyncio.timeout(120):
+        while not await is_at_rest():  # noqa: ASYNC110 - the cluster tells nobody
+            await asyncio.sleep(0.1)
+    assert await is_at_rest(), said
+
+
+async def test_a_node_is_drained_while_another_dies(three: ClusterUnderTest) -> None:
+    guests = [await three.start_guest(on="node2", is_booted=False) for _ in range(GUESTS)]
+    boots = await three.boot_ids(guests)
+    drain = requests.drain_node("node2", dry_run=False, wait=False, force=True, method=MoveMethod.LIVE)
+    await three.ask("node1", drain)
+    await asyncio.sleep(1)
+    await three.lab.power_off("node3")
+    await three.wait("node2 empty", lambda seen: not node_in(seen, "node2").roles, asked="node1", timeout_s=120)
+    for guest in guests:
+        await _wait_at_rest(three, guest, "node1", "drained")
+    after = await three.boot_ids(guests)
+    on_dead = {guest.name for guest in guests if any(one.node == "node3" for one in three.instances.of(guest.name))}
+    lost = {guest.name for guest, old, new in zip(guests, boots, after, strict=True) if old != new}
+    assert lost <= on_dead, "memory was lost that never was on the node that died"
+    for guest in guests:
+        three.assert_ran_once_at_a_time(guest)
