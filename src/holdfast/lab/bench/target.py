@@ -54,6 +54,7 @@ class OwnTarget:
         log = (self._folder / "tgtd.log").open("ab")
         with log:
             self._process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "KILL"),  # it ends with its user, however that ends
                 *("tgtd", "--foreground", "--control-port", "0", "--nr_iothreads", "4"),
                 *("--iscsi", f"portal={self.portal}"),
                 env=os.environ | {"TGT_IPC_SOCKET": self._socket},

@@ -62,9 +62,8 @@ A = TypeVar("A")
 class FullWorld:
     """A lab that is up. Made by `full_world`."""
 
-    unit_s = PATIENCE_MS / 1000
-
-    def __init__(self, lab: Lab, guest: Guest) -> None:
+    def __init__(self, lab: Lab, guest: Guest, *, patience_ms: int) -> None:
+        self.unit_s = patience_ms / 1000
         self.chronicle = Chronicle()
         self._lab = lab
         self.guest = guest
@@ -242,15 +241,15 @@ async def full_world(name: str) -> AsyncIterator[FullWorld]:
                 storage=StorageSpec(luns=LUNS),
             )
             await lab.up(options, provision=forming(SETTINGS))
-            yield await inhabited(lab)
+            yield await inhabited(lab, patience_ms=PATIENCE_MS)
         finally:
             await lab.down()
 
 
-async def inhabited(lab: Lab) -> FullWorld:
+async def inhabited(lab: Lab, *, patience_ms: int) -> FullWorld:
     """The world of a lab whose cluster is formed, with a guest on its first disk."""
     asked = lab.spec.node_names[0]
     [guest] = await add_guests(lab, 1, asked=asked, luns=lab.luns[:1])
     client = await client_of(lab, asked)
     await client.call(requests.set_role(guest.name, restart_limit=100, failover_limit=100))
-    return FullWorld(lab, guest)
+    return FullWorld(lab, guest, patience_ms=patience_ms)
