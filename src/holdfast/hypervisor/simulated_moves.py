@@ -113,12 +113,11 @@ class SimulatedMoves:
 
     async def save(self, uuid: str, path: str, memory_id: str, options: SaveOptions) -> None:
         """See the port."""
-        if uuid in self._under_way:
+        if self._present(uuid) is not None:
             raise GuestOutcomeUnknown(f"An earlier save or copy of guest {uuid} is under way.")
         saving = _Saving(self, uuid, path, memory_id, self.take_fault(MoveAct.SAVE))
         self.hands.submit(saving.begin, None)
         self._under_way[uuid] = saving
-        saving.ended.add_done_callback(lambda _: self.forget(uuid))
         await self._wait(saving.ended, options.timeout_ms, f"Saving guest {uuid}")
 
     async def saved_state(self, path: str) -> SavedState:
@@ -154,18 +153,17 @@ class SimulatedMoves:
 
     async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
         """See the port."""
-        if uuid in self._under_way:
+        if self._present(uuid) is not None:
             raise GuestOutcomeUnknown(f"An earlier save or copy of guest {uuid} is under way.")
         migration = Migration(self, uuid, target, memory_id, self.take_fault(MoveAct.MIGRATE))
         self.hands.submit(migration.begin, None)
         self._under_way[uuid] = migration
-        migration.ended.add_done_callback(lambda _: self.forget(uuid))
         await self._wait(migration.ended, options.timeout_ms, f"Copying guest {uuid}")
 
     async def progress(self, uuid: str) -> MoveProgress | None:
         """See the port."""
         await self._wait_answer()
-        under_way = self._under_way.get(uuid)
+        under_way = self._present(uuid)
         if under_way is None:
             return None
         total, done = self.memory_bytes, int(self.memory_bytes * under_way.fraction)
@@ -175,7 +173,7 @@ class SimulatedMoves:
         """See the port."""
 
         def cancel() -> None:
-            under_way = self._under_way.get(uuid)
+            under_way = self._present(uuid)
             if under_way is not None:
                 under_way.cancel()
 
@@ -198,10 +196,11 @@ class SimulatedMoves:
     def daemon_ended(self) -> None:
         """Calls are not answered any more; what they began is picked up by the next daemon."""
         for under_way in tuple(self._under_way.values()):
+            if under_way.ended.done():
+                continue
             if isinstance(under_way, _Saving):
                 self._interrupted.append(under_way)
-            if not under_way.ended.done():
-                under_way.ended.set_exception(CallUnanswered("the connection to the hypervisor broke."))
+            under_way.ended.set_exception(CallUnanswered("the connection to the hypervisor broke."))
         self._under_way.clear()
 
     def daemon_started(self) -> None:
@@ -209,6 +208,11 @@ class SimulatedMoves:
         interrupted, self._interrupted = self._interrupted, []
         for saving in interrupted:
             saving.recover()
+
+    def _present(self, uuid: str) -> Migration | _Saving | None:
+        """What is under way with a guest; whether its client lives to hear of its end makes no difference."""
+        under_way = self._under_way.get(uuid)
+        return None if under_way is None or under_way.ended.done() else under_way
 
     def forget(self, uuid: str) -> None:
         """What was under way is over, though nobody was told."""
