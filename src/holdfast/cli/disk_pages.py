@@ -12,7 +12,7 @@ from rich.text import Text
 from holdfast.cli.appearance import BAD, GOOD, IDLE, UNSURE, WARNING, Badge, Look
 from holdfast.cli.words import listed, moment, printable, size
 from holdfast.model.disk_status import CheckResult, CheckStep, DiskCheck, DiskStatus, SeenDisk
-from holdfast.model.disks import DiskState
+from holdfast.model.disks import DiskState, Protection
 
 DISK_LOOKS: Final[dict[DiskState, Look]] = {
     DiskState.READY: GOOD,
@@ -20,6 +20,7 @@ DISK_LOOKS: Final[dict[DiskState, Look]] = {
     DiskState.NOT_REGISTERED: IDLE,
     DiskState.EXPELLED: BAD,
     DiskState.LAPSED: WARNING,
+    DiskState.STANDBY: GOOD,
 }
 STEP_LOOKS: Final[dict[CheckResult, Look]] = {
     CheckResult.OK: GOOD,
@@ -58,12 +59,12 @@ def _reservations(disk: SeenDisk) -> str:
 
 
 def disk_table(disks: Sequence[DiskStatus]) -> Table:
-    """Return one line per disk of the cluster. READY counts the nodes that reported about it."""
+    """Return one line per disk of the cluster. READY: on how many of those that reported it can be used."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("DISK", "READY", "SIZE", "USED BY", "DESIGNATOR"):
         table.add_column(header, overflow="fold")
     for disk in disks:
-        ready = sum(1 for node in disk.nodes.values() if node.state == DiskState.READY)
+        ready = sum(1 for node in disk.nodes.values() if node.state in (DiskState.READY, DiskState.STANDBY))
         look = GOOD if ready == len(disk.nodes) and ready else WARNING
         words = f"{ready} of {len(disk.nodes)}"
         table.add_row(disk.name, Badge(look, words), size(disk.size_bytes), _users(disk), disk.designator)
@@ -82,6 +83,7 @@ def disk_sheet(disk: DiskStatus) -> RenderableType:
         ("size", f"{size(disk.size_bytes)} ({disk.size_bytes} bytes)"),
         ("guests open", disk.guest_source or "nothing"),
         ("reservations", f"{disk.reservations}; {forgets}"),
+        ("registered", "every node" if disk.protection == Protection.NODE else "the owner of its role only"),
         ("used by", _users(disk)),
         ("added", moment(disk.added_at_ms)),
     ]

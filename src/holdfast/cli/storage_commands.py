@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from typing import Literal, TextIO
 
 import click
 
@@ -15,7 +15,7 @@ from holdfast.cli.vm_commands import no_wait_option
 from holdfast.cli.words import count, printable
 from holdfast.client import requests
 from holdfast.model.disk_status import CheckResult, DiskCheck, DiskStatus
-from holdfast.model.disks import DiskState
+from holdfast.model.disks import DiskState, Protection
 
 
 @click.group(
@@ -116,6 +116,13 @@ def discover(
 @click.option(
     "--clear-keys", is_flag=True, help="Remove what others registered before. Only when nobody uses the disk any more."
 )
+@click.option(
+    "--protection",
+    type=click.Choice(list(Protection)),
+    default=Protection.NODE,
+    show_default=True,
+    help="Who is registered: every node, or only the node whose role uses it. It cannot be changed later.",
+)
 @no_wait_option
 @json_option
 def add(
@@ -127,6 +134,7 @@ def add(
     heartbeat: bool,
     accept_forgetful: bool,
     clear_keys: bool,
+    protection: Literal["node", "role"],
     no_wait: bool,
     as_json: bool,
 ) -> None:
@@ -143,6 +151,7 @@ def add(
         heartbeat=heartbeat,
         accept_forgetful=accept_forgetful,
         clear_keys=clear_keys,
+        protection=protection,
         wait=not no_wait,
     )
     answer = ask(request)
@@ -211,9 +220,10 @@ def validate(*, disk: str, as_json: bool) -> None:
 
 def _added(disk: DiskStatus) -> str:
     """Say that a disk was added, and which nodes may use it by now."""
-    ready = [name for name, node in disk.nodes.items() if node.state == DiskState.READY]
+    usable = DiskState.READY if disk.protection == Protection.NODE else DiskState.STANDBY
+    ready = [name for name, node in disk.nodes.items() if node.state == usable]
     others = [f"{name}: {node.state}, {node.detail}" for name, node in disk.nodes.items() if name not in ready]
-    where = f"ready on {', '.join(ready)}" if ready else "not ready on any node yet"
+    where = f"{usable} on {', '.join(ready)}" if ready else "not ready on any node yet"
     more = f"; {'; '.join(others)}" if others else ""
     return printable(f"{disk.name} is added, and {where}{more}", one_line=True)
 

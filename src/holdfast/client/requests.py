@@ -290,6 +290,7 @@ def add_disk(
     heartbeat: bool = False,
     accept_forgetful: bool = False,
     clear_keys: bool = False,
+    protection: Literal["node", "role"] = "node",
     wait: bool = False,
 ) -> Request[AddedDisk]:
     """Check a disk and make it one of the cluster. Without `guest_source`, QEMU opens the device of `reservations`.
@@ -305,6 +306,7 @@ def add_disk(
         "heartbeat": heartbeat,
         "accept_forgetful": accept_forgetful,
         "clear_keys": clear_keys,
+        "protection": protection,
         "wait": wait,
     }
     return _change("storage.add", AddedDisk, params)

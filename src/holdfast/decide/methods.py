@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.decide.layout import Layout
+from holdfast.model.disks import Protection
 from holdfast.model.ids import NodeName
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import MoveMethod, RoleSpec
@@ -29,7 +30,8 @@ def way_of(spec: RoleSpec, asked: MoveMethod | None, source: NodeName, target: N
     wanted = asked or spec.move_method
     if wanted is MoveMethod.RESTART:
         return Way(method=wanted)
-    live, quick = live_refusals(source, target, layout.snapshot), quick_refusals(spec, layout.snapshot)
+    live = (*_written_by_one(spec, layout.snapshot), *live_refusals(source, target, layout.snapshot))
+    quick = quick_refusals(spec, layout.snapshot)
     if wanted is MoveMethod.LIVE:
         return Way(method=None if live else wanted, against=live)
     if wanted is MoveMethod.QUICK:
@@ -50,6 +52,16 @@ def live_refusals(source: NodeName, target: NodeName, snapshot: Snapshot) -> tup
         because(ReasonCode.COPIES_NO_MEMORY, node)
         for node in (source, target)
         if node not in reports or reports[node].value.takes_memory is None
+    )
+
+
+def _written_by_one(spec: RoleSpec, snapshot: Snapshot) -> tuple[Reason, ...]:
+    """What only its owner is registered with: both ends of a copy hold the disk open, and one of them may not."""
+    known = ((name, snapshot.disks.get(name)) for name in spec.disks)
+    return tuple(
+        because(ReasonCode.ONE_NODE_WRITES, spec.name, disk=name)
+        for name, disk in known
+        if disk is not None and disk.value.protection is Protection.ROLE
     )
 
 

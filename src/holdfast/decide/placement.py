@@ -120,7 +120,7 @@ def _disks_not_ready(search: Candidacy, node: NodeName) -> Iterator[Reason]:
     report = search.layout.snapshot.reports.get(node)
     for disk in search.spec.disks:
         health = report.value.disks.get(disk) if report is not None else None
-        if health is None or not health.is_ready:
+        if health is None or not health.can_become_ready:
             detail = (health.detail or health.state) if health is not None else "it has not looked at it yet"
             yield because(ReasonCode.DISK_NOT_READY, node, disk=disk, detail=detail)
 

@@ -82,6 +82,7 @@ class DiskNode:
 class DiskStatus:
     """A disk of the cluster.
 
+    protection     who is registered with it: every node, or the owner of its role.
     is_heartbeat   the nodes stamp it, and no role uses it.
     used_by        the roles that use it.
     nodes          per node that is up how it stands with the disk; a node that has not said so yet is missing.
@@ -95,6 +96,7 @@ class DiskStatus:
     is_heartbeat: bool = False
     forgets_reservations: bool
     added_at_ms: int
+    protection: str = "node"
     used_by: tuple[str, ...] = ()
     nodes: dict[str, DiskNode] = field(default_factory=dict)
 

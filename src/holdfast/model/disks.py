@@ -17,6 +17,17 @@ KEY_BYTES: Final = 8
 """A registration key is 64 bits. Source: SPC-4 clause 6.14."""
 
 
+class Protection(StrEnum):
+    """Who is registered with a disk.
+
+    NODE   every healthy node: a guest starts anywhere at once.
+    ROLE   only the node whose role uses the disk: nobody else could write to it at any time.
+    """
+
+    NODE = "node"
+    ROLE = "role"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpec:
     """A shared disk that is protected by persistent reservations.
@@ -28,6 +39,7 @@ class DiskSpec:
                            ``helper:/run/….reservations`` or ``multipath:/dev/mapper/…``; ``{designator}`` as above.
     is_heartbeat           no guest may use it: each node stamps a slot of it, twice a second.
     forgets_reservations   its target loses registrations when it restarts; a person accepted that.
+    protection             who is registered with it.
     """
 
     name: DiskName
@@ -38,6 +50,7 @@ class DiskSpec:
     is_heartbeat: bool = False
     forgets_reservations: bool = False
     added_at_ms: int = 0
+    protection: Protection = Protection.NODE
 
     def filled(self, text: str) -> str:
         """Return one of its texts with its designator put in."""
@@ -60,6 +73,7 @@ class DiskState(StrEnum):
     NOT_REGISTERED   reachable, and this incarnation may not write yet.
     EXPELLED         this incarnation's key was removed while the disk is protected: its guests there are ended.
     LAPSED           the target forgot who may write: nothing protects the disk, and nothing can be proven by it.
+    STANDBY          reachable, and only for the node whose role uses it: this one registers when it owns that role.
     """
 
     READY = "ready"
@@ -67,20 +81,33 @@ class DiskState(StrEnum):
     NOT_REGISTERED = "not-registered"
     EXPELLED = "expelled"
     LAPSED = "lapsed"
+    STANDBY = "standby"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskHealth:
-    """How a node stands with a disk, as it last saw it. `latency_ms` of that look; None: it was not answered."""
+    """How a node stands with a disk, as it last saw it.
+
+    latency_ms   how long a look at it takes, smoothed; None: none was answered yet.
+    is_slow      that has been too long for a while.
+    since_ms     wall-clock time at which it came into this state.
+    """
 
     state: DiskState
     detail: str = ""
     latency_ms: int | None = None
+    is_slow: bool = False
+    since_ms: int = 0
 
     @property
     def is_ready(self) -> bool:
         """Whether guests may start from it."""
         return self.state is DiskState.READY
+
+    @property
+    def can_become_ready(self) -> bool:
+        """Whether a role that uses it may be placed on this node."""
+        return self.state in (DiskState.READY, DiskState.STANDBY)
 
 
 def reservation_key(cluster: ClusterId, incarnation: Incarnation) -> int:

@@ -55,6 +55,7 @@ class ReasonCode(StrEnum):
     START_FAILED_HERE = "start-failed-here"
     MUST_JOIN = "must-join"
     MUST_AVOID = "must-avoid"
+    ONE_NODE_WRITES = "one-node-writes"
     NO_CANDIDATE = "no-candidate"
     MORE_NODES = "more-nodes"
     FROZEN = "frozen"
@@ -166,6 +167,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.START_FAILED_HERE: "it failed on {subject} before",
     ReasonCode.MUST_JOIN: "{subject} does not have {role}, which it must be together with (label {label}, on {home})",
     ReasonCode.MUST_AVOID: "{subject} has {role}, which it must be apart from (label {label})",
+    ReasonCode.ONE_NODE_WRITES: "disk {disk} admits one node at a time, so {subject} cannot move while it runs",
     ReasonCode.NO_CANDIDATE: "no node can take {subject}",
     ReasonCode.MORE_NODES: "{nodes} more nodes cannot take it; to see them all, run: holdfast explain role {subject}",
     ReasonCode.FROZEN: "the cluster is frozen and does nothing by itself; end that with: holdfast cluster unfreeze",

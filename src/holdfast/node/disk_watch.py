@@ -12,14 +12,16 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from holdfast.decide.disks import DiskAct, DiskStep, DiskView, guests_of, may_run_elsewhere, next_disk_step
+from holdfast.decide.owned_disks import next_owned_disk_step
 from holdfast.hypervisor.port import Hypervisor
-from holdfast.model.disks import DiskHealth, DiskSpec, DiskState
+from holdfast.model.disks import DiskHealth, DiskSpec, DiskState, Protection
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.mirror import Mirror
 from holdfast.storage.arbitration import (
     PROTECTION,
+    Alone,
     ExpelOutcome,
     Holders,
     Protected,
@@ -28,7 +30,9 @@ from holdfast.storage.arbitration import (
     expel,
     look,
     protect,
+    take_over,
 )
+from holdfast.storage.challenge import challenge
 from holdfast.storage.outcome import Done
 from holdfast.storage.port import Lun
 
@@ -85,9 +89,72 @@ class DiskWatch:
     async def expel(self, victim: int) -> ExpelOutcome:
         """Take the right to write to this disk from a lost incarnation, by its key. Source: SAFE-2."""
         async with self._asking:
+            if self.spec.protection is Protection.ROLE:
+                return await self._challenge(victim)
             if not self.health.is_ready:
                 return Refused(reason=RefusalReason.NOT_REGISTERED, words=self.health.detail)
             return await expel(self._lun, self._key, victim=victim)
+
+    async def _challenge(self, victim: int) -> ExpelOutcome:
+        """As `expel`; a node that is not registered does so only while nothing on it could write. Source: SAFE-1."""
+        if not self.health.is_ready:
+            if not self._is_identified and not await self._identify():
+                return Refused(reason=RefusalReason.UNREACHABLE, words=self.health.detail)
+            self._unready()
+            if await self._is_used_here():
+                return Refused(reason=RefusalReason.NOT_REGISTERED, words="a guest that uses it may be on this node")
+            if not await self._still_up():
+                return Refused(reason=RefusalReason.NOT_REGISTERED, words="this node has no session any more")
+        return await challenge(self._lun, self._key, victim=victim)
+
+    async def take(self) -> None:
+        """Become the only one that is registered: for the node whose claim on the disk's role is committed.
+
+        It registers only while nothing on it could write. Whoever else is registered is expelled only after a write to
+        the own session, made after the own key was read: one that was lost meanwhile takes nothing from its successor.
+        Ready when all of it went well, else `health` says what did not. Source: SAFE-1, SAFE-2.
+        """
+        async with self._asking:
+            if not self._is_identified and not await self._identify():
+                return
+            seen = await look(self._lun)
+            if not isinstance(seen, Done):
+                self._is_confirmed = False
+                self.health = DiskHealth(state=DiskState.UNREACHABLE, detail=_words(seen))
+                return
+            self._unready()
+            if self._key not in seen.value.keys and not await self._registered():
+                return
+            if not await self._still_up():
+                return
+            outcome = await take_over(self._lun, self._key)
+            if isinstance(outcome, Alone):
+                self._is_confirmed = True
+                self.health = _health(DiskState.READY, "")
+            else:
+                self.health = _health(DiskState.NOT_REGISTERED, outcome.words)
+
+    async def _still_up(self) -> bool:
+        """Whether a write to the own session succeeded just now."""
+        try:
+            return await self._touch(CONFIRM_TIMEOUT_S)
+        except HoldfastError as error:
+            log.warning("disk %s: %s", self.spec.name, error)
+            return False
+
+    def _unready(self) -> None:
+        """From here on no start may begin, or the answer to "does a guest use it?" would be old at once."""
+        self._is_confirmed = False
+        self.health = _health(DiskState.NOT_REGISTERED, DETAILS[DiskState.NOT_REGISTERED])
+
+    async def _registered(self) -> bool:
+        """Register, if nothing here could write and the session stands; whether the own key was read there."""
+        if await self._is_used_here() or not await self._still_up():
+            return False
+        outcome = await protect(self._lun, self._key)
+        if not isinstance(outcome, Protected):
+            self.health = _health(DiskState.NOT_REGISTERED, outcome.words)
+        return isinstance(outcome, Protected)
 
     async def look_once(self) -> None:
         """Look, and do what follows from it. One act at a time is on its way to the disk."""
@@ -104,7 +171,7 @@ class DiskWatch:
             step = await self._judge(seen.value)
             self.health = DiskHealth(state=step.state, detail=DETAILS[step.state], latency_ms=latency_ms)
             try:
-                await self._act(step)
+                await self._act(step, seen.value)
             except HoldfastError as error:
                 log.warning("disk %s: %s", self.spec.name, error)
 
@@ -126,10 +193,18 @@ class DiskWatch:
             is_foreign=holders.is_foreign,
         )
         if not view.has_key:
-            # From here on no start may begin, or the answer to "does a guest use it?" would be old at once.
-            self._is_confirmed = False
-            self.health = _health(DiskState.NOT_REGISTERED, DETAILS[DiskState.NOT_REGISTERED])
+            self._unready()
         snapshot = self._mirror.snapshot or Snapshot()
+        if self.spec.protection is Protection.ROLE:
+            has_others = any(key != self._key for key in holders.keys)
+            matters = not view.has_key or has_others or not self._is_confirmed
+            return next_owned_disk_step(
+                view,
+                has_others=has_others,
+                is_confirmed=self._is_confirmed,
+                is_used_here=matters and await self._is_used_here(),
+                is_used_elsewhere=may_run_elsewhere(self.spec.name, snapshot, self._me),
+            )
         return next_disk_step(
             view,
             is_confirmed=self._is_confirmed,
@@ -151,7 +226,7 @@ class DiskWatch:
             return True
         return not ours.isdisjoint(present)
 
-    async def _act(self, step: DiskStep) -> None:
+    async def _act(self, step: DiskStep, holders: Holders) -> None:
         match step.act:
             case DiskAct.NOTHING:
                 return
@@ -163,6 +238,8 @@ class DiskWatch:
                 await self._register()
             case DiskAct.CONFIRM:
                 await self._confirm()
+            case DiskAct.DEFEND:
+                await self._defend(holders)
 
     async def _register(self) -> None:
         """Register; ready only when a write to the own session, made after that, shows that no verdict was given."""
@@ -173,6 +250,14 @@ class DiskWatch:
             await self._confirm()
         else:
             self.health = _health(DiskState.NOT_REGISTERED, outcome.words)
+
+    async def _defend(self, holders: Holders) -> None:
+        """Remove whoever registered beside this owner; where that is refused this node was expelled itself."""
+        if holders.reservation is None:
+            return
+        for other in sorted(frozenset(holders.keys) - {self._key}):
+            log.warning("disk %s: key %#x registered beside this owner and is removed", self.spec.name, other)
+            await self._lun.preempt(key=self._key, victim=other, type=holders.reservation.type, abort=False)
 
     async def _confirm(self) -> None:
         if await self._touch(CONFIRM_TIMEOUT_S):
@@ -191,6 +276,7 @@ DETAILS: Final = {
     DiskState.UNREACHABLE: "it is reserved by somebody who is no node of this cluster",
     DiskState.NOT_REGISTERED: "this node is not registered with it yet",
     DiskState.EXPELLED: "this node was expelled from it, so its guests there are ended",
+    DiskState.STANDBY: "",
     DiskState.LAPSED: "its target forgot who may write; once every role that uses it is stopped it is protected again",
 }
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from holdfast.decide.disks import not_ready
 from holdfast.hypervisor.port import Hypervisor
-from holdfast.model.disks import DiskHealth, DiskSpec, DiskState, reservation_key
+from holdfast.model.disks import DiskHealth, DiskSpec, DiskState, Protection, reservation_key
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName
 from holdfast.model.nodes import Condition
@@ -103,6 +103,14 @@ class DiskKeeper:
         finally:
             self._problems.pop(spec.name, None)
 
+    async def take(self, disks: tuple[DiskName, ...]) -> None:
+        """Take those that only the owner of their role is registered with. Its claim is committed. Source: SAFE-2."""
+        watches = [self._watches[disk] for disk in disks if disk in self._watches]
+        async with asyncio.TaskGroup() as tasks:
+            for watch in watches:
+                if watch.spec.protection is Protection.ROLE:
+                    tasks.create_task(watch.take())
+
     @contextmanager
     def used_by(self, uuid: str, disks: tuple[DiskName, ...]) -> Iterator[str | None]:
         """Start a guest inside: yields why it may not, or None. Nothing registers a disk meanwhile. Source: SAFE-1."""
@@ -142,5 +150,5 @@ def _condition(disk: DiskName, health: DiskHealth, me: NodeName) -> Condition | 
             return Condition(code="disk-unprotected", subject=disk, text=text)
         case DiskState.UNREACHABLE:
             return Condition(code="disk-unreachable", subject=disk, text=text)
-        case DiskState.READY | DiskState.NOT_REGISTERED:
+        case DiskState.READY | DiskState.STANDBY | DiskState.NOT_REGISTERED:
             return None

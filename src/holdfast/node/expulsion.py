@@ -13,12 +13,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from holdfast.decide.fencing import is_proven_dead
-from holdfast.model.disks import DiskSpec
+from holdfast.model.disks import DiskSpec, Protection
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import DiskName, Incarnation, NodeName
 from holdfast.model.nodes import Proof, ProofKind, Verdict
 from holdfast.model.reasons import Reason, ReasonCode, because
+from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
@@ -101,9 +102,28 @@ class Expulsion:
 
 
 def unproven_disks(incarnation: Incarnation, snapshot: Snapshot) -> Mapping[DiskName, Versioned[DiskSpec]]:
-    """The disks that the incarnation may be registered with, as far as nothing is proven of it there."""
+    """The disks that the incarnation may write to, as far as nothing is proven of it there.
+
+    One that only the owner of its role is registered with is asked for the roles that this incarnation has begun: all
+    others it cannot write to, for that takes a claim, and after a verdict none succeeds. Source: SAFE-3.
+    """
     if is_proven_dead(incarnation, snapshot):
         return {}
     proof = snapshot.proofs.get(incarnation)
     kept_off = proof.value.disks if proof is not None else ()
-    return {name: disk for name, disk in sorted(snapshot.disks.items()) if name not in kept_off}
+    begun = _disks_of_begun(incarnation, snapshot)
+    return {
+        name: disk
+        for name, disk in sorted(snapshot.disks.items())
+        if name not in kept_off and (disk.value.protection is Protection.NODE or name in begun)
+    }
+
+
+def _disks_of_begun(incarnation: Incarnation, snapshot: Snapshot) -> frozenset[DiskName]:
+    return frozenset(
+        disk
+        for role, ownership in snapshot.ownerships.items()
+        if ownership.value.incarnation == incarnation and ownership.value.phase is not Phase.ASSIGNED
+        if (spec := snapshot.specs.get(role)) is not None
+        for disk in spec.value.disks
+    )

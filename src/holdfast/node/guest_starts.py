@@ -40,6 +40,7 @@ class GuestStarts:
 
     async def begin(self, act: Act, spec: RoleSpec, memory: Memory | None) -> Outcome:
         """Start a guest, make its process from memory, or let the one that is there go on."""
+        await self._disks.take(spec.disks)
         with self._disks.used_by(spec.uuid, spec.disks) as problem:
             if act is Act.RESUME:
                 return await self.agent(spec).go_on()

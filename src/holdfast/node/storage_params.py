@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.model.disks import Protection
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 
@@ -53,6 +55,7 @@ class AddDiskParams(_Params):
     heartbeat: bool = False
     accept_forgetful: bool = False
     clear_keys: bool = False
+    protection: Protection = Protection.NODE
     wait: bool = False
 
 

@@ -23,7 +23,7 @@ from holdfast.model.disk_status import (
     RemovedDisk,
     SeenDisk,
 )
-from holdfast.model.disks import DiskSpec, DiskState, reservation_key
+from holdfast.model.disks import DiskSpec, DiskState, Protection, reservation_key
 from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused
 from holdfast.model.events import EventCode
 from holdfast.model.ids import DiskName
@@ -94,7 +94,13 @@ class StorageRequests:
         spec = find_disk(snapshot, DiskParams.model_validate(params).disk).value
         keys = node_keys(snapshot)
         mine = next((key for key, node in keys.items() if node == self._commits.life.me), None)
-        expected = Expected(designator=spec.designator, size_bytes=spec.size_bytes, keys=keys, own_key=mine)
+        expected = Expected(
+            designator=spec.designator,
+            size_bytes=spec.size_bytes,
+            keys=keys,
+            own_key=mine if spec.protection is Protection.NODE or self._is_ready(spec, snapshot) else None,
+            is_in_cluster=True,
+        )
         lun = open_disk(spec)
         try:
             check = Check(lun)
@@ -106,6 +112,11 @@ class StorageRequests:
         words = "not tried: the disk is in the cluster, where every node relies on its reservation"
         check.steps.append(_step("rehearsal", CheckResult.SKIPPED, words))
         return self._document(check, spec.filled(spec.reservations), disk=spec.name)
+
+    def _is_ready(self, spec: DiskSpec, snapshot: Snapshot) -> bool:
+        report = snapshot.reports.get(self._commits.life.me)
+        health = report.value.disks.get(spec.name) if report is not None else None
+        return health is not None and health.is_ready
 
     async def _rehearse(self, params: dict[str, Any]) -> object:
         way = parse_way(RehearseParams.model_validate(params).way)
@@ -245,6 +256,7 @@ def disk_status(spec: DiskSpec, snapshot: Snapshot) -> DiskStatus:
         forgets_reservations=spec.forgets_reservations,
         is_heartbeat=spec.is_heartbeat,
         added_at_ms=spec.added_at_ms,
+        protection=spec.protection,
         used_by=users_of(spec.name, snapshot),
         nodes={
             node: DiskNode(state=health.state, detail=health.detail, latency_ms=health.latency_ms)
@@ -273,6 +285,7 @@ def _spec(wanted: AddDiskParams, now_ms: int) -> DiskSpec:
         reservations=wanted.reservations,
         is_heartbeat=wanted.heartbeat,
         added_at_ms=now_ms,
+        protection=wanted.protection,
     )
     if spec.is_heartbeat:
         if spec.guest_source:

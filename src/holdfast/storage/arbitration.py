@@ -66,6 +66,8 @@ class RefusalReason(StrEnum):
     """Somebody who does not follow our rules holds it."""
     UNREACHABLE = "unreachable"
     """The target cannot be reached, or refuses persistent reservations."""
+    DEFENDED = "defended"
+    """The owner lives and removed our key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,15 @@ class Expelled:
     how: AbortMethod
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """Nobody but us is registered: this was read, and what the others had sent before is done or dropped."""
+
+    holders: Holders
+
+
 ProtectOutcome: TypeAlias = Protected | Refused | Unknown
+TakeOutcome: TypeAlias = Alone | Refused | Unknown
 ExpelOutcome: TypeAlias = Expelled | Refused | Unknown
 
 
@@ -184,6 +194,24 @@ async def expel(lun: Lun, own: int, *, victim: int) -> ExpelOutcome:
             return Refused(reason=RefusalReason.UNREACHABLE, words=asked.words)
         words = _words(asked)
     return Unknown(words=f"{lun.path}: key {victim:#x} was not seen as expelled. {words}".rstrip())
+
+
+async def take_over(lun: Lun, own: int) -> TakeOutcome:
+    """Expel everybody else who is registered; our own key must be there. Repeating it is harmless.
+
+    So the one who comes takes the reservation from the one who was there, and it is missing at no time.
+    """
+    for _ in range(STEPS_MAX):
+        seen = await _settle_reservation(lun, own)
+        if not isinstance(seen, _Settled):
+            return seen
+        others = [key for key in seen.holders.keys if key != own]
+        if not others:
+            return Alone(holders=seen.holders)
+        outcome = await expel(lun, own, victim=others[0])
+        if not isinstance(outcome, Expelled):
+            return outcome
+    return Unknown(words=f"{lun.path}: others register faster than they can be expelled")
 
 
 async def _remove(lun: Lun, own: int, victim: int, kind: ReservationType) -> tuple[AbortMethod | None, Outcome[None]]:

@@ -25,14 +25,16 @@ SLOW_MS: Final = 500
 class Expected:
     """What a disk should be; None: whatever it is.
 
-    keys        who may be registered, by key, in words for people: nodes of this cluster.
-    own_key     this node's, which must be there. None: nobody uses the disk, and nobody may be registered.
+    keys            who may be registered, by key, in words for people: nodes of this cluster.
+    own_key         this node's, which must be there. None: it is not registered now.
+    is_in_cluster   others may be registered; else nobody may.
     """
 
     designator: str | None = None
     size_bytes: int | None = None
     keys: Mapping[int, str] = field(default_factory=dict)
     own_key: int | None = None
+    is_in_cluster: bool = False
 
 
 class Check:
@@ -129,6 +131,8 @@ class Check:
             words += f" and, unknown to the cluster, {', '.join(f'{key:#x}' for key in strangers)}"
         if holders.is_foreign:
             return self._failed("reservations", words)
+        if expected.own_key is None and expected.is_in_cluster:
+            return self._warned("reservations", words) if strangers else self._ok("reservations", words)
         if expected.own_key is None:
             return self._failed("reservations", words) if holders.keys else self._ok("reservations", words)
         if holders.reservation is None:

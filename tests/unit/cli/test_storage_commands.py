@@ -26,10 +26,11 @@ GIVEN = {
     "reservations": WAY,
     "accept_forgetful": False,
     "clear_keys": False,
+    "protection": "node",
     "heartbeat": False,
     "wait": True,
 }
-ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True, "wait": False}
+ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True, "protection": "node", "wait": False}
 ASKED: list[tuple[tuple[str, ...], str, dict[str, Any], object]] = [
     (("storage", "discover"), "storage.discover", {}, SEEN),
     (("storage", "discover", "--via", WAY), "storage.discover", {"ways": [WAY]}, SEEN),

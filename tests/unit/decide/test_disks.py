@@ -147,7 +147,10 @@ def test_safe_8_to_have_been_expelled_does_not_show_that_it_was_no_illusion() ->
     assert storm_guard(cluster(*nodes, *vanished, proven("c")), B) is None
 
 
-@pytest.mark.parametrize("state", [state for state in DiskState if state is not DiskState.READY])
+USABLE = (DiskState.READY, DiskState.STANDBY)
+
+
+@pytest.mark.parametrize("state", [state for state in DiskState if state not in USABLE])
 def test_a_node_that_cannot_use_a_disk_of_the_role_does_not_get_it(state: DiskState) -> None:
     health = {ONE: DiskHealth(state=state, detail="why")}
     snapshot = cluster(
@@ -158,6 +161,12 @@ def test_a_node_that_cannot_use_a_disk_of_the_role_does_not_get_it(state: DiskSt
     refused = plan(cluster(up("a", disks=health), up("b"), role("web", disks=(ONE,))), NOW_MS).blocked[WEB]
     told = [(reason.code, reason.subject) for reason in refused[1:]]
     assert told == [(ReasonCode.DISK_NOT_READY, A), (ReasonCode.DISK_NOT_READY, B)]
+
+
+def test_a_node_that_stands_by_gets_the_role_of_a_disk_that_only_its_owner_is_registered_with() -> None:
+    health = {ONE: DiskHealth(state=DiskState.STANDBY)}
+    (change,) = plan(cluster(up("a", disks=health), up("b"), role("web", disks=(ONE,))), NOW_MS).changes
+    assert change.after.owner == A
 
 
 def test_safe_1_the_key_of_an_incarnation_is_its_own_and_never_zero() -> None:
