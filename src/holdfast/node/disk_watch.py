@@ -33,8 +33,9 @@ from holdfast.storage.arbitration import (
     take_over,
 )
 from holdfast.storage.challenge import challenge
-from holdfast.storage.outcome import Done
+from holdfast.storage.outcome import AttentionKind, Conflict, Done
 from holdfast.storage.port import Lun
+from holdfast.storage.ways import WayKind, parse_way
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class DiskWatch:
         self._touch = touch
         self._is_confirmed = False
         self._is_identified = False
+        self._is_nexus_new = True
+        """Whether the nexus may be another one than the one whose key is listed."""
         self._asking = asyncio.Lock()
 
     async def run(self) -> None:
@@ -123,7 +126,7 @@ class DiskWatch:
                 self.health = DiskHealth(state=DiskState.UNREACHABLE, detail=_words(seen))
                 return
             self._unready()
-            if self._key not in seen.value.keys and not await self._registered():
+            if not await self._has_key(seen.value) and not await self._registered():
                 return
             if not await self._still_up():
                 return
@@ -165,6 +168,7 @@ class DiskWatch:
             seen = await look(self._lun)
             latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
             if not isinstance(seen, Done):
+                self._is_nexus_new = True
                 words = getattr(seen, "words", "reservations cannot be read")
                 self.health = DiskHealth(state=DiskState.UNREACHABLE, detail=words)
                 return
@@ -188,7 +192,7 @@ class DiskWatch:
     async def _judge(self, holders: Holders) -> DiskStep:
         held = holders.reservation
         view = DiskView(
-            has_key=self._key in holders.keys,
+            has_key=await self._has_key(holders),
             is_protected=held is not None and held.type.admits_registrants,
             is_foreign=holders.is_foreign,
         )
@@ -211,6 +215,23 @@ class DiskWatch:
             is_used_here=not view.has_key and await self._is_used_here(),
             is_used_elsewhere=may_run_elsewhere(self.spec.name, snapshot, self._me),
         )
+
+    async def _has_key(self, holders: Holders) -> bool:
+        """Whether this very nexus is registered with the own key. Registers nothing.
+
+        Some targets make a new nexus at each login and still list the key of the old one. After any interruption the
+        nexus is asked itself, by changing its key to the one that it has; only where a way is one nexus for certain.
+        """
+        if self._key not in holders.keys:
+            return False
+        if any(item.kind is AttentionKind.POWER_ON_OR_RESET for item in holders.attentions):
+            self._is_nexus_new = True
+        if self._is_nexus_new and parse_way(self.spec.filled(self.spec.reservations)).kind is WayKind.HELPER:
+            keeps = not self.spec.forgets_reservations
+            asked = await self._lun.register(key=self._key, existing=self._key, survives_power_loss=keeps)
+            self._is_nexus_new = not isinstance(asked, Done)
+            return not isinstance(asked, Conflict)
+        return True
 
     async def _is_used_here(self) -> bool:
         """Whether a guest that uses the disk exists here or is being started; also when that is not known.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from tests.unit.decide.made_up import incarnation, owned, verdict
 from tests.unit.node.one_machine import UUID, Machine, machine
@@ -21,8 +22,8 @@ from holdfast.storage.outcome import Done
 from holdfast.storage.scsi.command import OperationCode, write
 from holdfast.storage.scsi.status import Status
 from holdfast.storage.scsi_lun import ScsiLun
-from holdfast.storage.simulated import ORDINARY, Exchange, Fate
-from holdfast.storage.simulated_disk import SimulatedDisk
+from holdfast.storage.simulated import ORDINARY, Exchange, Fate, SimulatedTarget
+from holdfast.storage.simulated_disk import DiskTraits, SimulatedDisk
 from holdfast.storage.transport import Answer
 from holdfast.store.port import Delete, Txn
 from holdfast.store.records import disk_key
@@ -374,3 +375,26 @@ async def test_a_disk_that_is_removed_is_let_go_of_and_one_that_is_added_is_take
         a.database.commit(Txn(then=(Delete(disk_key(TWO)),)))
         await until(lambda: state(a, TWO) is None)
         assert isinstance(await ScsiLun(a.path(SimulatedDisk(1).name)).check(), Done)
+
+
+@virtual
+async def test_a_nexus_made_anew_is_not_taken_for_the_one_whose_key_is_still_listed() -> None:
+    """As tgtd does it: after a login the key of the old nexus stays listed, and what the new one writes is refused."""
+    async with machine() as a:
+        a.target = SimulatedTarget([SimulatedDisk(1, traits=DiskTraits(reinstates_sessions=False))])
+        await a.entitle()
+        a.database.put(disk_key(ONE), replace(spec(), reservations="helper:/run/one.reservations"))
+        a.database.role(a.web(disks=(ONE,), disk_paths=()), owned("web", "a", Phase.ASSIGNED))
+        await a.start_daemon()
+        await a.wait_phase(Phase.ONLINE)
+        before = await a.hypervisor.process_of(UUID)
+        a.target.is_hung = True
+        await until(lambda: state(a) is DiskState.UNREACHABLE)
+        assert await a.hypervisor.process_of(UUID) == before
+        a.paths.clear()
+        a.target.is_hung = False
+        assert keys(a) == {key_of()}, "that of the old nexus"
+        await asyncio.sleep(5)
+        assert state(a) is DiskState.READY
+        assert await can_write(a)
+        assert await a.hypervisor.process_of(UUID) not in (None, before)
