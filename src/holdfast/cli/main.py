@@ -27,6 +27,10 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
         "holdfast.cli.balance_command:balance",
     ),
     "cluster": ("The cluster: create it, set it, freeze it.", "holdfast.cli.cluster_commands:cluster"),
+    "witness": (
+        "A witness: this machine votes in clusters and runs no guests.",
+        "holdfast.cli.witness_commands:witness",
+    ),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),
     "lab": ("A whole cluster on this one machine, to try things.", "holdfast.lab.commands:group"),
     "sim": ("Simulate bad days: the real decisions, everything else made up.", "holdfast.cli.sim_command:sim"),

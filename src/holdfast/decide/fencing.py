@@ -128,6 +128,7 @@ def lost_without_proof(snapshot: Snapshot) -> Mapping[NodeName, Verdict]:
         if not is_proven_enough(verdict.value.incarnation, snapshot)
         and snapshot.session_of(name, verdict.value.incarnation) is None
         and name in snapshot.nodes
+        and not snapshot.nodes[name].value.is_witness
     }
 
 

@@ -96,6 +96,8 @@ def node_state(name: NodeName, snapshot: Snapshot, view: View) -> NodeState:
 
 def _absent_state(name: NodeName, snapshot: Snapshot) -> NodeState:
     verdict = snapshot.verdicts.get(name)
+    if snapshot.nodes[name].value.is_witness:
+        return NodeState.DOWN
     if verdict is not None:
         proven = is_proven_enough(verdict.value.incarnation, snapshot)
         return NodeState.FENCED if proven else NodeState.LOST
@@ -270,7 +272,8 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
             found.add(Condition(code="node-not-ready", subject=name, text=f"{name}: {report.value.not_ready}"))
     for name, node in snapshot.nodes.items():
         session = snapshot.sessions.get(name)
-        if session is not None and node.value.fence is None and session.value.watchdog_timeout_ms is None:
+        unguarded = session is not None and node.value.fence is None and session.value.watchdog_timeout_ms is None
+        if unguarded and not node.value.is_witness:
             text = f"{name} has neither a fence device nor a watchdog: if it dies, its roles wait for a person"
             text += ", but for those on shared disks only" if snapshot.disks else ""
             found.add(Condition(code="cannot-be-fenced", subject=name, text=text))

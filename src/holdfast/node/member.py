@@ -24,8 +24,7 @@ from holdfast.membership.replay import Sequences
 from holdfast.membership.udp_transport import UdpTransport
 from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
-from holdfast.model.ids import NodeName
-from holdfast.model.nodes import Condition, FenceSpec, NodeSpec, Seat
+from holdfast.model.nodes import Condition, FenceSpec, Seat
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import Database, member_addresses, open_database
@@ -34,7 +33,7 @@ from holdfast.node.libvirt_certificates import memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
 from holdfast.node.member_process import EtcdProcess
-from holdfast.node.residence import node_spec
+from holdfast.node.residence import known_nodes
 from holdfast.node.seat import SeatKeeper
 from holdfast.storage.port import Lun
 from holdfast.storage.ways import open_lun, parse_way
@@ -178,23 +177,6 @@ def renew_certificate(config: DaemonConfig, identity: NodeIdentity) -> None:
 def device_of(spec: FenceSpec) -> FenceDevice:
     """The fence device that a node's record describes."""
     return FenceAgentDevice(FenceDeviceConfig(agent=spec.agent, options=spec.options))
-
-
-def known_nodes(identity: NodeIdentity) -> dict[NodeName, NodeSpec]:
-    """Every node as this one last knew it, itself included."""
-    known = {
-        peer.node: NodeSpec(
-            name=peer.node,
-            addresses=dict(peer.addresses),
-            is_voter=peer.is_voter,
-            etcd_client_port=peer.ports.etcd_client,
-            etcd_peer_port=peer.ports.etcd_peer,
-            heartbeat_port=peer.ports.heartbeat,
-            join_port=peer.ports.join,
-        )
-        for peer in identity.peers
-    }
-    return {**known, identity.node: node_spec(identity, is_voter=identity.is_voter, joined_at_ms=0)}
 
 
 def _transport(identity: NodeIdentity) -> UdpTransport:

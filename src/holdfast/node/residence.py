@@ -57,6 +57,23 @@ def node_spec(identity: NodeIdentity, *, is_voter: bool, joined_at_ms: int) -> N
     )
 
 
+def known_nodes(identity: NodeIdentity) -> dict[NodeName, NodeSpec]:
+    """Every node as this one last knew it, itself included."""
+    known = {
+        peer.node: NodeSpec(
+            name=peer.node,
+            addresses=dict(peer.addresses),
+            is_voter=peer.is_voter,
+            etcd_client_port=peer.ports.etcd_client,
+            etcd_peer_port=peer.ports.etcd_peer,
+            heartbeat_port=peer.ports.heartbeat,
+            join_port=peer.ports.join,
+        )
+        for peer in identity.peers
+    }
+    return {**known, identity.node: node_spec(identity, is_voter=identity.is_voter, joined_at_ms=0)}
+
+
 def machine_ids() -> tuple[str, str]:
     """The ids of this operating system and of the machine below it, which for a guest is its uuid; empty: unknown.
 

@@ -11,7 +11,7 @@ from holdfast import __version__
 from holdfast.membership.identity import Ports
 from holdfast.model.errors import Conflict, HoldfastError, Refused
 from holdfast.model.snapshot import Snapshot
-from holdfast.node.enrolment import JoinRequest, check_joiner, has_been_up, peers_of
+from holdfast.node.enrolment import JoinRequest, addresses_on_the_way, check_joiner, has_been_up, peers_of
 
 ADDRESSES = {"cluster-a": "192.0.2.9", "cluster-b": "198.51.100.9"}
 
@@ -107,3 +107,14 @@ def test_peers_are_all_others_in_order() -> None:
         ("b", True),
         ("c", False),
     ]
+
+
+def test_a_witness_needs_only_the_networks_that_it_reaches_and_may_share_an_address() -> None:
+    reached = {"192.0.2.1": "192.0.2.9", "203.0.113.5": "203.0.113.9"}
+    assert addresses_on_the_way(reached, members()) == {"cluster-a": "192.0.2.9"}
+    with pytest.raises(HoldfastError, match=r"203\.0\.113\.5"):
+        addresses_on_the_way({"203.0.113.5": "203.0.113.9"}, members())
+    one = {"addresses": {"cluster-a": "192.0.2.1"}, "is_witness": True}
+    assert check_joiner(request(**one), members(), now_ms=NOW_MS) is None
+    with pytest.raises(Refused):
+        check_joiner(request(addresses={"more": "203.0.113.9"}, is_witness=True), members(), now_ms=NOW_MS)

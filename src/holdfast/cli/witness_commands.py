@@ -1,0 +1,67 @@
+"""`holdfast witness …`: a machine that votes and runs no guests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from holdfast.cli.groups import Group
+from holdfast.cli.output import json_option, put
+
+_STDIN = "-"
+DATA_DIR = "/var/lib/holdfast-witness"
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIR, help=f"{DATA_DIR} by default."
+)
+
+
+@click.group(cls=Group, examples=("holdfast witness join - < token", "holdfast witness run", "holdfast witness list"))
+def witness() -> None:
+    """A witness: this machine votes in clusters and runs no guests."""
+
+
+@witness.command("join", examples=("holdfast witness join hf1.kq3v", "holdfast witness join - --name attic < token"))
+@click.argument("token")
+@click.option("--name", metavar="NAME", help="Name of the witness in the cluster; witness-HOSTNAME by default.")
+@data_dir_option
+@json_option
+def join(*, token: str, name: str | None, data_dir: Path, as_json: bool) -> None:
+    """Make this machine a witness of the cluster that issued TOKEN; "-" reads it from standard input.
+
+    Its addresses follow from how it reaches the nodes. It takes effect while `holdfast witness run` runs.
+    """
+    from holdfast.node import witness_host
+
+    text = sys.stdin.readline().strip() if token == _STDIN else token
+    chosen = name or f"witness-{socket.gethostname().split('.')[0].lower()}"
+    identity = asyncio.run(witness_host.join(text, name=chosen, state=data_dir))
+    answer = {"node": identity.node, "cluster": identity.cluster_name, "addresses": identity.addresses}
+    put(answer, f"this machine is witness {identity.node} of cluster {identity.cluster_name}", as_json=as_json)
+
+
+@witness.command("run", examples=("holdfast witness run", "holdfast witness run --data-dir /srv/witness"))
+@data_dir_option
+def run(*, data_dir: Path) -> None:
+    """Run the witnesses of this machine until it is stopped; made for a service."""
+    from holdfast.node import witness_host
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    asyncio.run(witness_host.run(data_dir))
+
+
+@witness.command("list", examples=("holdfast witness list", "holdfast witness list --json"))
+@data_dir_option
+@json_option
+def list_(*, data_dir: Path, as_json: bool) -> None:
+    """List the clusters that this machine is a witness of."""
+    from holdfast.node import witness_host
+
+    found = [one.identity for one in witness_host.instances(data_dir)]
+    lines = [f"{one.cluster_name}: {one.node}, heartbeats on port {one.ports.heartbeat}" for one in found]
+    answer = [{"cluster": one.cluster_name, "node": one.node, "ports": one.ports.model_dump()} for one in found]
+    put(answer, "\n".join(lines) or "this machine is no witness yet", as_json=as_json)
