@@ -222,7 +222,7 @@ def evict_node(node: str) -> Request[EvictedNode]:
 
 def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[BalanceReport]:
     """Move the fewest guests that bring the loads of each site's nodes within a threshold; the answer comes then."""
-    params = {"dry_run": dry_run}
+    params: Params = {"dry_run": dry_run}
     if threshold_percent is not None:
         params |= {"threshold_percent": threshold_percent}
     return Request(method="cluster.balance", answer=BalanceReport, params=params, changes=not dry_run, silence_s=None)
