@@ -27,6 +27,7 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
         "holdfast.cli.balance_command:balance",
     ),
     "cluster": ("The cluster: create it, set it, freeze it.", "holdfast.cli.cluster_commands:cluster"),
+    "quorum": ("Quorum: who votes, what may fail.", "holdfast.cli.quorum_commands:quorum"),
     "witness": (
         "A witness: this machine votes in clusters and runs no guests.",
         "holdfast.cli.witness_commands:witness",

@@ -30,6 +30,7 @@ from holdfast.model.status import (
     EventLine,
     NodeStatus,
     PastMove,
+    QuorumStatus,
     RoleExplanation,
     RoleStatus,
 )
@@ -320,6 +321,11 @@ def remove_disk(disk: str) -> Request[RemovedDisk]:
 def status() -> Request[ClusterStatus]:
     """Ask for the whole cluster as the answering node sees it."""
     return Request(method="status", answer=ClusterStatus)
+
+
+def show_quorum() -> Request[QuorumStatus]:
+    """Ask who votes and what could fail now without loss of quorum."""
+    return Request(method="quorum.show", answer=QuorumStatus)
 
 
 def watch_status() -> Stream[ClusterStatus]:

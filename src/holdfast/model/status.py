@@ -145,6 +145,32 @@ class ClusterStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VoterStatus:
+    """One voter, or a node on its way to a vote. `kind`: voter or witness. `member`: None while that is not known."""
+
+    name: str
+    kind: str
+    state: NodeState
+    site: str | None
+    votes: bool
+    member: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumStatus:
+    """Who votes, and what could fail now.
+
+    spare   so many voters more may fail; negative: so many are missing.
+    """
+
+    voters: tuple[VoterStatus, ...]
+    needed: int
+    spare: int
+    database_answers: bool
+    may_fail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleExplanation:
     """Why a role is where it is: `elsewhere` has per node the reasons against it; none means that it could go there."""
 

@@ -16,6 +16,7 @@ from holdfast.decide.fencing import is_proven_enough
 from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
 from holdfast.decide.orders import left_on, preview_drain
+from holdfast.decide.quorum import spare_voters, what_may_fail
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
@@ -27,9 +28,11 @@ from holdfast.model.status import (
     EventLine,
     NodeState,
     NodeStatus,
+    QuorumStatus,
     RoleExplanation,
     RoleState,
     RoleStatus,
+    VoterStatus,
 )
 from holdfast.model.transfers import Transfer
 from holdfast.model.versions import can_run_together
@@ -78,6 +81,33 @@ def cluster_status(snapshot: Snapshot, view: View) -> ClusterStatus:
 
 
 _REACHABLE = (NodeState.UP, NodeState.BADLY_CONNECTED)
+
+
+def quorum_status(snapshot: Snapshot, view: View) -> QuorumStatus:
+    """Who votes, and what could fail now without loss of quorum."""
+    voters = sorted(snapshot.voters())
+    up = [name for name in voters if node_state(name, snapshot, view) in _REACHABLE]
+    seated = [name for name, node in sorted(snapshot.nodes.items()) if node.value.seat is not None]
+    return QuorumStatus(
+        voters=tuple(_voter_status(name, snapshot, view) for name in sorted({*voters, *seated})),
+        needed=len(voters) // 2 + 1,
+        spare=spare_voters(voters, up),
+        database_answers=view.database_answers,
+        may_fail=what_may_fail(voters, up),
+    )
+
+
+def _voter_status(name: NodeName, snapshot: Snapshot, view: View) -> VoterStatus:
+    node, report = snapshot.nodes[name].value, snapshot.reports.get(name)
+    seat = report.value.seat if report is not None else None
+    return VoterStatus(
+        name=name,
+        kind="witness" if node.is_witness else "voter",
+        state=node_state(name, snapshot, view),
+        site=node.site,
+        votes=node.is_voter,
+        member=seat.state if seat is not None else None,
+    )
 
 
 def node_state(name: NodeName, snapshot: Snapshot, view: View) -> NodeState:

@@ -28,6 +28,7 @@ from holdfast.node.documents import (
     event_line,
     explanation,
     node_status,
+    quorum_status,
 )
 from holdfast.node.eviction_requests import EvictionRequests
 from holdfast.node.history import moves_of
@@ -70,9 +71,10 @@ WAIT_S: Final = 180.0
 STREAM_LENGTH: Final = 1000
 EVENTS_READ: Final = 100_000
 """More than are ever kept."""
-READS: Final = STORAGE_READS | frozenset(
-    ("status", "status.watch", "explain", "events", "events.follow", "role.history", "vm.xml", "node.fence-test")
-)
+READS: Final = STORAGE_READS | {
+    *("status", "status.watch", "quorum.show", "explain", "events", "events.follow", "role.history"),
+    *("vm.xml", "node.fence-test"),
+}
 """What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
 
 
@@ -123,6 +125,10 @@ class Requests:
     async def _status(self, _: dict[str, Any]) -> object:
         snapshot = await self._commits.snapshot()
         return cluster_status(snapshot, await self._commits.view(snapshot))
+
+    async def _quorum(self, _: dict[str, Any]) -> object:
+        snapshot = await self._commits.snapshot()
+        return quorum_status(snapshot, await self._commits.view(snapshot))
 
     async def _watch_status(self, _: dict[str, Any]) -> AsyncGenerator[object, None]:
         changed = self._life.mirror.subscribe()
@@ -311,6 +317,7 @@ class Requests:
 
     _answers: Final[dict[str, Callable[[Requests, dict[str, Any]], Awaitable[object]]]] = {
         "status": _status,
+        "quorum.show": _quorum,
         "explain": _explain,
         "events": _list_events,
         "role.history": _history,

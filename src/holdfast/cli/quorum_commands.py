@@ -1,0 +1,37 @@
+"""`holdfast quorum …`."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast.cli.connection import ask
+from holdfast.cli.groups import Group
+from holdfast.cli.output import json_option, put
+from holdfast.cli.words import printable
+from holdfast.client import requests
+from holdfast.model.status import QuorumStatus
+
+
+@click.group(cls=Group, examples=("holdfast quorum show",))
+def quorum() -> None:
+    """Quorum: who votes, what may fail."""
+
+
+@quorum.command("show", examples=("holdfast quorum show", "holdfast quorum show --json"))
+@json_option
+def show(*, as_json: bool) -> None:
+    """Show who votes, and what could fail now without loss of quorum."""
+    answer = ask(requests.show_quorum())
+    put(answer, printable(_words(answer)), as_json=as_json)
+
+
+def _words(answer: QuorumStatus) -> str:
+    lines = [answer.may_fail]
+    if not answer.database_answers and answer.spare >= 0:
+        lines.append("The cluster database does not answer this node now.")
+    for voter in answer.voters:
+        place = f" in {voter.site}" if voter.site else ""
+        vote = voter.kind if voter.votes else f"{voter.kind} to be"
+        member = f", its member is {voter.member}" if voter.member is not None else ""
+        lines.append(f"  {voter.name}: {vote}{place}, {voter.state}{member}")
+    return "\n".join(lines)
