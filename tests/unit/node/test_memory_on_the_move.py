@@ -1,13 +1,15 @@
 """A guest's memory on planned moves: whatever is killed or fails at whatever moment, it is used once and not lost.
 
-An eye watches every few milliseconds: at most one process of the guest executes, and what executes has the memory of the
-guest that was started first, never older than the last that executed. Source: SAFE-1, SAFE-7.
+An eye watches every few milliseconds: at most one process of the guest executes, and what executes has the memory of
+the guest that was started first, never older than the last that executed. Source: SAFE-1, SAFE-7.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 from tests.unit.decide.made_up import GIB, incarnation, owned
@@ -16,16 +18,15 @@ from tests.unit.node.small_database import SmallDatabase
 from tests.unit.node.virtual_time import virtual
 
 from holdfast.decide.coordination import plan
-from holdfast.decide.orders import cancel_move, discard_memory, order_move
+from holdfast.decide.orders import order_move
 from holdfast.hypervisor.port import GuestState
 from holdfast.hypervisor.simulated_guest import MoveAct, MoveFault, Neighbourhood
 from holdfast.model.ids import ClusterId, NodeName
 from holdfast.model.nodes import Capacity, MemoryTarget, NodeReport
-from holdfast.model.reasons import ReasonCode
 from holdfast.model.roles import MoveMethod, Ownership, Phase
 from holdfast.model.settings import Settings
 from holdfast.model.snapshot import ClusterRecord
-from holdfast.node.transactions import change_owner, order_moves, take_back_move
+from holdfast.node.transactions import change_owner, order_moves
 from holdfast.store.records import CLUSTER, report_key
 
 STEP_S = 0.002
@@ -136,7 +137,7 @@ async def moved(
     *,
     at_ms: int | None = None,
     victim: str = "a",
-    faults: dict[str, tuple[MoveAct, MoveFault]] = {},
+    faults: Mapping[str, tuple[MoveAct, MoveFault]] = MappingProxyType({}),
 ) -> tuple[Ownership, Pair]:
     """Move the role, with holdfastd killed at that moment, and wait until it rests."""
     pair = Pair()
@@ -187,3 +188,25 @@ def test_safe_7_holdfastd_killed_at_any_moment_of_a_move_at_either_end(method: M
     every_moment()
     assert seen >= {Phase.ONLINE, Phase.SAVING if method is QUICK else Phase.MIGRATING}
     assert "b" in ends
+
+
+@pytest.mark.parametrize(
+    ("method", "at", "act", "how", "end"),
+    [
+        (QUICK, "a", MoveAct.SAVE, MoveFault.FAILS, A),
+        (QUICK, "a", MoveAct.SAVE, MoveFault.UNANSWERED, B),
+        (QUICK, "b", MoveAct.RESTORE, MoveFault.FAILS, A),
+        (LIVE, "a", MoveAct.MIGRATE, MoveFault.FAILS, A),
+        (LIVE, "a", MoveAct.MIGRATE, MoveFault.FINISH_REPLY_LOST, A),
+        (LIVE, "a", MoveAct.MIGRATE, MoveFault.NETWORK_DIES_AT_CONFIRM, B),
+    ],
+)
+def test_safe_7_a_move_that_fails_keeps_the_memory(
+    method: MoveMethod, at: str, act: MoveAct, how: MoveFault, end: NodeName
+) -> None:
+    @virtual
+    async def go() -> None:
+        after, _ = await moved(method, faults={at: (act, how)})
+        assert after.owner == end
+
+    go()
