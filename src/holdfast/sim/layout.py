@@ -6,10 +6,10 @@ Rule of the file: pure. The same description gives the same records.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from holdfast.model.disks import DiskSpec
+from holdfast.model.disks import DiskSpec, Protection
 from holdfast.model.ids import DiskName, NetworkName, NodeName, RoleName
 from holdfast.model.nodes import FenceSpec, NodeSpec
 from holdfast.model.roles import RoleSpec, Wanted
@@ -36,6 +36,7 @@ class Make:
     keeps_memory   whether guests can move with their memory.
     disks          so many shared disks with reservations; then each role writes to one or two of them.
     target, paths  what their target can do, and how many ways every node has to it.
+    owned          so many of the roles have one disk that only their owner is registered with, instead of these.
     heartbeats     so many heartbeat disks beside them, behind the same target.
     """
 
@@ -48,6 +49,7 @@ class Make:
     clock_error: float = 0.0
     quarantine_s: int | None = None
     disks: int = 0
+    owned: int = 0
     keeps_memory: bool = False
     target: DiskTraits | None = None
     paths: int = 1
@@ -141,10 +143,15 @@ def _disks(make: Make) -> Iterator[DiskSpec]:
         is_heartbeat = number > make.disks
         name = DiskName(f"beat{number - make.disks}" if is_heartbeat else f"disk{number}")
         yield disk_spec(number, name, is_heartbeat=is_heartbeat)
+    for role in range(1, make.owned + 1):
+        number = make.disks + make.heartbeats + role
+        yield replace(disk_spec(number, DiskName(f"own{role}")), protection=Protection.ROLE)
 
 
 def _disks_of(role: int, make: Make) -> tuple[DiskName, ...]:
     """Neighbours share a disk, and every third role has two."""
+    if role <= make.owned:
+        return (DiskName(f"own{role}"),)
     count = min(make.disks, 2 if role % 3 == 0 else 1)
     return tuple(DiskName(f"disk{(role // 2 + index) % make.disks + 1}") for index in range(count))
 

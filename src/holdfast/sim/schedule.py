@@ -165,7 +165,8 @@ def _with_disks(make: Make, draws: Random, disks: int | None) -> tuple[Make, lis
     traits = DiskTraits(can_survive_power_loss=draws.random() < 0.6, can_abort=draws.random() < 0.7)
     make = replace(make, disks=disks, target=traits, paths=draws.choice((1, 1, 2)))
     kinds = draws.sample(OF_THE_TARGET, draws.randint(1, 4))
-    return replace(make, heartbeats=draws.choice((0, 1, 1, 2))), kinds
+    make = replace(make, heartbeats=draws.choice((0, 1, 1, 2)))
+    return replace(make, owned=draws.randint(0, make.roles)), kinds
 
 
 def _with_memory(make: Make, draws: Random, only: tuple[FaultKind, ...] | None) -> tuple[Make, list[FaultKind]]:
