@@ -88,16 +88,12 @@ class DiskState(StrEnum):
 class DiskHealth:
     """How a node stands with a disk, as it last saw it.
 
-    latency_ms   how long a look at it takes, smoothed; None: none was answered yet.
-    is_slow      that has been too long for a while.
-    since_ms     wall-clock time at which it came into this state.
+    latency_ms   of that look; None: it was not answered.
     """
 
     state: DiskState
     detail: str = ""
     latency_ms: int | None = None
-    is_slow: bool = False
-    since_ms: int = 0
 
     @property
     def is_ready(self) -> bool:
