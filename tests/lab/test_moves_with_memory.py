@@ -29,7 +29,7 @@ SEED = int(os.environ.get("HOLDFAST_MOVES_SEED", random.randrange(10**6)))
 LATEST_S = 3.0
 """Plugs are pulled within so many seconds of a move's order: a move takes about as long."""
 STILL_THERE_S = 0.5
-"""A process that lives so long after the plug was not on its way out, and is none that was started for it."""
+"""An original that lives so long after its target's plug was not on its way out, and nothing else was started yet."""
 GUESTS = int(os.environ.get("HOLDFAST_DRAINED", "3"))
 MEMORY_METHODS = (MoveMethod.LIVE, MoveMethod.QUICK)
 
@@ -88,7 +88,8 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
     if victim is not None:
         await three.lab.power_off(victim)
         await asyncio.sleep(STILL_THERE_S)
-        has_memory = victim not in held_by or bool(three.instances.living(guest.name))
+        is_original_there = source in {one.node for one in three.instances.living(guest.name)}
+        has_memory = victim not in held_by or (victim != source and is_original_there)
         await three.wait(said, lambda seen: node_in(seen, victim).state is not NodeState.UP, asked=asked, timeout_s=60)
     await _wait_at_rest(three, guest, asked, said)
     after = await guest.wait_answer(timeout_s=120)
