@@ -75,20 +75,27 @@ class Joiner:
         request = create_request(NodeName(params.node))
         reached = await _reached(token) if self.is_witness else {}
         here = params.addresses or reached
-        check(database_member(self.config, stranger(params.node, here, params.ports), InitialState.EXISTING, ()))
-        tell(f"asking {', '.join(map(str, token.endpoints[:2]))} to be let in")
-        admission = await _ask_to_join(token, self._request(params, request.request_pem, reached))
-        identity = _admitted(params, admission)
         try:
-            self._write_admission(admission, request.key_pem)
+            check(database_member(self.config, stranger(params.node, here, params.ports), InitialState.EXISTING, ()))
+            tell(f"asking {', '.join(map(str, token.endpoints[:2]))} to be let in")
+            admission = await _ask_to_join(token, self._request(params, request.request_pem, reached))
+            identity = _admitted(params, admission)
+            await self._settle(identity, admission, request.key_pem)
+        except BaseException:
+            await forget_cluster(self.config)
+            raise
+        return identity
+
+    async def _settle(self, identity: NodeIdentity, admission: Admission, key_pem: bytes) -> None:
+        """Keep what the cluster gave, or give it back."""
+        try:
+            self._write_admission(admission, key_pem)
             if not self.is_witness:
                 checked_directories(admission.shared_directories)
             write_identity(identity, self.config.identity)
         except BaseException:
             await self._withdraw(identity)
-            await forget_cluster(self.config)
             raise
-        return identity
 
     def _request(self, params: JoinParams, request_pem: bytes, reached: Mapping[str, str]) -> JoinRequest:
         machine_id, product_uuid = machine_ids()
