@@ -27,7 +27,10 @@ def take(phase: Phase, guest: GuestObservation, wanted: Wanted = Wanted.ONLINE, 
     return next_step(ownership, role_spec("web", wanted=wanted), guest, LATER_MS)
 
 
-def shape(step: Step) -> tuple[Phase | None, Act]:
+Shape = tuple[Phase | None, Act]
+
+
+def shape(step: Step) -> Shape:
     return (step.record.phase if step.record is not None else None, step.act)
 
 
@@ -38,7 +41,7 @@ TAKE_OFFLINE = (None, Act.TAKE_OFFLINE)
 RELEASE = (Phase.VACANT, Act.NOTHING)
 SHOW = (Phase.ONLINE, Act.NOTHING)
 
-EXPECTED = {
+EXPECTED: dict[tuple[Phase, GuestObservation], tuple[Shape, Shape]] = {
     (Phase.VACANT, SEEN.ABSENT): (NONE, NONE),
     (Phase.VACANT, SEEN.RUNNING): (TAKE_OFFLINE, TAKE_OFFLINE),
     (Phase.VACANT, SEEN.PAUSED): (TAKE_OFFLINE, TAKE_OFFLINE),
