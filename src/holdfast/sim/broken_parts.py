@@ -252,8 +252,13 @@ def everybody_votes(original: Any) -> Any:
 
 
 def alone_is_majority(original: Any) -> Any:
-    """One voter that does not hear a node is enough to declare it lost."""
-    return lambda *given, me, voters, **named: original(*given, me=me, voters=frozenset({me}), **named)
+    """One voter that does not hear a node is enough to declare it lost: it is a majority, and always was."""
+
+    def judge(*given: Any, me: Any, timings: Any, **named: Any) -> Any:
+        alone = {"voters": frozenset({me}), "together_ms": timings.patience_ms + timings.restart_grace_ms}
+        return original(*given, me=me, timings=timings, **(named | alone))
+
+    return judge
 
 
 def begins_online(original: Any) -> Any:

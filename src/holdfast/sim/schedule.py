@@ -124,7 +124,7 @@ def draw(
     make, of_disks = _with_disks(make, chance(seed, "disks"), disks)
     make, of_memory = _with_memory(make, chance(seed, "memory"), only)
     further = [kind for kind in (*of_disks, *of_memory) if profile not in HARMLESS]
-    drawable = (*known, *OF_THE_TARGET, *OF_MEMORY)
+    drawable = known if profile in HARMLESS else (*known, *OF_THE_TARGET, *OF_MEMORY)
     kinds = kinds + further if only is None else [kind for kind in only if kind in drawable]
     if FaultKind.CLOCK_JUMP not in kinds and draws.random() < QUARANTINED:
         make = replace(make, quarantine_s=QUARANTINE_S)  # it is measured by wall clocks
