@@ -178,10 +178,10 @@ async def test_a_network_that_the_cluster_does_not_have(closed_door: Door) -> No
     assert_said(finished, "storage", "cluster-a, cluster-b")
 
 
-async def test_another_version(closed_door: Door) -> None:
-    answer = await closed_door.ask_join_port(token=await closed_door.token(), version="0.0.1", off_ms=0)
+async def test_a_version_more_than_one_release_apart(closed_door: Door) -> None:
+    answer = await closed_door.ask_join_port(token=await closed_door.token(), version="7.0.1", off_ms=0)
     assert answer["error"]["code"] == "refused"
-    assert "0.0.1" in answer["error"]["message"]
+    assert "7.0.1" in answer["error"]["message"]
     assert __version__ in answer["error"]["message"]
     assert "same version" in answer["error"]["hint"]
 
