@@ -74,8 +74,7 @@ class Moves:
 
     async def drain(self) -> str:
         """Empty a node of eight guests; then the same of plain ones."""
-        for index in range(GUESTS):
-            await self._lab.execute(FROM, "virsh", "-q", "destroy", self._plain(index).name, check=False)
+        await self._end_plain(0)
         await self._scene.place(dict.fromkeys(self._scene.guests, FROM))
         await self._quiet()
         client = await client_of(self._lab, OTHER)
@@ -138,7 +137,13 @@ class Moves:
         client = await client_of(self._lab, OTHER)
         await client.call(requests.move_role(self._role.name, to=target, wait=True, method=method))
 
+    async def _end_plain(self, number: int) -> None:
+        for node in (FROM, TO, OTHER):
+            await self._lab.execute(node, "virsh", "-q", "destroy", self._plain(number).name, check=False)
+
     async def _start_plain(self, number: int) -> None:
+        """Boot it where the moves begin, wherever a run that failed left it."""
+        await self._end_plain(number)
         guest = self._plain(number)
         guest.make_disk()
         await self._lab.execute(FROM, "virsh", "-q", "create", "/dev/stdin", stdin=self._lab.guest_xml(guest))
