@@ -27,10 +27,11 @@ from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.disks import DiskKeeper
 from holdfast.node.event_log import EventLog
+from holdfast.node.guest_listing import GuestListing
 from holdfast.node.guest_starts import GuestStarts
 from holdfast.node.memory_moves import MemoryMoves
 from holdfast.node.mirror import Mirror
-from holdfast.node.role_changes import at_revision, event_of, gives_up, needless, observation_of
+from holdfast.node.role_changes import at_revision, event_of, gives_up, needless
 from holdfast.node.transactions import Self, advance, hand_over
 from holdfast.resources.port import OutcomeKind
 from holdfast.store.port import Store
@@ -67,19 +68,22 @@ class Executor:
         self._committed: dict[RoleName, Versioned[Ownership]] = {}
         self._working: dict[RoleName, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
-        self._observing = asyncio.Lock()
-        self._silent: str | None = None
+        self._listing = GuestListing(hypervisor)
         self._refused_since: dict[RoleName, float] = {}
         self._starts = GuestStarts(hypervisor=hypervisor, guard=guard, disks=disks, mirror=mirror)
         self._moves = MemoryMoves(hypervisor, mirror)
         self._taking_in: dict[RoleName, str] = {}
         """Uuids of guests whose copies this node said that it takes in."""
-        self.guests: Mapping[str, Guest] | None = None
+
+    @property
+    def guests(self) -> Mapping[str, Guest] | None:
+        """The guests of this node by their uuids, as they were listed last; None: nothing is known of them."""
+        return self._listing.guests
 
     @property
     def not_ready(self) -> str | None:
         """Why this node cannot start guests now; None when it can."""
-        return self._silent or self._starts.not_entitled
+        return self._listing.silent or self._starts.not_entitled
 
     async def run(self, me: Self) -> None:
         """Work until cancelled, with the session `me`."""
@@ -100,7 +104,7 @@ class Executor:
         The last listing is good enough to begin with: hypervisor events renew it, and every step looks again.
         """
         if self.guests is None:
-            await self._observe()
+            await self._listing.renew()
         for role, spec in self._concerned(snapshot, me.node).items():
             if role in self._working and not self._working[role].done():
                 continue
@@ -115,7 +119,7 @@ class Executor:
         return {role: snapshot.specs[role].value for role in roles if role in snapshot.specs}
 
     def _needs_step(self, role: RoleName, spec: RoleSpec, node: NodeName) -> bool:
-        observed = self._observed(spec.uuid)
+        observed = self._listing.observed(spec.uuid)
         ownership = self._ownership(role)
         if ownership is not None and self._is_mine(ownership, node):
             return self._next(ownership, spec) != Step()
@@ -131,7 +135,7 @@ class Executor:
         return next_step(
             now.ownership,
             spec,
-            self._observed(spec.uuid),
+            self._listing.observed(spec.uuid),
             now.now_ms,
             is_frozen=now.is_frozen,
             memory_id=now.memory_id,
@@ -140,13 +144,12 @@ class Executor:
 
     def _situation(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Situation:
         settings = (self._mirror.snapshot or Snapshot()).settings
-        guest = (self.guests or {}).get(spec.uuid)
         return Situation(
             ownership=ownership.value,
             spec=spec,
             now_ms=self._clock.wall_ms(),
             is_frozen=self._is_frozen,
-            memory_id=guest.memory_id if guest is not None else "",
+            memory_id=self._listing.memory_id(spec.uuid),
             attempt=Attempt(
                 id=f"{self._incarnation[:8]}-{ownership.revision:x}", directory=settings.saved_state_directory
             ),
@@ -162,7 +165,7 @@ class Executor:
             try:
                 if not await self._take_step(role, me):
                     return
-                await self._observe()
+                await self._listing.renew()
             except HoldfastError as error:
                 log.warning("role %s: %s", role, error)
                 await asyncio.sleep(RETRY_S)
@@ -181,7 +184,7 @@ class Executor:
         self._taking_in.pop(role, None)
         step = self._next(ownership, spec.value)
         if gives_up(step, ownership.value):
-            await self._observe()
+            await self._listing.renew()
             step = self._next(ownership, spec.value)
         if step == Step():
             return False
@@ -230,7 +233,7 @@ class Executor:
         now = asyncio.get_running_loop().time()
         waited_s = now - self._refused_since.setdefault(spec.name, now)
         settings = (self._mirror.snapshot or Snapshot()).settings
-        is_absent = self._observed(spec.uuid) is GuestObservation.ABSENT
+        is_absent = self._listing.observed(spec.uuid) is GuestObservation.ABSENT
         if (
             ownership.value.phase is not Phase.ASSIGNED
             and is_absent
@@ -286,7 +289,7 @@ class Executor:
             raise OutcomeUnknown(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:
             return None
-        await self._observe()
+        await self._listing.renew()
         newest = self._ownership(spec.name)
         if self.guests is None or newest is None or not self._is_mine(newest, me.node):
             raise Unavailable(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
@@ -304,9 +307,9 @@ class Executor:
         """Spare the copy that this node receives, end anything else, and say whether a new copy may come."""
         if ownership is not None and receives(ownership.value, self._incarnation):
             return False
-        if self._observed(spec.uuid) is GuestObservation.UNKNOWN:
+        if self._listing.observed(spec.uuid) is GuestObservation.UNKNOWN:
             return False
-        if await self._remove_stray(spec, self._observed(spec.uuid)):
+        if await self._remove_stray(spec, self._listing.observed(spec.uuid)):
             return True
         if self._taking_in.pop(spec.name, None) is not None:
             await self._guard.unprotect(spec.uuid)
@@ -356,27 +359,9 @@ class Executor:
             ownership is not None and ownership.value.owner == node and ownership.value.incarnation == self._incarnation
         )
 
-    async def _observe(self) -> None:
-        """List the guests, one listing after the other so that no older one replaces a newer.
-
-        While the hypervisor is silent nothing is known of any of them.
-        """
-        async with self._observing:
-            try:
-                self.guests = {guest.uuid: guest for guest in await self._hypervisor.guests()}
-                self._silent = None
-            except Unavailable as error:
-                self.guests = None
-                self._silent = error.message
-
-    def _observed(self, uuid: str) -> GuestObservation:
-        if self.guests is None:
-            return GuestObservation.UNKNOWN
-        return observation_of(self.guests.get(uuid))
-
     async def _watch_hypervisor(self) -> None:
         async for _ in self._hypervisor.events():
-            await self._observe()
+            await self._listing.renew()
             self._look.set()
 
     async def _watch_records(self, changed: asyncio.Event, node: NodeName) -> None:
@@ -392,7 +377,7 @@ class Executor:
 
     async def _look_regularly(self, me: Self) -> None:
         while True:
-            await self._observe()
+            await self._listing.renew()
             self._look.set()
             try:
                 await self._list_with_guard(me)

@@ -145,7 +145,7 @@ _OF_NODES: Final = {
         Breakage(
             make=_deaf,
             hypervisor=broken.ForgivingHypervisor,
-            replaced=(("holdfast.node.executor:Executor._observed", broken.unknown_is_absent),),
+            replaced=(("holdfast.node.guest_listing:GuestListing.observed", broken.unknown_is_absent),),
         ),
     ),
     "claim-unguarded": Mutation(

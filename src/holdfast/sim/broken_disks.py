@@ -46,6 +46,15 @@ def watch_without_reading(original: Any) -> Any:
     return expel
 
 
+def unasked(_original: Any) -> Any:
+    """A challenge succeeds at once; nothing was sent to the target."""
+
+    async def challenge(*_given: Any, **_named: Any) -> Any:
+        return EXPELLED
+
+    return challenge
+
+
 def used_without_looking(_original: Any) -> Any:
     """Nothing is asked before a guest starts, and nobody is told that it does."""
 

@@ -41,6 +41,18 @@ def resumes_unconsumed(original: Any) -> Any:
     return next_step
 
 
+def shuts_down_instead(original: Any) -> Any:
+    """A role that is to move with its memory is shut down where it is, and boots on its target."""
+
+    def next_step(ownership: Any, *given: Any, **named: Any) -> Any:
+        step = original(ownership, *given, **named)
+        if ownership.phase is not Phase.ONLINE or step.act not in (Act.SAVE, Act.MIGRATE):
+            return step
+        return Step(record=replace(ownership, phase=Phase.STOPPING, making=None, receiving=None), act=Act.TAKE_OFFLINE)
+
+    return next_step
+
+
 def resumes_while_saving(original: Any) -> Any:
     """A guest whose memory could not be saved goes on at once, while its record still says that it is saved."""
 

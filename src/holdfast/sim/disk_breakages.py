@@ -6,13 +6,26 @@ Rule of the file: see `breakages`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from holdfast.sim import broken_disks as broken
 from holdfast.sim.breakage import Breakage
 from holdfast.sim.broken_parts import always
 from holdfast.sim.fault import FaultKind as K
+from holdfast.sim.layout import Make
 from holdfast.sim.mutation import Mutation, inside, within
+
+
+def _shared(make: Make) -> Make:
+    """No role has a disk of its own."""
+    return replace(make, owned=0)
+
+
+def _owned(make: Make) -> Make:
+    """Each role has a disk of its own, which admits only its owner."""
+    return replace(make, owned=make.roles)
+
 
 OF_DISKS: Final[Mapping[str, Mutation]] = {
     "refused-is-expelled": Mutation(
@@ -29,6 +42,11 @@ OF_DISKS: Final[Mapping[str, Mutation]] = {
         "whatever a target answers to a preempt, it is not read again who may write",
         within(10, K.FREEZE, K.TARGET_FORGETS, disks=2, is_quick=True),
         inside("holdfast.node.disk_watch:DiskWatch.expel", broken.watch_without_reading),
+    ),
+    "challenge-unasked": Mutation(
+        "a lost owner counts as expelled from its role's disk although the target was not asked",
+        within(40, K.DAEMON_FREEZE, K.GUARD_CRASH, disks=2),
+        inside("holdfast.node.disk_watch:challenge", broken.unasked, make=_owned),
     ),
     "abort-skipped": Mutation(
         "what the lost node sent before is neither aborted nor dropped",
@@ -53,7 +71,7 @@ OF_DISKS: Final[Mapping[str, Mutation]] = {
     "ready-unconfirmed": Mutation(
         "a disk is ready before a write to the session showed that there is no verdict",
         within(10, K.REBOOT, K.REGISTER_RACE, disks=2, is_quick=True),
-        inside("holdfast.node.disk_watch:DiskWatch._confirm", broken.confirmed_unasked),
+        inside("holdfast.node.disk_watch:DiskWatch._confirm", broken.confirmed_unasked, make=_shared),
     ),
     "starts-unready": Mutation(
         "roles are placed, and guests start, where their disks are not ready",

@@ -35,7 +35,11 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HolderEnd:
-    """The end of a process that had memory. `was_executing`: until then; otherwise it was suspended or never began."""
+    """The end of a process that had memory.
+
+    was_executing   until then; otherwise it was suspended or never began.
+    revision        of the database then.
+    """
 
     at: float
     uuid: str
@@ -44,6 +48,7 @@ class HolderEnd:
     memory: SimulatedMemory
     by: str
     was_executing: bool
+    revision: int
 
 
 @dataclass(slots=True)

@@ -71,6 +71,11 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
         within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),
         inside("holdfast.decide.coordination:lasting", always(None)),
     ),
+    "restarts-instead": Mutation(
+        "a live or quick move is carried out as a restart",
+        within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),
+        inside("holdfast.node.executor:next_step", broken.shuts_down_instead),
+    ),
     "hands-over-anyway": Mutation(
         "a role whose copying failed is handed to its target all the same",
         within(20, K.MEMORY_MOVED, K.MEMORY_ACT_FAILS, rules=RULES, is_quick=True),

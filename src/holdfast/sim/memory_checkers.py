@@ -2,7 +2,7 @@
 
 Rule of the file: nothing here asks the code under test; a guest's disks are as new as the last memory that executed, so
 whatever executes next is either that memory, aged by one, or a fresh start that the world explains. The records are
-read only to see that memory was consumed before it executed. Source: DESIGN section 4.
+read to see that memory was consumed before it executed, and which guests were to keep it. Source: DESIGN section 4.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from holdfast.model.nodes import Verdict
 from holdfast.model.roles import Ownership, Phase
 from holdfast.sim.history import Commit, Records
+from holdfast.sim.kept_on_moves import Span, kept_on_moves
 from holdfast.sim.memories import HolderEnd, Memories, Stretch
 from holdfast.sim.truth import Truth
 from holdfast.store.port import KeyValue
@@ -46,15 +47,16 @@ def memory_is_used_once(truth: Truth) -> Iterator[str]:
 
 def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
     """A guest starts afresh only when its memory went with its node or process, or somebody gave it up."""
-    lost = _lost(history)
+    lost, kept = _lost(history), kept_on_moves(history)
     newest: dict[str, Stretch] = {}
     for stretch in truth.memories.stretches:
         before = newest.get(stretch.uuid)
         newest[stretch.uuid] = stretch
         if before is None or before.memory.boot == stretch.memory.boot:
             continue
+        spans = kept.get(truth.name_of(stretch.uuid), ())
         if not _is_left_behind(before, stretch, truth, lost) and not _is_explained(
-            before, stretch, truth.memories, lost
+            before, stretch, truth.memories, lost, spans
         ):
             where = f"{truth.name_of(stretch.uuid)} started afresh on {stretch.node} at {stretch.at:.3f} s"
             yield (
@@ -69,18 +71,22 @@ def _is_left_behind(before: Stretch, fresh: Stretch, truth: Truth, lost: dict[st
     return any(lost.get(run.incarnation, fresh.at + 1.0) <= fresh.at for run in was_on if run.began <= before.at)
 
 
-def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float]) -> bool:
+def _is_explained(
+    before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float], spans: Sequence[Span]
+) -> bool:
     if before.at <= memories.discarded.get(fresh.uuid, -1.0) <= fresh.at:
         return True
     if lost.get(before.incarnation, fresh.at) < fresh.at:
         return True
     holders = [end for end in memories.ends if end.uuid == fresh.uuid and end.memory == before.memory]
-    return any(_took_memory(end, lost) for end in holders if end.at <= fresh.at)
+    return any(_took_memory(end, lost, spans) for end in holders if end.at <= fresh.at)
 
 
-def _took_memory(end: HolderEnd, lost: dict[str, float]) -> bool:
-    """Whether this end of a holder is reason enough: a suspended guest is ended by the cluster only to be kept."""
-    return end.by in BY_ITSELF or end.was_executing or end.incarnation in lost
+def _took_memory(end: HolderEnd, lost: dict[str, float], spans: Sequence[Span]) -> bool:
+    """Whether this end of a holder is reason enough: the cluster ends none that is suspended or to keep its memory."""
+    if end.by in BY_ITSELF or end.incarnation in lost:
+        return True
+    return end.was_executing and not any(span.has(end) for span in spans)
 
 
 def _lost(history: Sequence[Commit]) -> dict[str, float]:

@@ -149,6 +149,7 @@ class Truth:
                 memory=memory,
                 by=by,
                 was_executing=was_executing,
+                revision=self.revision(),
             )
         )
 
