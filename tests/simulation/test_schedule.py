@@ -25,7 +25,8 @@ def test_safe_6_a_profile_that_may_stop_no_guest_draws_nothing_that_does(
     assert drawn == (set() if only == WITH_GUESTS else set(HARMLESS[profile]))
 
 
-def test_a_profile_that_draws_none_of_the_faults_that_are_asked_for_says_so() -> None:
-    asked = CliRunner().invoke(sim, ["run", "--profile", "calm", "--faults", "role-moved", "--seeds", "1"])
+@pytest.mark.parametrize("kind", ["role-moved", "target-slow", "memory-moved"])
+def test_a_profile_that_draws_none_of_the_faults_that_are_asked_for_says_so(kind: str) -> None:
+    asked = CliRunner().invoke(sim, ["run", "--profile", "calm", "--faults", kind, "--seeds", "1"])
     assert asked.exit_code == 2
-    assert "the profile calm draws none of role-moved" in asked.output
+    assert f"the profile calm draws none of {kind}" in asked.output

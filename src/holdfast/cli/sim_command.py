@@ -99,10 +99,10 @@ def run_command(
     The exit code is 1 when a run broke a rule.
     """
     from holdfast.sim.breakages import MUTATIONS
-    from holdfast.sim.fault import OF_THE_TARGET, FaultKind
+    from holdfast.sim.fault import FaultKind
     from holdfast.sim.mutation import BreakageKind
     from holdfast.sim.run import Order
-    from holdfast.sim.schedule import Profile, known_to
+    from holdfast.sim.schedule import Profile, askable_of
 
     if broken is not None and broken not in MUTATIONS:
         raise click.BadParameter(f"{broken!r} is none of {', '.join(MUTATIONS)}", param_hint="--break")
@@ -112,7 +112,7 @@ def run_command(
     kinds = tuple(FaultKind(kind) for kind in faults.split(",")) if faults else None
     profiles = [Profile(profile)] if profile is not None else list(Profile)
     if kinds is not None:
-        profiles = [one for one in profiles if not set(kinds).isdisjoint((*known_to(one), *OF_THE_TARGET))]
+        profiles = [one for one in profiles if not set(kinds).isdisjoint(askable_of(one))]
         if not profiles:
             raise click.BadParameter(f"the profile {profile} draws none of {faults}", param_hint="--faults")
     numbers = [seed] if seed is not None else range(first, first + seeds)

@@ -91,6 +91,11 @@ def known_to(profile: Profile) -> list[FaultKind]:
     return [kind for kind in HARMLESS.get(profile, FaultKind) if kind not in (*OF_THE_TARGET, *OF_MEMORY)]
 
 
+def askable_of(profile: Profile) -> list[FaultKind]:
+    """The kinds of fault that a profile draws when it is asked for them."""
+    return known_to(profile) if profile in HARMLESS else list(FaultKind)
+
+
 def draw(
     seed: int,
     *,
@@ -124,8 +129,7 @@ def draw(
     make, of_disks = _with_disks(make, chance(seed, "disks"), disks)
     make, of_memory = _with_memory(make, chance(seed, "memory"), only)
     further = [kind for kind in (*of_disks, *of_memory) if profile not in HARMLESS]
-    drawable = known if profile in HARMLESS else (*known, *OF_THE_TARGET, *OF_MEMORY)
-    kinds = kinds + further if only is None else [kind for kind in only if kind in drawable]
+    kinds = kinds + further if only is None else [kind for kind in only if kind in askable_of(profile)]
     if FaultKind.CLOCK_JUMP not in kinds and draws.random() < QUARANTINED:
         make = replace(make, quarantine_s=QUARANTINE_S)  # it is measured by wall clocks
     victim = draws.getrandbits(8)
