@@ -26,14 +26,22 @@ def next_step(
     is_frozen: bool = False,
     memory_id: str = "",
     attempt: Attempt = NO_ATTEMPT,
+    can_go_on: bool = False,
 ) -> Step:
     """Return what the owner does next about a role that it owns.
 
     memory_id   of the memory that the process was made from which is there.
     attempt     what memory that is saved now would be called.
+    can_go_on   its storage answers again, after an I/O error stopped its guest.
     """
     now = Situation(
-        ownership=ownership, spec=spec, now_ms=now_ms, is_frozen=is_frozen, memory_id=memory_id, attempt=attempt
+        ownership=ownership,
+        spec=spec,
+        now_ms=now_ms,
+        is_frozen=is_frozen,
+        memory_id=memory_id,
+        attempt=attempt,
+        can_go_on=can_go_on,
     )
     return TABLE[ownership.phase, guest](now)
 
@@ -129,6 +137,12 @@ def _keep(now: Situation) -> Step:
     return Step(record=_stopping(now.becomes(Phase.STOPPING)), act=Act.TAKE_OFFLINE)
 
 
+def _go_on(now: Situation) -> Step:
+    """Its storage stopped it: let it go on when that is back. It counts as executing meanwhile. Source: DESIGN 8."""
+    step = _keep(now)
+    return Step(act=Act.RESUME) if step == Step() and now.can_go_on else step
+
+
 def _stopping(ownership: Ownership) -> Ownership:
     return replace(ownership, making=None, receiving=None)
 
@@ -168,7 +182,7 @@ TABLE: Final[dict[tuple[Phase, GuestObservation], Handler]] = {
     (Phase.ONLINE, GuestObservation.ABSENT): _ended,
     (Phase.ONLINE, GuestObservation.RUNNING): _keep,
     (Phase.ONLINE, GuestObservation.PAUSED): _keep,
-    (Phase.ONLINE, GuestObservation.STALLED): _keep,
+    (Phase.ONLINE, GuestObservation.STALLED): _go_on,
     (Phase.ONLINE, GuestObservation.UNKNOWN): _idle,
     (Phase.STOPPING, GuestObservation.ABSENT): _release,
     (Phase.STOPPING, GuestObservation.RUNNING): _take_offline,

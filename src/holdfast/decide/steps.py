@@ -21,7 +21,7 @@ class Act(StrEnum):
     BRING_ONLINE       make a process, or take the one that is there, and let it execute.
     DESTROY            end at once what is no part of the role's life.
     RESTORE            make a process from the saved memory; it does not execute yet.
-    RESUME             let the process execute that is there.
+    RESUME             let the process execute that is there, and that was prepared or stopped by an I/O error.
     SAVE               suspend it and save its memory.
     SETTLE_SAVE        its process is gone: see whether its memory was saved.
     MIGRATE            have its memory copied to the target.
@@ -70,6 +70,7 @@ class Situation:
     now_ms      wall-clock time, counted against the restart period.
     is_frozen   the cluster does nothing by itself, so what ends is not started again.
     memory_id   of the memory that the process was made from which is there; empty: by a fresh start, or none is there.
+    can_go_on   its guest was stopped by an I/O error, its storage answers again, and it is time to let it go on.
     """
 
     ownership: Ownership
@@ -78,6 +79,7 @@ class Situation:
     is_frozen: bool = False
     memory_id: str = ""
     attempt: Attempt = NO_ATTEMPT
+    can_go_on: bool = False
 
     @property
     def is_over(self) -> bool:

@@ -34,6 +34,7 @@ class EventCode(StrEnum):
     ROLE_OFFLINE = "role-offline"
     ROLE_FAILED = "role-failed"
     ROLE_ADOPTED = "role-adopted"
+    ROLE_RESUMED = "role-resumed"
     ROLE_BLOCKED = "role-blocked"
     CLUSTER_FROZEN = "cluster-frozen"
     CLUSTER_UNFROZEN = "cluster-unfrozen"

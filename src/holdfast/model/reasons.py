@@ -50,6 +50,7 @@ class ReasonCode(StrEnum):
     NODE_QUARANTINED = "node-quarantined"
     NODE_NOT_READY = "node-not-ready"
     DISK_NOT_READY = "disk-not-ready"
+    STORAGE_BACK = "storage-back"
     MEMORY_SHORT = "memory-short"
     VCPUS_SHORT = "vcpus-short"
     START_FAILED_HERE = "start-failed-here"
@@ -163,6 +164,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_NOT_READY: "{subject} cannot start guests: {detail}",
     ReasonCode.DISK_NOT_READY: "{subject} cannot use disk {disk} now: {detail}",
     ReasonCode.MEMORY_SHORT: "{subject} has {free_bytes} bytes of memory free, {needed_bytes} needed",
+    ReasonCode.STORAGE_BACK: "an I/O error had stopped the guest of {subject}; its storage answers again",
     ReasonCode.VCPUS_SHORT: "{subject} has {free_vcpus} vCPUs free, {needed_vcpus} needed",
     ReasonCode.START_FAILED_HERE: "it failed on {subject} before",
     ReasonCode.MUST_JOIN: "{subject} does not have {role}, which it must be together with (label {label}, on {home})",

@@ -387,6 +387,7 @@ _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.ROLE_OFFLINE: "role {subject} is offline",
     EventCode.ROLE_FAILED: "role {subject} failed",
     EventCode.ROLE_ADOPTED: "role {subject} was found running and adopted",
+    EventCode.ROLE_RESUMED: "role {subject} goes on",
     EventCode.ROLE_BLOCKED: "role {subject} is blocked",
     EventCode.CLUSTER_FROZEN: "cluster {subject} is frozen",
     EventCode.CLUSTER_UNFROZEN: "cluster {subject} is not frozen any more",

@@ -32,6 +32,7 @@ from holdfast.node.guest_starts import GuestStarts
 from holdfast.node.memory_moves import MemoryMoves
 from holdfast.node.mirror import Mirror
 from holdfast.node.role_changes import at_revision, event_of, gives_up, needless
+from holdfast.node.stalled_guests import StalledGuests
 from holdfast.node.transactions import Self, advance, hand_over
 from holdfast.resources.port import OutcomeKind
 from holdfast.store.port import Store
@@ -68,7 +69,8 @@ class Executor:
         self._committed: dict[RoleName, Versioned[Ownership]] = {}
         self._working: dict[RoleName, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
-        self._listing = GuestListing(hypervisor)
+        self.stalled = StalledGuests(disks)
+        self._listing = GuestListing(hypervisor, on_listed=self.stalled.listed)
         self._refused_since: dict[RoleName, float] = {}
         self._starts = GuestStarts(hypervisor=hypervisor, guard=guard, disks=disks, mirror=mirror)
         self._moves = MemoryMoves(hypervisor, mirror)
@@ -91,6 +93,7 @@ class Executor:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_hypervisor())
             tasks.create_task(self._look_regularly(me))
+            tasks.create_task(self._look_at_stalled())
             tasks.create_task(self._watch_records(changed, me.node))
             while True:
                 await self._look.wait()
@@ -140,6 +143,7 @@ class Executor:
             is_frozen=now.is_frozen,
             memory_id=now.memory_id,
             attempt=now.attempt,
+            can_go_on=now.can_go_on,
         )
 
     def _situation(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Situation:
@@ -153,6 +157,7 @@ class Executor:
             attempt=Attempt(
                 id=f"{self._incarnation[:8]}-{ownership.revision:x}", directory=settings.saved_state_directory
             ),
+            can_go_on=self.stalled.can_go_on(spec),
         )
 
     @property
@@ -284,10 +289,14 @@ class Executor:
 
     async def _begin(self, act: Act, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> Ownership | None:
         """Have the guest begin. What certainly failed is recorded; what is unknown is looked at again."""
+        was_stalled = self.stalled.let_go_on(spec.uuid)
         outcome = await self._starts.begin(act, spec, ownership.value.memory)
         if outcome.kind is OutcomeKind.UNKNOWN:
             raise OutcomeUnknown(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:
+            if was_stalled:
+                reason = because(ReasonCode.STORAGE_BACK, spec.name)
+                self._events.record(self._events.event(EventCode.ROLE_RESUMED, spec.name, reason))
             return None
         await self._listing.renew()
         newest = self._ownership(spec.name)
@@ -384,6 +393,13 @@ class Executor:
             except Unavailable as error:
                 log.warning("%s", error)
             await asyncio.sleep(LOOKS_ALIVE_INTERVAL_S)
+
+    async def _look_at_stalled(self) -> None:
+        """Look often while storage keeps a guest from going on: no event tells of a disk that is back."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            if self.stalled:
+                self._look.set()
 
     async def _list_with_guard(self, me: Self) -> None:
         """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1."""

@@ -157,6 +157,7 @@ class Reporter:
         if now >= self._guard_due:
             self._guard_condition = await self._ask_guard(me)
             self._guard_due = now + GUARD_INTERVAL_S
+        found += self._executor.stalled.conditions(me)
         return tuple(found) if self._guard_condition is None else (*found, self._guard_condition)
 
     async def _ask_guard(self, me: NodeName) -> Condition | None:
