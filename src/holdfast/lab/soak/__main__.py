@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from contextlib import AbstractAsyncContextManager
 
@@ -48,8 +49,8 @@ def storage(
             _soak(opened, seed, schedules, minutes, worlds or (1 if lab else WORLDS), has_traps=not lab)
         )
     except* HoldfastError as errors:
-        sys.exit(f"error: {errors.exceptions[0]}")
-    except* KeyboardInterrupt:
+        sys.exit(f"error: {_first(errors)}")
+    except* (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
     replay = "" if not lab else " --lab"
     replay += f" --break {breakage}" if breakage else ""
@@ -60,6 +61,9 @@ async def _soak(
     opened: OpenWorld, seed: int, schedules: int, minutes: float | None, worlds: int, *, has_traps: bool
 ) -> Tally:
     loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None
+    loop.add_signal_handler(signal.SIGTERM, main.cancel)  # so that all that was made is removed
     began_at = loop.time()
 
     def tell(tally: Tally, played: Played) -> None:
@@ -73,6 +77,12 @@ async def _soak(
     took_s = loop.time() - began_at
     print(f"{tally.played} schedules in {took_s:.0f} s: {', '.join(_counted(tally))}")
     return tally
+
+
+def _first(errors: BaseExceptionGroup[HoldfastError]) -> HoldfastError:
+    """The first of them, however deep it lies."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _counted(tally: Tally) -> list[str]:

@@ -1,7 +1,8 @@
 """A guest that only writes: numbered, signed records through the nexus of its node, one at a time, until it is ended.
 
 Rule of the file: it asks nobody whether it may. What ends without an answer is sent again, as a host bus adapter does;
-a refusal stalls it, as QEMU pauses a guest whose disk reports an error.
+a refusal stalls it, as QEMU pauses a guest whose disk reports an error. Between bursts it rests for longer than a look
+of its node takes: so a node that was expelled and wrongly registers again can do so before its guest is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from holdfast.storage.outcome import Conflict, Done
 from holdfast.storage.port import Lun
 
 BEAT_S: Final = 0.02
+BURST: Final = 20
+"""Records between two rests."""
+REST_S: Final = 0.8
 AGAIN_S: Final = 0.03
 
 
@@ -58,7 +62,7 @@ class WritingGuest:
                 await self._write(Block(instance=self.instance, number=self._number + 1))
                 self._number += 1
                 self._acknowledged(instance=self.instance, region=self._region, number=self._number)
-                await asyncio.sleep(BEAT_S)
+                await asyncio.sleep(BEAT_S if self._number % BURST else REST_S)
         except Stalled:
             self._stalled()
 
@@ -73,7 +77,7 @@ class WritingGuest:
                 return
             found = read_region(number, await self._read(number * REGION_BLOCKS, REGION_BLOCKS))
             saw.append(0 if found is None else found.count)
-        raise AssertionError("the LUN has no free region left")
+        raise AssertionError(f"guest {self.instance}: the LUN has no free region left")
 
     async def _read(self, block: int, count: int) -> bytes:
         while True:

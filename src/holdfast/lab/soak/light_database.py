@@ -69,6 +69,7 @@ async def light_database(folder: Path) -> AsyncIterator[LightDatabase]:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
     database = LightDatabase(process, client, tls)
     try:

@@ -125,8 +125,9 @@ class Cable:
 class WritersHost(SimulatedHypervisor):
     """A hypervisor whose guests write to the LUN of their role."""
 
-    def __init__(self, plan: NodePlan, nexus: Nexus, board: Board, voice: Voice) -> None:
+    def __init__(self, plan: NodePlan, nexus: Nexus, board: Board, voice: Voice, tasks: asyncio.TaskGroup) -> None:
         super().__init__(start_ms=20, answer_ms=2)
+        self._tasks = tasks
         self._plan = plan
         self._nexus = nexus
         self._board = board
@@ -175,7 +176,7 @@ class WritersHost(SimulatedHypervisor):
             lun = ScsiLun(self._nexus.lun(role + 1), timeout_ms=SCSI_TIMEOUT_MS)
             self._guests[uuid] = WritingGuest(instance, lun, acknowledged=acknowledged, stalled=stalled)
             self._voice.say("guest-began", role=role, instance=instance)
-        self._writing[uuid] = asyncio.get_running_loop().create_task(self._guests[uuid].run())
+        self._writing[uuid] = self._tasks.create_task(self._guests[uuid].run())
 
 
 class IncarnationInMemory:
@@ -214,11 +215,18 @@ def node_specs(ports: dict[str, int]) -> dict[NodeName, NodeSpec]:
 
 
 async def live(plan: NodePlan) -> None:
-    """Live until killed."""
+    """Live until killed. What goes wrong in a guest ends the node, with its words."""
     voice, board = Voice(), Board(Path(plan.board))
     logging.getLogger().addHandler(_Warnings(voice))
     nexus = Nexus(IscsiAddress(target=plan.target, portals=(plan.portal,), initiator=f"iqn.2026-11.soak:{plan.me}"))
-    hypervisor = WritersHost(plan, nexus, board, voice)
+    async with asyncio.TaskGroup() as tasks:
+        life = _life(plan, nexus, WritersHost(plan, nexus, board, voice, tasks), board, voice)
+        tasks.create_task(nexus.run())
+        tasks.create_task(life.run())
+        tasks.create_task(_rival(life, board))
+
+
+def _life(plan: NodePlan, nexus: Nexus, hypervisor: WritersHost, board: Board, voice: Voice) -> Life:
     guard = SimulatedGuard(alive=hypervisor.victims, kill=hypervisor.kill)
     guard.start()
     authority, certificate, key = (Path(path) for path in plan.tls)
@@ -233,7 +241,7 @@ async def live(plan: NodePlan) -> None:
     me = NodeName(plan.me)
     cluster_id = ClusterId(plan.cluster_id)
     udp = UdpTransport({NETWORK: Endpoint(address="127.0.0.1", port=plan.ports[plan.me])})
-    life = Life(
+    return Life(
         cluster_id=cluster_id,
         me=me,
         peers=node_specs(plan.ports),
@@ -252,10 +260,6 @@ async def live(plan: NodePlan) -> None:
             clock=SystemClock(),
         ),
     )
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(nexus.run())
-        tasks.create_task(life.run())
-        tasks.create_task(_rival(life, board))
 
 
 async def _rival(life: Life, board: Board) -> None:

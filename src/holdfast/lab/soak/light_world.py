@@ -17,17 +17,18 @@ from uuid import uuid4
 
 from holdfast.lab.bench.target import DISK_BYTES, TARGET_NAME, OwnTarget, own_target
 from holdfast.lab.errors import LabBroken
-from holdfast.lab.soak.blocks import REGIONS, faults_of, read_regions
+from holdfast.lab.soak.blocks import REGIONS, read_regions
 from holdfast.lab.soak.chronicle import Chronicle
 from holdfast.lab.soak.light_cluster import NODES, ROLES, TIMINGS, records_of, role_of, uuid_of
 from holdfast.lab.soak.light_database import LightDatabase, free_port, light_database
+from holdfast.lab.soak.light_judge import counts, disks_missing, faults_on_disk, missing, outlived, roles_running
 from holdfast.lab.soak.light_machine import LightMachine
 from holdfast.lab.soak.light_node import NodePlan
-from holdfast.lab.soak.relay import Way
 from holdfast.lab.soak.schedule import TRAPS, Act, Schedule, Who
-from holdfast.model.ids import ClusterId, NodeName
+from holdfast.lab.soak.traps import Traps
+from holdfast.model.ids import ClusterId
 from holdfast.model.nodes import ProofKind
-from holdfast.model.roles import Phase, Wanted
+from holdfast.model.roles import Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.mirror import Mirror
 from holdfast.storage.iscsi.session import IscsiSession
@@ -38,10 +39,6 @@ from holdfast.store.records import encode, spec_key
 
 MEMORY: Final = Path("/dev/shm")
 PROGRESS_S: Final = 90.0
-GONE_WITHIN_S: Final = 1.0 + 1.5
-"""The promise, and what a busy machine adds to it."""
-LATE_S: Final = 2.5
-"""So long a late reply or request is held: longer than a node waits for it."""
 _POLL_S: Final = 0.05
 
 
@@ -50,7 +47,15 @@ class LightWorld:
 
     unit_s = TIMINGS.patience_ms / 1000
 
-    def __init__(self, folder: Path, target: OwnTarget, database: LightDatabase, *, breakage: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        target: OwnTarget,
+        database: LightDatabase,
+        tasks: asyncio.TaskGroup,
+        *,
+        breakage: str = "",
+    ) -> None:
         self.chronicle = Chronicle()
         self.machines: dict[str, LightMachine] = {}
         self._folder = folder
@@ -59,8 +64,8 @@ class LightWorld:
         self._breakage = breakage
         self._mirror = Mirror()
         self._proven_at: dict[str, float] = {}
-        self._trap: tuple[Act, float] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks
+        self._traps = Traps(tasks, self._note)
         self._generation = 1
         self._has_forgotten = False
         self._regions_seen = 0
@@ -91,11 +96,12 @@ class LightWorld:
             )
             self.machines[name] = LightMachine(
                 plan,
+                self._tasks,
                 target=(portal[0], int(portal[2])),
                 database=("127.0.0.1", self._database.port),
                 chronicle=self.chronicle,
-                preempting=self._preempting,
-                preempted=self._preempted,
+                preempting=self._traps.preempting,
+                preempted=self._traps.preempted,
             )
         for machine in self.machines.values():
             await machine.start()
@@ -116,8 +122,7 @@ class LightWorld:
 
     async def close(self) -> None:
         """End everything."""
-        for task in tuple(self._tasks):
-            task.cancel()
+        await self._traps.release()
         for machine in self.machines.values():
             await machine.stop()
 
@@ -173,7 +178,7 @@ class LightWorld:
                 for each in self.machines.values():
                     each.board.turn("rival", on=True)
             case _ if act in TRAPS:
-                self._trap = act, LATE_S
+                self._traps.lay(act)
             case _ if machine is not None:
                 await self._befall(act, machine)
 
@@ -214,10 +219,7 @@ class LightWorld:
     async def heal(self) -> None:
         """End everything that still goes on."""
         self._note("all is healed")
-        self._trap = None
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._traps.release()
         self._target.thaw()
         self._target_up(True)
         self._database.go_on()
@@ -231,61 +233,6 @@ class LightWorld:
         for machine in self.machines.values():
             machine.is_target_up = is_up
             machine.note_ability()
-
-    # Traps
-
-    def _preempting(self, machine: LightMachine) -> None:
-        if self._trap is None:
-            return
-        act, late_s = self._trap
-        if act is Act.DIES_BEFORE:
-            self._spring(act, machine)
-            machine.die()
-            machine.storage.gates[Way.OUT].shut()
-            self._later(self._bury(machine))
-        elif act is Act.REQUEST_LATE:
-            self._spring(act, machine)
-            machine.storage.gates[Way.OUT].shut()
-            machine.note_ability()
-            self._later(self._open_after(machine, late_s))
-
-    def _preempted(self, machine: LightMachine) -> None:
-        if self._trap is None:
-            return
-        act, late_s = self._trap
-        self._spring(act, machine)
-        match act:
-            case Act.DIES_AFTER:
-                machine.die()
-                self._later(self._bury(machine))
-            case Act.FREEZES_AFTER:
-                machine.freeze()
-                self._later(self._thaw_after(machine, 2 * late_s))
-            case Act.REPLY_LOST:
-                machine.storage.gates[Way.BACK].shut()
-                machine.note_ability()
-                self._later(self._open_after(machine, late_s))
-
-    def _spring(self, act: Act, machine: LightMachine) -> None:
-        self._trap = None
-        self._note(f"{act}: {machine.name}")
-
-    def _later(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _bury(self, machine: LightMachine) -> None:
-        await machine.power_off()
-
-    async def _open_after(self, machine: LightMachine, pause_s: float) -> None:
-        await asyncio.sleep(pause_s)
-        machine.storage.open()
-        machine.note_ability()
-
-    async def _thaw_after(self, machine: LightMachine, pause_s: float) -> None:
-        await asyncio.sleep(pause_s)
-        machine.thaw()
 
     # Judging
 
@@ -307,75 +254,33 @@ class LightWorld:
         for number in range(len(ROLES)):
             regions = read_regions(self._blocks(number).read_bytes())
             self._regions_seen = max(self._regions_seen, len(regions))
-            found += [f"{ROLES[number]}: {fault}" for fault in faults_of(regions)]
-            for machine in self.machines.values():
-                instance, region, count = machine.board.acknowledged(number)
-                is_there = region < len(regions) and regions[region].owner.instance == instance
-                if instance and is_there and regions[region].count < count:
-                    found.append(f"{ROLES[number]}: record {count} of {instance} was acknowledged and is not there")
+            found += faults_on_disk(number, regions, self.machines)
+        now = asyncio.get_running_loop().time()
         for machine in self.machines.values():
-            found += self._outlived(machine)
-        return found
-
-    def _outlived(self, machine: LightMachine) -> list[str]:
-        found = []
-        for instance, ended_at in machine.guests.items():
-            proven_at = self._proven_at.get(machine.born_of[instance])
-            due_at = None if proven_at is None else _due_at(machine.able, proven_at)
-            now = asyncio.get_running_loop().time()
-            if due_at is not None and (ended_at or now) > due_at:
-                late_s = (ended_at or now) - due_at + GONE_WITHIN_S
-                found.append(f"guest {instance} outlived by {late_s:.1f} s that {machine.name} was expelled")
+            found += outlived(machine, self._proven_at, now)
         return found
 
     async def _settled(self) -> str | None:
         """Wait until all nodes are up, all disks ready and all guests write."""
-        missing = "nothing was looked at"
-        before = self._counts()
+        before = counts(self.machines)
+        problem = await self._until_none(lambda: missing(self.snapshot, self.machines))
+        return problem or await self._until_none(lambda: self._silent(before))
+
+    def _silent(self, before: list[tuple[int, int]]) -> str:
+        now = counts(self.machines)
+        return "" if all(a > b for a, b in zip(now, before, strict=True)) else f"guests write no more: {before}, {now}"
+
+    async def _until_none(self, problem: Callable[[], str]) -> str | None:
+        """Wait until nothing is wrong; returns what still is."""
+        wrong = problem()
         try:
             async with asyncio.timeout(PROGRESS_S):
-                while missing:
-                    await asyncio.sleep(_POLL_S)
-                    missing = self._missing()
-                while any(a <= b for a, b in zip(self._counts(), before, strict=True)):
-                    missing = f"guests write no more: {before}"
-                    await asyncio.sleep(_POLL_S)
+                while wrong:
+                    await asyncio.sleep(_POLL_S)  # a mirror and several machines are asked
+                    wrong = problem()
         except TimeoutError:
-            return f"no progress within {PROGRESS_S:g} s after all was healed: {missing}"
+            return f"no progress within {PROGRESS_S:g} s: {wrong}"
         return None
-
-    def _missing(self) -> str:
-        snapshot = self.snapshot
-        for name, machine in self.machines.items():
-            session = snapshot.sessions.get(NodeName(name))
-            report = snapshot.reports.get(NodeName(name))
-            if session is None or report is None or session.value.incarnation != (machine.incarnations or [""])[-1]:
-                return f"{name} is not up"
-            for disk in snapshot.disks:
-                health = report.value.disks.get(disk)
-                if health is None or not health.is_ready:
-                    return f"{name}: {disk}: {health}"
-        for role in ROLES:
-            ownership = snapshot.ownerships.get(role)
-            if ownership is None or ownership.value.phase is not Phase.ONLINE:
-                return f"{role} is not online"
-            living = [
-                name
-                for name, machine in self.machines.items()
-                for instance, ended_at in machine.guests.items()
-                if ended_at is None and machine.board.acknowledged(ROLES.index(role))[0] == instance
-            ]
-            if living != [str(ownership.value.owner)]:
-                return f"{role} of {ownership.value.owner} runs on {living}"
-        return ""
-
-    def _counts(self) -> list[tuple[int, int]]:
-        """Per role the newest region and its acknowledged records."""
-        found = []
-        for number in range(len(ROLES)):
-            told = [machine.board.acknowledged(number) for machine in self.machines.values()]
-            found.append(max((region, count) for _, region, count in told))
-        return found
 
     # Records
 
@@ -387,14 +292,14 @@ class LightWorld:
     async def _protect_again(self) -> str | None:
         """Stop the roles, so that the nodes may register again; start them."""
         await self._want(Wanted.OFFLINE)
-        problem = await self._until(self._disks_ready, "the disks are not protected again")
+        problem = await self._until_none(lambda: disks_missing(self.snapshot, self.machines))
         await self._want(Wanted.ONLINE)
         return problem
 
     async def _wipe(self) -> str | None:
         """Empty the LUNs while nobody writes."""
         await self._want(Wanted.OFFLINE)
-        problem = await self._until(self._all_vacant, "the roles do not stop")
+        problem = await self._until_none(lambda: roles_running(self.snapshot))
         if problem is None:
             for number in range(len(ROLES)):
                 os.truncate(self._blocks(number), 0)
@@ -406,29 +311,6 @@ class LightWorld:
             self._regions_seen = 0
         await self._want(Wanted.ONLINE)
         return problem or await self._settled()
-
-    async def _until(self, is_so: Callable[[], bool], otherwise: str) -> str | None:
-        try:
-            async with asyncio.timeout(PROGRESS_S):
-                while not is_so():  # noqa: ASYNC110 - a mirror and several machines are asked
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            return otherwise
-        return None
-
-    def _disks_ready(self) -> bool:
-        reports = self.snapshot.reports
-        return all(
-            (report := reports.get(NodeName(name))) is not None
-            and report.value.incarnation == (machine.incarnations or [""])[-1]
-            and len(report.value.disks) == len(ROLES)
-            and all(health.is_ready for health in report.value.disks.values())
-            for name, machine in self.machines.items()
-        )
-
-    def _all_vacant(self) -> bool:
-        owned = self.snapshot.ownerships
-        return all((found := owned.get(role)) is None or found.value.phase is Phase.VACANT for role in ROLES)
 
     def _owner(self) -> str | None:
         ownership = self.snapshot.ownerships.get(ROLES[0])
@@ -460,21 +342,12 @@ async def light_world(*, breakage: str = "") -> AsyncIterator[LightWorld]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="holdfast-soak-", dir=MEMORY)))
         target = await stack.enter_async_context(own_target(disks=len(ROLES), folder=folder))
         database = await stack.enter_async_context(light_database(folder))
-        world = LightWorld(folder, target, database, breakage=breakage)
-        stack.push_async_callback(world.close)
-        await world.build()
         async with asyncio.TaskGroup() as tasks:
+            world = LightWorld(folder, target, database, tasks, breakage=breakage)
             watching = tasks.create_task(world.watch())
             try:
+                await world.build()
                 yield world
             finally:
                 watching.cancel()
-
-
-def _due_at(able: list[tuple[float, bool]], proven_at: float) -> float | None:
-    """When a node that was expelled must have ended its guests; None when it has not had the time yet."""
-    for (since, can), (until, _) in zip(able, [*able[1:], (float("inf"), False)], strict=True):
-        begin = max(since, proven_at)
-        if can and until - begin > GONE_WITHIN_S:
-            return begin + GONE_WITHIN_S
-    return None
+                await world.close()

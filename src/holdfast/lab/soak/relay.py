@@ -79,13 +79,16 @@ class Relay:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """End all connections."""
+        """End all connections, also to who does not answer."""
         if self._server is not None:
             self._server.close()
-        self.forget_dead()
-        for link in tuple(self._links):
+        self.is_silent = True  # so that no end waits for what is still to be sent
+        links = tuple(self._links)
+        for link in links:
             link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
+        await asyncio.gather(*links, return_exceptions=True)
+        for orphan in self._orphans:
+            orphan.transport.abort()
 
     def shut(self) -> None:
         """Cut the cable."""

@@ -48,6 +48,7 @@ class Who(StrEnum):
 TRAPS: Final = (Act.DIES_BEFORE, Act.DIES_AFTER, Act.FREEZES_AFTER, Act.REPLY_LOST, Act.REQUEST_LATE)
 FAILURES: Final = (Act.POWER_OFF, Act.FREEZE, Act.CUT_CLUSTER, Act.CUT_STORAGE, Act.CUT_ALL)
 _WEIGHTS: Final = (2, 4, 3, 1, 2)
+_TRAP_WEIGHTS: Final = (2, 2, 2, 2, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,8 @@ def draw(seed: int, *, has_traps: bool = True) -> Schedule:
         steps += [Step(at=0.0, act=Act.RIVALS)] if has_traps else []
     elif chance < 0.85:
         steps = _target(random, steps)
+    elif chance < 0.95:
+        steps = [_lost(random, 2.9, 3.6)]
     if random.random() < 0.15 and has_traps:
         steps.append(Step(at=random.uniform(0.8, 1.6), act=Act.HANG_DATABASE, lasts=random.uniform(0.1, 0.6)))
     steps.sort(key=lambda step: step.at)
@@ -106,10 +109,14 @@ def _failure(random: Random, at: float) -> Step:
 
 
 def _trapped(random: Random) -> list[Step]:
-    """An owner that is lost, perhaps while it writes on, for so long that the trap is sprung."""
+    [trap] = random.choices(TRAPS, _TRAP_WEIGHTS)
+    return [Step(at=0.0, act=trap), _lost(random, 2.0, 3.6)]
+
+
+def _lost(random: Random, least: float, most: float) -> Step:
+    """An owner that is lost, perhaps while it writes on, for so long that a trap is sprung or its successor writes."""
     act = random.choice((Act.FREEZE, Act.CUT_CLUSTER, Act.CUT_CLUSTER))
-    lost = Step(at=random.uniform(0.0, 0.2), act=act, who=Who.OWNER, lasts=random.uniform(1.8, 3.0))
-    return [Step(at=0.0, act=random.choice(TRAPS)), lost]
+    return Step(at=random.uniform(0.0, 0.2), act=act, who=Who.OWNER, lasts=random.uniform(least, most))
 
 
 def _target(random: Random, steps: list[Step]) -> list[Step]:
