@@ -32,6 +32,10 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
         "A witness: this machine votes in clusters and runs no guests.",
         "holdfast.cli.witness_commands:witness",
     ),
+    "backup": (
+        "Backups of the cluster database: create, list, verify, restore.",
+        "holdfast.cli.backup_commands:backup",
+    ),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),
     "lab": ("A whole cluster on this one machine, to try things.", "holdfast.lab.commands:group"),
     "sim": ("Simulate bad days: the real decisions, everything else made up.", "holdfast.cli.sim_command:sim"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast.cli.connection import ask
+from holdfast.cli.force_command import force
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put
 from holdfast.cli.words import printable
@@ -15,6 +16,9 @@ from holdfast.model.status import QuorumStatus
 @click.group(cls=Group, examples=("holdfast quorum show",))
 def quorum() -> None:
     """Quorum: who votes, what may fail."""
+
+
+quorum.add_command(force)
 
 
 @quorum.command("show", examples=("holdfast quorum show", "holdfast quorum show --json"))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from holdfast.cli.appearance import NODE_LOOKS, ROLE_LOOKS, Badge
-from holdfast.cli.words import moment, size
+from holdfast.cli.words import instant, moment, size
+from holdfast.model.backups import BackupInfo
 from holdfast.model.status import NodeStatus, RoleState, RoleStatus
 
 
@@ -39,6 +40,18 @@ def role_table(roles: Sequence[RoleStatus]) -> Table:
             size(role.memory_bytes),
             moment(role.since_ms),
         )
+    return table
+
+
+def backup_table(backups: Sequence[BackupInfo]) -> Table:
+    """Return one line per backup."""
+    table = _table("TAKEN", "CLUSTER", "REVISION", "ROLES", "SIZE", "FILE")
+    for one in backups:
+        if one.problem:
+            table.add_row("damaged", "", "", "", "", f"{one.path}: {one.problem}")
+            continue
+        taken, revision = instant(one.taken_at_ms)[:19], str(one.revision)
+        table.add_row(taken, one.cluster, revision, str(len(one.roles)), size(one.bytes), one.path)
     return table
 
 

@@ -6,7 +6,7 @@ differ in what they ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
 
@@ -21,7 +21,9 @@ from holdfast.client.answers import (
     RemovedRole,
     SettingValue,
 )
+from holdfast.model.backups import BackupInfo, RestoredCluster
 from holdfast.model.disk_status import AddedDisk, DiskCheck, DiskStatus, RemovedDisk, SeenDisk
+from holdfast.model.kernel_sessions import LoginReport, LogoutReport, SessionList
 from holdfast.model.roles import Wanted
 from holdfast.model.status import (
     BalanceReport,
@@ -239,6 +241,40 @@ def unfreeze_cluster() -> Request[FreezeState]:
     return _change("cluster.unfreeze", FreezeState, {})
 
 
+def create_backup(path: str | None) -> Request[BackupInfo]:
+    """Take a backup of the cluster database; None: among the others of that node."""
+    return _change("backup.create", BackupInfo, {"path": path})
+
+
+def list_backups() -> Request[tuple[BackupInfo, ...]]:
+    """The backups that a node keeps, oldest first."""
+    return Request(method="backup.list", answer=tuple[BackupInfo, ...])
+
+
+def restore_backup(
+    path: str,
+    *,
+    person: str,
+    down: Sequence[str] = (),
+    node: str | None = None,
+    addresses: Mapping[str, str] | None = None,
+    ports: Mapping[str, int] | None = None,
+) -> Request[RestoredCluster]:
+    """Have this machine go on from a backup as the only node of its cluster. `down`: the person says so of these."""
+    params = {"path": path, "person": person, "down": list(down), "node": node, "addresses": addresses, "ports": ports}
+    return _change("backup.restore", RestoredCluster, params)
+
+
+def look_at_own_copy(node: str, *, person: str) -> Request[BackupInfo]:
+    """Save what this node's member of the database has stored as a backup, and say what is in it."""
+    return _change("quorum.force", BackupInfo, {"node": node, "person": person, "look": True})
+
+
+def force_quorum(node: str, *, person: str, down: Sequence[str]) -> Request[RestoredCluster]:
+    """Have this node go on with its own data as the only one; `down` names every other host."""
+    return _change("quorum.force", RestoredCluster, {"node": node, "person": person, "down": list(down)})
+
+
 def remove_vm(role: str, *, force: bool) -> Request[RemovedRole]:
     """Remove a role; `force` stops it first. Its disks stay."""
     return _change("vm.remove", RemovedRole, {"role": role, "force": force}, None if force else CHANGE_S)
@@ -316,6 +352,33 @@ def add_disk(
 def remove_disk(disk: str) -> Request[RemovedDisk]:
     """Take a disk out of the cluster; what it holds stays."""
     return _change("storage.remove", RemovedDisk, {"disk": disk})
+
+
+def list_sessions() -> Request[SessionList]:
+    """Ask for the iSCSI sessions of a node's kernel."""
+    return Request(method="storage.sessions", answer=SessionList, silence_s=CHANGE_S)
+
+
+def log_in(
+    portal: str,
+    *,
+    target: str | None = None,
+    chap: Mapping[str, str] | None = None,
+    replacement_timeout_s: int | None = None,
+) -> Request[LoginReport]:
+    """Have a node's kernel log in to a target, or to all that a portal offers. `chap`: `user` and `password`."""
+    params = {"portal": portal, "target": target, "chap": chap, "replacement_timeout_s": replacement_timeout_s}
+    return _change("storage.login", LoginReport, params)
+
+
+def log_out(target: str, *, portal: str | None = None) -> Request[LogoutReport]:
+    """End the sessions of a node's kernel with a target, through one portal or all."""
+    return _change("storage.logout", LogoutReport, {"target": target, "portal": portal})
+
+
+def rescan() -> Request[SessionList]:
+    """Have a node's kernel look for new LUNs."""
+    return _change("storage.rescan", SessionList, {})
 
 
 def status() -> Request[ClusterStatus]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdfast.decide.restored import unaccounted
 from holdfast.model.ids import Incarnation
 from holdfast.model.nodes import Proof
 from holdfast.model.reasons import Reason, ReasonCode, because
@@ -56,6 +57,8 @@ def needs_decision(spec: RoleSpec, ownership: Ownership, snapshot: Snapshot) -> 
 
 def freedom_of(ownership: Ownership, snapshot: Snapshot, now_ms: int) -> Freedom:
     """Say whether the role may be given to another owner. Source: SAFE-2."""
+    if left := unaccounted(snapshot):
+        return Freedom(blocked=tuple(because(ReasonCode.NOT_ACCOUNTED_FOR, node) for node in left))
     owner, incarnation = ownership.owner, ownership.incarnation
     if owner is None or incarnation is None:
         return Freedom()

@@ -33,6 +33,19 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         raise _explain(path, len(content), error) from error
 
 
+def rename_durably(source: Path, target: Path) -> None:
+    """Give a file or folder another name in the same file system, on the disk before this returns.
+
+    Raises:
+        FileNotWritten: the message carries the system's words.
+    """
+    try:
+        source.rename(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _explain(target, 0, error) from error
+
+
 def _replace(path: Path, content: bytes, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)

@@ -41,6 +41,7 @@ class Heartbeat:
     refused         incarnations that the sender knows to be lost and no longer acknowledges.
     quorate         the sender's database session is valid.
     stopping        the sender's daemon is stopping in an orderly way; silence after this is not yet a sign.
+    generation      of the sender's cluster; below 2**64.
     """
 
     cluster_id: ClusterId
@@ -53,6 +54,7 @@ class Heartbeat:
     refused: tuple[Incarnation, ...] = ()
     quorate: bool = False
     stopping: bool = False
+    generation: int = 1
 
 
 class RejectReason(StrEnum):

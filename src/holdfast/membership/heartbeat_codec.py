@@ -31,6 +31,7 @@ _NONCE = slice(28, 40)  # network tag and sequence, as they stand in the header
 _TAG_BYTES = 16
 _FIXED = struct.Struct("!QQBBBB")  # sent_at_ms, wall_clock_ms, flags, counts of refused, networks and heard nodes
 _HEARD_NODE = struct.Struct("!16sB")  # incarnation, count of networks; the name follows
+_GENERATION = struct.Struct("!Q")  # only after a restore; without it the generation is the first
 _HEARD_ENTRY = struct.Struct("!BQI")  # index of the network, sequence, age_ms
 _QUORATE, _STOPPING = 1, 2
 _MAX_AGE_MS = 2**32 - 1
@@ -142,6 +143,7 @@ class HeartbeatCodec:
         refused = tuple(_incarnation_text(reader.raw(16)) for _ in range(refused_count))
         networks = [NetworkName(reader.text()) for _ in range(network_count)]
         heard = tuple(entry for _ in range(node_count) for entry in _unpack_heard(reader, networks))
+        generation = 1 if reader.is_at_end else reader.take(_GENERATION)[0]
         reader.expect_end()
         return Heartbeat(
             cluster_id=self._cluster_id,
@@ -154,6 +156,7 @@ class HeartbeatCodec:
             refused=refused,
             quorate=bool(flags & _QUORATE),
             stopping=bool(flags & _STOPPING),
+            generation=generation,
         )
 
 
@@ -176,6 +179,8 @@ def _pack_payload(heartbeat: Heartbeat) -> bytes:
         parts.append(_HEARD_NODE.pack(_incarnation_bytes(incarnation), len(entries)))
         parts.append(_text_bytes(node))
         parts.extend(_HEARD_ENTRY.pack(index[h.network], h.sequence, min(h.age_ms, _MAX_AGE_MS)) for h in entries)
+    if heartbeat.generation != 1:
+        parts.append(_GENERATION.pack(heartbeat.generation))
     return b"".join(parts)
 
 
@@ -219,6 +224,10 @@ class _Reader:
 
     def text(self) -> str:
         return self.raw(self.raw(1)[0]).decode()
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._position == len(self._data)
 
     def expect_end(self) -> None:
         if self._position != len(self._data):

@@ -58,7 +58,10 @@ class Peer(_Strict):
 
 
 class NodeIdentity(_Strict):
-    """This node's place in its cluster. Networks are in order of preference."""
+    """This node's place in its cluster. Networks are in order of preference.
+
+    generation   of the cluster: it grows when its database is restored, and who has an older one is left behind.
+    """
 
     format: Literal[1] = 1
     cluster_id: Annotated[ClusterId, AfterValidator(_require_uuid)]
@@ -69,6 +72,7 @@ class NodeIdentity(_Strict):
     ports: Ports = Ports()
     is_voter: bool
     peers: tuple[Peer, ...] = ()
+    generation: Annotated[int, Field(ge=1)] = 1
 
 
 def read_identity(path: Path = IDENTITY_PATH) -> NodeIdentity:

@@ -118,6 +118,8 @@ class Verdict:
     """By whose acknowledgements the lost node counted itself as entitled; a majority of them has to refuse it too."""
     losses: tuple[int, ...] = ()
     """Wall-clock times of this and recent losses of the node; what quarantine counts."""
+    before_generation: int | None = None
+    """After a restore it is about all that the node ran before this generation, under whatever incarnation."""
 
 
 class ProofKind(StrEnum):

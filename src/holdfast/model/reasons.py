@@ -98,6 +98,8 @@ class ReasonCode(StrEnum):
     NODE_RESTARTED = "node-restarted"
     NODE_COMING_BACK = "node-coming-back"
     CONFIRMED_BY_PERSON = "confirmed-by-person"
+    NOT_ACCOUNTED_FOR = "not-accounted-for"
+    RESTORED = "restored"
     NODE_IS_WITNESS = "node-is-witness"
     VOTES_TO_SPREAD = "votes-to-spread"
     VOTER_LEAVES = "voter-leaves"
@@ -221,6 +223,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NOT_OURS: "{subject} is owned by {owner}",
     ReasonCode.NODE_COMING_BACK: "{subject} was started again and is heard; it proves this itself once it is up",
     ReasonCode.NODE_RESTARTED: "{subject} is back with a new incarnation, so nothing of the old one runs",
+    ReasonCode.NOT_ACCOUNTED_FOR: (
+        "{subject} may still run guests from before the restore: join it anew, or prove that it is down"
+    ),
+    ReasonCode.RESTORED: "the database was restored from a backup that cannot know what {subject} runs since",
     ReasonCode.CONFIRMED_BY_PERSON: "{person} confirmed that {subject} is down: {detail}",
     ReasonCode.NODE_IS_WITNESS: "{subject} is a witness and takes no roles",
     ReasonCode.VOTES_TO_SPREAD: "{wanted} votes are to be spread over the nodes, and {subject} is to have one",

@@ -115,6 +115,8 @@ class Settings:
                              while they move; empty: no memory is saved.
     shutdown_policy          what a node does with its roles when its operating system goes down.
     shutdown_timeout_s       for how long at most it keeps the operating system from going down.
+    backup_interval_s        every voter keeps a backup of the database so often.
+    backups_kept             so many of them.
     balance_automatically    whether the cluster balances its nodes by itself, once it has been at rest for that long.
     balance_threshold_percent   how far apart the loads of a site's nodes may be, in percent of a node.
     """
@@ -132,6 +134,8 @@ class Settings:
     failback_settle_s: int = 60
     voters_at_most: int = 5
     voter_replace_after_s: int = 600
+    backup_interval_s: int = 3600
+    backups_kept: int = 24
     saved_state_directory: str = ""
     shutdown_policy: ShutdownPolicy = ShutdownPolicy.DRAIN
     shutdown_timeout_s: int = 300
@@ -152,6 +156,12 @@ class Settings:
                 f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer",
                 hint=f"set it to {LEAST_REPLACE_S} or more",
             )
+        if not 60 <= self.backup_interval_s <= 604_800:
+            raise InvalidInput(
+                f"backup_interval_s is {self.backup_interval_s}", hint="set it to a number from 60 to 604800 (a week)"
+            )
+        if not 1 <= self.backups_kept <= 1000:
+            raise InvalidInput(f"backups_kept is {self.backups_kept}", hint="set it to a number from 1 to 1000")
         if self.moves_per_node < 1:
             raise InvalidInput(
                 f"moves_per_node is {self.moves_per_node}: a drain would never end", hint="set 1 or more"

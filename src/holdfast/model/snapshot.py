@@ -42,7 +42,8 @@ class Freeze:
 class ClusterRecord:
     """The cluster itself. `role_set` counts additions and removals of roles, so that one happens after the other.
 
-    frozen   None: the cluster acts by itself; that is what it is for.
+    frozen       None: the cluster acts by itself; that is what it is for.
+    generation   1 as founded; a greater number after each restore. What belongs to another one is not of this cluster.
     """
 
     id: ClusterId
@@ -51,6 +52,7 @@ class ClusterRecord:
     settings: Settings = field(default_factory=Settings)
     role_set: int = 0
     frozen: Freeze | None = None
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

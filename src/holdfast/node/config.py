@@ -66,6 +66,11 @@ class DaemonConfig(BaseModel):
         """The data of this node's member of the cluster database."""
         return self.state_directory / "etcd"
 
+    @property
+    def backups(self) -> Path:
+        """Backups of the cluster database, as secret as the database."""
+        return self.state_directory / "backups"
+
 
 def read_config(path: Path = CONFIG_PATH) -> DaemonConfig:
     """Read the file; without one the defaults hold. Raises: InvalidInput naming every wrong key."""

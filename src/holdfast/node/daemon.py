@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ from typing import Any
 from holdfast import __version__
 from holdfast.membership.errors import NotJoined
 from holdfast.membership.identity import NodeIdentity, read_identity
+from holdfast.model.backups import RestoredCluster
 from holdfast.model.errors import Conflict, HoldfastError, Refused
+from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress
+from holdfast.node.clean_machine import clean_machine
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.founding import CreateParams, Founder
 from holdfast.node.joining import Joiner, JoinParams
+from holdfast.node.left_behind import kept_of_another_generation, set_aside
 from holdfast.node.line_protocol import LINE_BYTES, Result, answer
 from holdfast.node.member import Member
 from holdfast.node.requests import Requests
 from holdfast.node.residence import forget_cluster
+from holdfast.node.restore_requests import RestoreRequests, Work
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +39,12 @@ class Daemon:
         self._config = config
         self._clock = clock
         self._requests: Requests | None = None
-        self._joined: asyncio.Future[NodeIdentity] = asyncio.get_running_loop().create_future()
+        self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._entering = asyncio.Lock()
         self._member: Member | None = None
+        self._restoring = RestoreRequests(config, clock, self._instead)
+        self._order: Callable[[], Awaitable[None]] | None = None
+        self._ordered = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then announce the stop to the cluster and end. Raises: Conflict when one runs."""
@@ -53,28 +61,80 @@ class Daemon:
             living.cancel()
 
     async def _live(self) -> None:
-        """One membership after the other: a machine that was evicted is in no cluster until it joins anew."""
+        """One membership after the other: a machine that left its cluster is in none until it joins anew."""
         while True:
             try:
                 identity = read_identity(self._config.identity)
             except NotJoined as error:
                 log.info("%s", error)
-                identity = await self._joined
+                await self._joined
+                identity = read_identity(self._config.identity)
             await self._live_as(identity)
-            log.warning("node %s was evicted from cluster %s", identity.node, identity.cluster_name)
-            self._member = self._requests = None
-            await forget_cluster(self._config)
+            member, self._member, self._requests = self._member, None, None
             self._joined = asyncio.get_running_loop().create_future()
+            if self._order is not None:
+                order, self._order = self._order, None
+                self._ordered.clear()
+                await order()
+            elif member is not None and member.life.heartbeats.superseded.is_set():
+                await self._stay_behind(member)
+            else:
+                log.warning("node %s was evicted from cluster %s", identity.node, identity.cluster_name)
+                await forget_cluster(self._config)
 
     async def _live_as(self, identity: NodeIdentity) -> None:
-        """Live as a node until it is evicted."""
+        """Live as a node until it is evicted, left behind by a restore of its cluster, or to be restored itself."""
         member = self._member = Member(self._config, identity, self._clock)
         self._requests = Requests(member.life, member.database.store, member.enrolment)
         log.info("node %s of cluster %s", identity.node, identity.cluster_name)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(member.run())
-            await member.life.evicted.wait()
-            running.cancel()
+            ends = [
+                tasks.create_task(end.wait())
+                for end in (member.life.evicted, member.life.heartbeats.superseded, self._ordered)
+            ]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in (running, *ends):
+                task.cancel()
+
+    async def _stay_behind(self, member: Member) -> None:
+        """Its cluster went on without this node: end its guests, set its data aside. Source: SAFE-1."""
+        identity, snapshot = member.identity, member.life.mirror.snapshot or Snapshot()
+        roles = [spec.value.uuid for _, spec in sorted(snapshot.specs.items())]
+        log.error("cluster %s was restored elsewhere; %s ends its guests", identity.cluster_name, identity.node)
+        await clean_machine(self._config, roles, within_s=None)
+        folder = await set_aside(self._config, identity.generation)
+        log.error("%s was left behind by its cluster; its data are kept in %s; join it anew", identity.node, folder)
+
+    async def _instead(self, work: Work) -> AsyncGenerator[object, None]:
+        """Do the work while no node lives here, and live as what the machine is then. Raises what the work raises."""
+        if self._entering.locked() or self._order is not None:
+            raise Conflict("this machine is just entering a cluster", hint="look at it: holdfast status")
+        steps: asyncio.Queue[str | None] = asyncio.Queue()
+        outcome: asyncio.Future[RestoredCluster | HoldfastError] = asyncio.get_running_loop().create_future()
+
+        async def order() -> None:
+            try:
+                outcome.set_result(await work(steps.put_nowait))
+            except HoldfastError as error:
+                outcome.set_result(error)
+            finally:
+                steps.put_nowait(None)
+
+        async with self._entering:
+            if self._member is not None:
+                self._order = order
+                self._ordered.set()
+            else:
+                await order()
+            while (text := await steps.get()) is not None:
+                yield Progress(text=text)
+            result = await outcome
+            if isinstance(result, HoldfastError):
+                raise result
+            if self._member is None and not self._joined.done():
+                self._joined.set_result(None)
+        yield Result(result)
 
     async def _open_socket(self) -> asyncio.Server:
         path = self._config.socket
@@ -92,10 +152,11 @@ class Daemon:
         elif method in ("cluster.create", "node.join"):
             async for item in self._enter(method, params):
                 yield item
+        elif method in self._restoring.methods:
+            async for item in self._restoring.handle(method, params, self._member):
+                yield item
         elif self._requests is None:
-            raise Refused(
-                "this machine is not in a cluster", hint="holdfast cluster create NAME, or holdfast node join TOKEN"
-            )
+            raise self._not_in_a_cluster()
         else:
             async for item in self._requests.handle(method, params):
                 yield item
@@ -114,7 +175,7 @@ class Daemon:
             outcome = await entering
         if isinstance(outcome, HoldfastError):
             raise outcome
-        self._joined.set_result(outcome)
+        self._joined.set_result(None)
         yield Result({"node": outcome.node, "cluster": outcome.cluster_name, "version": __version__})
 
     async def _found_or_join(
@@ -128,6 +189,16 @@ class Daemon:
             return error
         finally:
             steps.put_nowait(None)
+
+    def _not_in_a_cluster(self) -> Refused:
+        kept = kept_of_another_generation(self._config)
+        if kept is None:
+            hint = "holdfast cluster create NAME, or holdfast node join TOKEN"
+            return Refused("this machine is not in a cluster", hint=hint)
+        return Refused(
+            f"this machine is not in a cluster: its own went on from a backup without it; what it had is in {kept}",
+            hint="join it anew: holdfast node join TOKEN, with a token of the restored cluster",
+        )
 
     def _about(self) -> dict[str, str | None]:
         identity = self._member.identity if self._member is not None else None

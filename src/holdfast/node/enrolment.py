@@ -7,6 +7,7 @@ the cluster as it was. Source: DESIGN section 6.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ class Admission(BaseModel):
     shared_directories: tuple[str, ...]
     addresses: dict[str, IpText]
     peers: tuple[Peer, ...]
+    generation: int = 1
 
 
 class Enrolment:
@@ -143,6 +145,8 @@ class Enrolment:
             now=datetime.now(UTC),
         )
         node = _new_node(request, now_ms)
+        if before is not None:
+            node = replace(node, fence=before.value.fence, capacity=before.value.capacity, site=before.value.site)
         assert record is not None
         assert stored is not None
         event = self._events.event(EventCode.NODE_JOINED, node.name)
@@ -164,6 +168,7 @@ class Enrolment:
             shared_directories=snapshot.settings.shared_directories,
             addresses={str(network): address for network, address in node.addresses.items()},
             peers=peers_of(snapshot, without=node.name),
+            generation=self._identity.generation,
         )
 
     def _snapshot(self) -> Snapshot:
@@ -217,7 +222,11 @@ def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Ve
             hint="set up time synchronisation (chrony) on it and join again",
         )
     before = snapshot.nodes.get(NodeName(request.node))
-    if before is not None and (before.value.is_voter or has_been_up(request.node, snapshot)):
+    if (
+        before is not None
+        and not is_left_behind(request, snapshot)
+        and (before.value.is_voter or has_been_up(request.node, snapshot))
+    ):
         raise Conflict(f"a node named {request.node} is in the cluster already", hint="choose another name with --node")
     wanted = {frozenset(node.value.addresses) for node in snapshot.nodes.values() if not node.value.is_witness}
     known = {frozenset(map(str, names)) for names in wanted}
@@ -236,6 +245,18 @@ def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Ve
     return before
 
 
+def is_left_behind(request: JoinRequest, snapshot: Snapshot) -> bool:
+    """Whether the machine is a node of before the restore that was not seen since: it may come back as itself.
+
+    Another machine may not take that name: its being clean says nothing of the one that had it. Source: SAFE-2.
+    """
+    verdict = snapshot.verdicts.get(NodeName(request.node))
+    if verdict is None or verdict.value.before_generation is None or request.node in snapshot.sessions:
+        return False
+    known = snapshot.nodes[NodeName(request.node)].value.machine_id
+    return bool(known) and known == request.machine_id
+
+
 def has_been_up(node: str, snapshot: Snapshot) -> bool:
     """Whether a node ever came up, as far as the database knows."""
     name = NodeName(node)
@@ -245,18 +266,19 @@ def has_been_up(node: str, snapshot: Snapshot) -> bool:
 
 def peers_of(snapshot: Snapshot, *, without: NodeName) -> tuple[Peer, ...]:
     """The other nodes as a node keeps them on its own disk."""
-    return tuple(
-        Peer(
-            node=name,
-            addresses=node.value.addresses,
-            ports=Ports(
-                heartbeat=node.value.heartbeat_port,
-                join=node.value.join_port,
-                etcd_client=node.value.etcd_client_port,
-                etcd_peer=node.value.etcd_peer_port,
-            ),
-            is_voter=node.value.is_voter,
-        )
-        for name, node in sorted(snapshot.nodes.items())
-        if name != without
+    return tuple(peer_of(node.value) for name, node in sorted(snapshot.nodes.items()) if name != without)
+
+
+def peer_of(node: NodeSpec) -> Peer:
+    """A node as the others keep it on their own disks."""
+    return Peer(
+        node=node.name,
+        addresses=node.addresses,
+        ports=Ports(
+            heartbeat=node.heartbeat_port,
+            join=node.join_port,
+            etcd_client=node.etcd_client_port,
+            etcd_peer=node.etcd_peer_port,
+        ),
+        is_voter=node.is_voter,
     )

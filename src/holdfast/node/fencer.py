@@ -105,7 +105,7 @@ class Fencer:
     async def _work_on(self, node: NodeName, verdict: Verdict, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         case = self._cases.setdefault(verdict.incarnation, _Case())
         storm = storm_guard(snapshot, node, suspects=self._suspects())
-        if storm is None:
+        if storm is None and verdict.before_generation is None:
             self._expel(verdict, case, snapshot, tasks)
         step = next_fence_step(
             spec=snapshot.nodes[node].value,

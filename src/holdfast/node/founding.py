@@ -29,7 +29,7 @@ from holdfast.node.residence import checked_directories, forget_cluster, node_sp
 from holdfast.node.settings_words import changed_settings
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.supervisor import EtcdSupervisor
-from holdfast.store.port import ModRevision, Put, Txn
+from holdfast.store.port import ModRevision, Put, Store, Txn
 from holdfast.store.records import CLUSTER, encode, node_key
 
 NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -75,7 +75,7 @@ class Founder:
             is_voter=True,
         )
         tell("making the cluster's certificate authority and key")
-        self._write_own_authority(identity)
+        write_own_authority(self.config, identity, create_cluster_key())
         supervisor = EtcdSupervisor(database_member(self.config, identity, InitialState.NEW, ()))
         try:
             tell("starting the cluster database")
@@ -89,18 +89,6 @@ class Founder:
         supervisor.release()
         return identity
 
-    def _write_own_authority(self, identity: NodeIdentity) -> None:
-        now = datetime.now(UTC)
-        files = CertificateFiles(self.config.keys)
-        authority = create_authority(cluster_name=identity.cluster_name, now=now)
-        request = create_request(identity.node)
-        certificate = sign_request(
-            authority, request.request_pem, node=identity.node, addresses=identity.addresses.values(), now=now
-        )
-        files.write_authority(authority)
-        files.write_node(key_pem=request.key_pem, certificate_pem=certificate, authority_pem=authority.certificate_pem)
-        write_cluster_key(create_cluster_key(), self.config.cluster_key)
-
     async def _write_first_records(
         self, identity: NodeIdentity, settings: Settings, supervisor: EtcdSupervisor
     ) -> None:
@@ -113,18 +101,44 @@ class Founder:
             compares=(ModRevision(CLUSTER, equals=0),),
             then=(Put(CLUSTER, encode(record)), Put(node_key(identity.node), encode(spec))),
         )
-        database = open_database(self.config, identity)
-        until = asyncio.get_running_loop().time() + DATABASE_WAIT_S
+        await commit_first(self.config, identity, supervisor, (txn,))
+
+
+def write_own_authority(config: DaemonConfig, identity: NodeIdentity, cluster_key: bytes) -> None:
+    """Make a new authority with this node's certificate, and keep both beside the key of the heartbeats."""
+    now = datetime.now(UTC)
+    files = CertificateFiles(config.keys)
+    authority = create_authority(cluster_name=identity.cluster_name, now=now)
+    request = create_request(identity.node)
+    certificate = sign_request(
+        authority, request.request_pem, node=identity.node, addresses=identity.addresses.values(), now=now
+    )
+    files.write_authority(authority)
+    files.write_node(key_pem=request.key_pem, certificate_pem=certificate, authority_pem=authority.certificate_pem)
+    write_cluster_key(cluster_key, config.cluster_key)
+
+
+async def commit_first(
+    config: DaemonConfig, identity: NodeIdentity, supervisor: EtcdSupervisor, txns: tuple[Txn, ...]
+) -> None:
+    """Write the first records of a database that was just started; each may be written twice. Raises: Unavailable."""
+    database = open_database(config, identity)
+    try:
+        for txn in txns:
+            await _commit_patiently(database.store, txn, supervisor)
+    finally:
+        await database.store.close()
+
+
+async def _commit_patiently(store: Store, txn: Txn, supervisor: EtcdSupervisor) -> None:
+    until = asyncio.get_running_loop().time() + DATABASE_WAIT_S
+    while True:
         try:
-            while True:
-                try:
-                    await database.store.txn(txn, timeout_s=2.0)
-                    return
-                except Unavailable:
-                    if supervisor.problem is not None:
-                        raise supervisor.problem from None
-                    if asyncio.get_running_loop().time() > until:
-                        raise
-                await asyncio.sleep(0.1)
-        finally:
-            await database.store.close()
+            await store.txn(txn, timeout_s=2.0)
+            return
+        except Unavailable:
+            if supervisor.problem is not None:
+                raise supervisor.problem from None
+            if asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(0.1)

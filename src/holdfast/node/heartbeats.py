@@ -53,7 +53,12 @@ class Heartbeats:
         mirror: Mirror,
         clock: Clock,
         peers: Mapping[NodeName, NodeSpec],
+        generation: int = 1,
     ) -> None:
+        self._generation = generation
+        self._behind: dict[NodeName, int] = {}
+        self.superseded = asyncio.Event()
+        """Set when a node of a later generation is heard: this one was left behind by a restore."""
         self._cluster_id = cluster_id
         self._me = me
         self.incarnation = incarnation
@@ -116,6 +121,7 @@ class Heartbeats:
             refused=refused,
             quorate=self._is_sure(snapshot, now_ms),
             stopping=self.stopping,
+            generation=self._generation,
         )
 
     def _may_acknowledge(self, snapshot: Snapshot | None) -> bool:
@@ -159,6 +165,9 @@ class Heartbeats:
             if tally is not None:
                 log.warning("heartbeat refused from %s on %s: %s", tally.source, tally.network, tally.text)
             return
+        if message.generation != self._generation:
+            self._note_generation(message, now_ms)
+            return
         if message.node == self._me:
             if message.incarnation != self.incarnation:
                 self._namesake = (event.source.address, now_ms)
@@ -167,6 +176,14 @@ class Heartbeats:
             is_first_copy = self._hearing.received(message, event.network, now_ms)
             if is_first_copy:
                 self._clocks_off[message.node] = message.wall_clock_ms - self._clock.wall_ms()
+
+    def _note_generation(self, message: Heartbeat, now_ms: int) -> None:
+        """Neither count nor acknowledge it: what it acknowledges, and by whom, is not of this cluster."""
+        if message.generation > self._generation:
+            log.error("%s speaks for a later generation of this cluster: it was restored there", message.node)
+            self.superseded.set()
+        else:
+            self._behind[message.node] = now_ms
 
     def conditions(self) -> tuple[Condition, ...]:
         """Standing warnings about what is heard: links down, foreign heartbeats, clocks that are off."""
@@ -192,6 +209,15 @@ class Heartbeats:
             )
             for node, off_ms in sorted(self._clocks_off.items())
             if abs(off_ms) > CLOCK_OFF_MS
+        ]
+        found += [
+            Condition(
+                code="node-left-behind",
+                subject=node,
+                text=f"{node} still runs as a node of before the restore; it ends by itself: then join it anew",
+            )
+            for node, at_ms in sorted(self._behind.items())
+            if now_ms - at_ms < SHOWN_MS
         ]
         if self._namesake is not None and now_ms - self._namesake[1] < SHOWN_MS:
             text = f"another machine at {self._namesake[0]} says that it is {self._me}: a cloned disk? switch one off"

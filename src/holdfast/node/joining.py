@@ -148,6 +148,7 @@ def _admitted(params: JoinParams, admission: Admission) -> NodeIdentity:
             "cluster_name": admission.cluster_name,
             "addresses": {NetworkName(name): ip for name, ip in admission.addresses.items()},
             "peers": admission.peers,
+            "generation": admission.generation,
         }
     )
 

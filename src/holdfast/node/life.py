@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,6 +24,7 @@ from holdfast.model.ids import ClusterId, Incarnation, NodeName
 from holdfast.model.nodes import Condition, MemoryTarget, NodeSpec, Seat, Session
 from holdfast.model.settings import Timings
 from holdfast.model.snapshot import Snapshot
+from holdfast.node.clean_machine import end_guests
 from holdfast.node.clock import Clock
 from holdfast.node.coordinator import Coordination
 from holdfast.node.detector import Detector, OnSilent
@@ -88,6 +89,7 @@ class Life:
     peers             every node as last known, this one included: what counts before the database answers.
     more_conditions   warnings of parts that are no port of this.
     seat              how this node's member of the database is.
+    generation        of the cluster that this node is in.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Life:
         ports: Ports,
         more_conditions: Callable[[], tuple[Condition, ...]] = lambda: (),
         seat: Callable[[], Seat | None] = lambda: None,
+        generation: int = 1,
     ) -> None:
         self.me = me
         self._seat = seat
@@ -120,6 +123,7 @@ class Life:
             mirror=self.mirror,
             clock=ports.clock,
             peers=peers,
+            generation=generation,
         )
         self.storage_heartbeat = StorageHeartbeat(
             cluster_id=cluster_id,
@@ -372,24 +376,13 @@ class Life:
             snapshot = await self._wait_snapshot()
             ours = {spec.value.uuid for spec in snapshot.specs.values()}
             try:
-                await self._end_guests(ours)  # before the guard is asked, which may be dead
-                ours |= (await self.guard.state()).guests
-                await self._end_guests(ours)
-                for uuid in sorted(ours):
-                    await self.hypervisor.destroy(uuid)
-                    await self.guard.unprotect(uuid)
+                await end_guests(self.hypervisor, self.guard, ours)
             except HoldfastError as error:
                 self.obstacle = f"it cannot come up before it is certain that nothing runs here: {error.message}"
                 log.warning("%s: %s", self.me, self.obstacle)
                 await asyncio.sleep(CLEAN_AGAIN_S)
                 continue
             return
-
-    async def _end_guests(self, ours: Collection[str]) -> None:
-        for guest in await self.hypervisor.guests():
-            if guest.uuid in ours and guest.is_present:
-                log.warning("ending guest %s: this incarnation does not own it", guest.name)
-                await self.hypervisor.destroy(guest.uuid)
 
     async def _wait_snapshot(self) -> Snapshot:
         changed = self.mirror.subscribe()

@@ -25,6 +25,7 @@ from holdfast.membership.udp_transport import UdpTransport
 from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
 from holdfast.model.nodes import Condition, FenceSpec, Seat
+from holdfast.node.backups import Backups
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import Database, member_addresses, open_database
@@ -77,6 +78,10 @@ class Member:
             ),
             more_conditions=self._conditions,
             seat=self._seat,
+            generation=identity.generation,
+        )
+        self.backups = Backups(
+            config=config, identity=identity, store=self.database.store, mirror=self.life.mirror, clock=clock
         )
         self.seat = SeatKeeper(
             me=identity.node,
@@ -106,12 +111,13 @@ class Member:
                 tasks.create_task(self.seat.run())
                 tasks.create_task(self._hypervisor.run())
                 tasks.create_task(self.life.run())
+                tasks.create_task(self.backups.run())
                 tasks.create_task(self._remember_peers())
                 for server in servers:
                     tasks.create_task(server.serve_forever())
 
     def _conditions(self) -> tuple[Condition, ...]:
-        return self.seat.conditions()
+        return (*self.seat.conditions(), *self.backups.conditions())
 
     def _seat(self) -> Seat | None:
         return self.seat.seat

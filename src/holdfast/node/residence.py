@@ -89,11 +89,16 @@ def _text(path: Path) -> str:
         return ""
 
 
+async def end_member(config: DaemonConfig) -> None:
+    """End this machine's member of the database, whoever started it; its data stays."""
+    nobody = stranger("none", {"none": "127.0.0.1"}, Ports())
+    await EtcdSupervisor(database_member(config, nobody, InitialState.NEW, ())).stop()
+
+
 async def forget_cluster(config: DaemonConfig) -> None:
     """End this machine's member of the database and remove all that it keeps of the cluster. Can be repeated."""
     config.identity.unlink(missing_ok=True)
-    nobody = stranger("none", {"none": "127.0.0.1"}, Ports())
-    await EtcdSupervisor(database_member(config, nobody, InitialState.NEW, ())).stop()
+    await end_member(config)
     for folder in (config.database, config.keys):
         if folder.exists():
             shutil.rmtree(folder)

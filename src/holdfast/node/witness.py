@@ -79,10 +79,11 @@ class Witness:
             mirror=self._mirror,
             clock=clock,
             peers=known_nodes(identity),
+            generation=identity.generation,
         )
 
     async def run(self) -> None:
-        """Run until cancelled, or until this witness was removed from the cluster."""
+        """Run until cancelled, until removed from the cluster, or until left behind by a restore of its database."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._database.store.close)
             stack.push_async_callback(self._process.close)
@@ -94,8 +95,9 @@ class Witness:
                 self._follow_peers(),
             )
             async with asyncio.TaskGroup() as tasks:
-                working = [tasks.create_task(work) for work in works]
-                await self._live()
+                working: list[asyncio.Task[object]] = [tasks.create_task(work) for work in works]
+                working += [tasks.create_task(self._live()), tasks.create_task(self._heartbeats.superseded.wait())]
+                await asyncio.wait(working[-2:], return_when=asyncio.FIRST_COMPLETED)
                 for task in working:
                     task.cancel()
 
