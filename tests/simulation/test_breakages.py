@@ -16,7 +16,6 @@ QUICK = [kind for kind, mutation in MUTATIONS.items() if mutation.trial.is_quick
 PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", QUICK)
 def test_a_breakage_is_caught_by_the_checker_of_its_rule(kind: BreakageKind) -> None:
     assert catch(kind, jobs=1).caught is not None

@@ -94,7 +94,6 @@ def test_safe_2_an_owner_without_power_is_replaced_on_the_reservation_alone() ->
         assert list(broken_rules(world)) == []
 
 
-@pytest.mark.timeout(180)
 def test_no_rule_is_broken_within_sixteen_seeds_on_shared_disks() -> None:
     orders = [Order(seed=seed, disks=3, profile=Profile.BRUTAL, minutes=0.4) for seed in range(1, 11)]
     freezes = (FaultKind.FREEZE, FaultKind.PARTITION, FaultKind.DAEMON_FREEZE, FaultKind.GUARD_CRASH)
