@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -137,6 +137,15 @@ def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -
 def complete_role(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the names of roles, when the daemon answers."""
     return _offer(ctx, "roles", incomplete)
+
+
+def chap_of(user: str | None, password_file: TextIO | None) -> dict[str, str] | None:
+    """Read who a node is to a target. The password never stands in a command line."""
+    if user is None and password_file is None:
+        return None
+    if user is None or password_file is None:
+        raise click.UsageError("--chap-user and --chap-password-file go together")
+    return {"user": user, "password": password_file.readline().rstrip("\n")}
 
 
 def complete_disk(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,7 +10,8 @@ from holdfast.cli.connection import ask
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put, put_json, show
-from holdfast.cli.parameters import complete_disk, disk_argument
+from holdfast.cli.parameters import chap_of, complete_disk, disk_argument
+from holdfast.cli.session_commands import login, logout, rescan, sessions
 from holdfast.cli.vm_commands import no_wait_option
 from holdfast.cli.words import count, printable
 from holdfast.client import requests
@@ -28,6 +29,12 @@ from holdfast.model.disks import DiskState, Protection
 )
 def storage() -> None:
     """Shared disks: find, check, add, show."""
+
+
+storage.add_command(login)
+storage.add_command(logout)
+storage.add_command(sessions)
+storage.add_command(rescan)
 
 
 @storage.command(
@@ -61,13 +68,9 @@ def discover(
     """
     if portal is not None and ways:
         raise click.UsageError("--portal and --via exclude each other")
-    if (chap_user is None) != (chap_password_file is None):
-        raise click.UsageError("--chap-user and --chap-password-file go together")
     if portal is None and (chap_user or initiator):
         raise click.UsageError("--chap-user and --initiator are for a --portal")
-    chap = None
-    if chap_user is not None and chap_password_file is not None:
-        chap = {"user": chap_user, "password": chap_password_file.readline().rstrip("\n")}
+    chap = chap_of(chap_user, chap_password_file)
     seen = ask(requests.discover_disks(ways=ways, portal=portal, chap=chap, initiator=initiator))
     if as_json:
         put_json(seen)

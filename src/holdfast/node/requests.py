@@ -32,6 +32,8 @@ from holdfast.node.documents import (
 )
 from holdfast.node.eviction_requests import EvictionRequests
 from holdfast.node.history import moves_of
+from holdfast.node.iscsi_requests import READS as ISCSI_READS
+from holdfast.node.iscsi_requests import IscsiRequests
 from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests
@@ -64,6 +66,7 @@ from holdfast.node.shutdown_requests import ShutdownRequests
 from holdfast.node.storage_requests import READS as STORAGE_READS
 from holdfast.node.storage_requests import StorageRequests
 from holdfast.node.transactions import add_role, record_proof, remove_role, set_cluster, set_node, set_role
+from holdfast.storage.open_iscsi.initiator import OpenIscsi
 from holdfast.store.port import Store, Txn
 from holdfast.store.records import EVENTS, decode
 
@@ -71,10 +74,11 @@ WAIT_S: Final = 180.0
 STREAM_LENGTH: Final = 1000
 EVENTS_READ: Final = 100_000
 """More than are ever kept."""
-READS: Final = STORAGE_READS | {
-    *("status", "status.watch", "quorum.show", "explain", "events", "events.follow", "role.history"),
-    *("vm.xml", "node.fence-test"),
-}
+READS: Final = STORAGE_READS.union(
+    ISCSI_READS,
+    ("status", "status.watch", "quorum.show", "explain", "events", "events.follow", "role.history"),
+    ("vm.xml", "node.fence-test"),
+)
 """What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
 
 
@@ -99,6 +103,7 @@ class Requests:
         self._eviction = EvictionRequests(self._commits)
         self._shutdown = ShutdownRequests(self._commits)
         self._storage = StorageRequests(self._commits)
+        self._iscsi = IscsiRequests(self._commits, OpenIscsi())
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
@@ -107,7 +112,8 @@ class Requests:
                 f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
                 hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
             )
-        for part in (self._maintenance, self._balance, self._eviction, self._shutdown, self._storage):
+        parts = (self._maintenance, self._balance, self._eviction, self._shutdown, self._storage, self._iscsi)
+        for part in parts:
             if method in part.methods:
                 async for item in part.handle(method, params):
                     yield item

@@ -61,3 +61,19 @@ class AddDiskParams(_Params):
 
 class ListParams(_Params):
     """`storage.list`."""
+
+
+class LoginParams(_Params):
+    """`storage.login`: to one target of a portal, or to all. `replacement_timeout_s` None: the usual."""
+
+    portal: str
+    target: str | None = None
+    chap: ChapParams | None = None
+    replacement_timeout_s: int | None = Field(default=None, ge=0, le=600)
+
+
+class LogoutParams(_Params):
+    """`storage.logout`: from a target, through one portal or all."""
+
+    target: str
+    portal: str | None = None

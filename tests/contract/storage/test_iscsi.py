@@ -27,7 +27,7 @@ async def target() -> AsyncIterator[OwnTarget]:
 
 async def test_targets_and_their_units_are_found(target: OwnTarget) -> None:
     found = await discover(target.portal, initiator="iqn.2026-11.test:a")
-    assert found == (TargetFound(target=TARGET_NAME, portals=(target.portal,)),)
+    assert found == (TargetFound(target=TARGET_NAME, portals=(target.portal,), portal_groups=(1,)),)
     session = await IscsiSession.connect(target.address("a"))
     assert await logical_units(session) == (0, 1, 2)
     await session.close()

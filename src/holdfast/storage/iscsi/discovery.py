@@ -22,10 +22,11 @@ from holdfast.storage.transport import Answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFound:
-    """A target with the portals that lead to it, as ``ADDRESS:PORT``."""
+    """A target with the portals that lead to it, as ``ADDRESS:PORT``, and the group that each of them belongs to."""
 
     target: str
     portals: tuple[str, ...]
+    portal_groups: tuple[int, ...]
 
 
 async def discover(
@@ -69,10 +70,14 @@ def _targets(data: int) -> tuple[TargetFound, ...]:
     target = cast(data, POINTER(DiscoveredTarget)) if data else None
     while target:
         portals: list[str] = []
+        groups: list[int] = []
         portal = target.contents.portals
         while portal:
-            portals.append(portal.contents.portal.decode().split(",")[0])
+            address, _, group = portal.contents.portal.decode().partition(",")
+            portals.append(address)
+            groups.append(int(group) if group.isdigit() else 1)
             portal = portal.contents.next
-        found.append(TargetFound(target=target.contents.target_name.decode(), portals=tuple(portals)))
+        name = target.contents.target_name.decode()
+        found.append(TargetFound(target=name, portals=tuple(portals), portal_groups=tuple(groups)))
         target = target.contents.next
     return tuple(sorted(found, key=lambda item: item.target))

@@ -1,0 +1,1 @@
+"""iSCSI sessions of the kernel, through open-iscsi."""
