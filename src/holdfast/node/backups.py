@@ -7,6 +7,7 @@ has it reads the whole database and can forge heartbeats. Source: docs/database.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Final
 
 from holdfast.membership.atomic_file import rename_durably, write_durably
 from holdfast.membership.cluster_key import read_cluster_key
+from holdfast.membership.errors import FileNotWritten
 from holdfast.membership.identity import NodeIdentity
 from holdfast.model.backups import BackupInfo
 from holdfast.model.errors import HoldfastError, NotFound
@@ -51,13 +53,20 @@ class Backups:
     async def run(self) -> None:
         """Take a backup whenever the newest one is old enough, until cancelled."""
         while True:
-            try:
-                await self._round(self._mirror.snapshot or Snapshot())
-                self._problem = None
-            except HoldfastError as error:
-                log.error("no backup: %s", error.message)
-                self._problem = error
+            await self.keep_up(self._mirror.snapshot or Snapshot())
             await asyncio.sleep(LOOK_S)
+
+    async def keep_up(self, snapshot: Snapshot) -> None:
+        """Take a backup if one is due, and drop what is too many; what fails is a condition until it works again."""
+        try:
+            await self._take_if_due(snapshot)
+            self._problem = None
+        except OSError as error:
+            self._problem = FileNotWritten(f"{error.filename}: {error.strerror}", hint="check the disk and its mount")
+        except HoldfastError as error:
+            self._problem = error
+        if self._problem is not None:
+            log.error("no backup: %s", self._problem.message)
 
     def conditions(self) -> tuple[Condition, ...]:
         """Say that backups fail, and what to do."""
@@ -86,7 +95,7 @@ class Backups:
         target = path or self._config.backups / file_name(backup)
         return await asyncio.to_thread(_write_checked, backup, target)
 
-    async def _round(self, snapshot: Snapshot) -> None:
+    async def _take_if_due(self, snapshot: Snapshot) -> None:
         me = snapshot.nodes.get(self._identity.node)
         if me is None or not me.value.is_voter:
             return
@@ -167,5 +176,6 @@ def _write_checked(backup: Backup, path: Path) -> BackupInfo:
             raise BackupDamaged(f"{path} was read back otherwise than it was written", hint="check the disk")
         rename_durably(scratch, path)
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink()
     return describe(backup, path)
