@@ -214,6 +214,16 @@ def test_fields_of_a_record_are_replaced_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "nodes"]
 
 
+def test_a_record_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
+    record = tmp_path / "nodes/t/p/default"
+    record.parent.mkdir(parents=True)
+    record.write_text("node.startup = automatic\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_fields(record, {"node.session.auth.password": "\udc80"})
+    assert record.read_text() == "node.startup = automatic\n"
+    assert list(tmp_path.rglob(".holdfast-*")) == []
+
+
 def test_a_disk_is_known_by_its_wwid_and_its_multipath_device_by_its_uuid(tmp_path: Path) -> None:
     block = tmp_path / "block"
     for name, wwid in (("sdb", "naa.6001405a1\n"), ("sdc", "t10.IET     1 "), ("sdd", "naa.6001405a1\n")):
