@@ -42,6 +42,7 @@ heartbeats = st.builds(
     refused=st.lists(incarnations, max_size=3).map(tuple),
     quorate=st.booleans(),
     stopping=st.booleans(),
+    generation=st.sampled_from([1, 2, 2**64 - 1]),
 )
 
 
