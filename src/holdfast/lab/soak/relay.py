@@ -17,6 +17,8 @@ from holdfast.storage.scsi.command import OperationCode
 from holdfast.storage.scsi.reservations import OutAction
 
 _CHUNK: Final = 1 << 16
+_LINKS_MAX: Final = 100
+"""Who knocks at a cut cable again and again is turned away from there on, or the rig runs out of files."""
 _HEADER: Final = 48
 _OPCODE, _SCSI_COMMAND = 0x3F, 0x01
 _CDB: Final = 32
@@ -114,6 +116,9 @@ class Relay:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._links) >= _LINKS_MAX:
+            writer.close()
+            return
         self._links.add(task)
         try:
             await self._join(reader, writer)
@@ -138,11 +143,11 @@ class Relay:
         finally:
             for direction in directions:
                 direction.cancel()
-            await asyncio.gather(*directions, return_exceptions=True)
             if self.is_silent:
                 self._orphans.append(far_writer)
             else:
                 far_writer.close()
+            await asyncio.gather(*directions, return_exceptions=True)  # may be cancelled, so it comes last
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
         units = Units() if self._on_preempt is not None and way is Way.OUT else None

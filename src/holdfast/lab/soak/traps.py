@@ -13,9 +13,9 @@ from holdfast.lab.soak.light_machine import LightMachine
 from holdfast.lab.soak.relay import Way
 from holdfast.lab.soak.schedule import Act
 
-LATE_S: Final = 2.5
+LATE_S: Final = 3.5
 """So long a late reply or request is held: longer than a node waits for it."""
-FROZEN_S: Final = 2 * LATE_S
+FROZEN_S: Final = 5.0
 
 
 class Traps:
