@@ -101,7 +101,6 @@ async def test_safe_1_after_a_restore_no_role_starts_before_each_node_is_account
     await join_anew(trio, SECOND)
     await trio.wait_online(guest, asked=FIRST, timeout_s=60)
     trio.assert_ran_once_at_a_time(guest)
-    await all_vote(trio)
 
 
 async def _only(trio: ClusterUnderTest, node: str) -> bool | None:

@@ -196,7 +196,7 @@ class Daemon:
             hint = "holdfast cluster create NAME, or holdfast node join TOKEN"
             return Refused("this machine is not in a cluster", hint=hint)
         return Refused(
-            f"this machine is not in a cluster: its own went on from a backup without it; what it had is in {kept}",
+            f"this machine is not in a cluster; what it had of one that went on from a backup without it is in {kept}",
             hint="join it anew: holdfast node join TOKEN, with a token of the restored cluster",
         )
 
