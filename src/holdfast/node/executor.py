@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,7 @@ from holdfast.node.guest_listing import GuestListing
 from holdfast.node.guest_starts import GuestStarts
 from holdfast.node.memory_moves import MemoryMoves
 from holdfast.node.mirror import Mirror
+from holdfast.node.newest_records import NewestRecords
 from holdfast.node.role_changes import at_revision, event_of, gives_up, needless
 from holdfast.node.stalled_guests import StalledGuests
 from holdfast.node.transactions import Self, advance, hand_over
@@ -66,7 +67,7 @@ class Executor:
         self._guard = guard
         self._disks = disks
         self._incarnation = incarnation
-        self._committed: dict[RoleName, Versioned[Ownership]] = {}
+        self._records = NewestRecords(mirror)
         self._working: dict[RoleName, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
         self.stalled = StalledGuests(disks)
@@ -123,15 +124,14 @@ class Executor:
 
     def _needs_step(self, role: RoleName, spec: RoleSpec, node: NodeName) -> bool:
         observed = self._listing.observed(spec.uuid)
-        ownership = self._ownership(role)
+        ownership = self._records.of(role)
         if ownership is not None and self._is_mine(ownership, node):
             return self._next(ownership, spec) != Step()
         if ownership is not None and receives(ownership.value, self._incarnation):
             return False
         is_asked = ownership is not None and is_to_receive(ownership.value, node, self._incarnation)
-        return (
-            is_asked or role in self._taking_in or observed not in (GuestObservation.ABSENT, GuestObservation.UNKNOWN)
-        )
+        is_seen = observed not in (GuestObservation.ABSENT, GuestObservation.UNKNOWN)
+        return is_asked or is_seen or role in self._taking_in
 
     def _next(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Step:
         now = self._situation(ownership, spec)
@@ -183,7 +183,7 @@ class Executor:
         spec = snapshot.specs.get(role) if snapshot is not None else None
         if spec is None:
             return False
-        ownership = self._ownership(role)
+        ownership = self._records.of(role)
         if ownership is None or not self._is_mine(ownership, me.node):
             return await self._mind_what_is_not_ours(ownership, spec.value, me)
         self._taking_in.pop(role, None)
@@ -224,13 +224,13 @@ class Executor:
                 after = await self._moves.settle_copy(now)
             case Act.NOTHING:
                 return
-        newest = self._ownership(spec.name)
+        newest = self._records.of(spec.name)
         if after is not None and newest is not None and newest.revision == ownership.revision:
             await self._commit(after, ownership, spec, me)
 
     def _is_leaving(self, role: RoleName) -> bool:
         """Whether a move that is under way is still wanted."""
-        ownership = self._ownership(role)
+        ownership = self._records.of(role)
         return ownership is not None and ownership.value.is_leaving
 
     async def _wait_or_give_up(self, ownership: Versioned[Ownership], spec: RoleSpec, refusal: str, me: Self) -> bool:
@@ -278,9 +278,10 @@ class Executor:
             txn = advance(after, before=before, me=me, events=events)
         result = await self._store.txn(txn)
         if not result.succeeded:
-            self._committed.pop(after.role, None)
+            self._records.refused(after.role)
             return None
-        committed = self._committed[after.role] = at_revision(after, result.revision, before)
+        committed = at_revision(after, result.revision, before)
+        self._records.committed(committed)
         if leaves:
             await self._guard.unprotect(spec.uuid)
         for path in needless(before.value, after):
@@ -299,7 +300,7 @@ class Executor:
                 self._events.record(self._events.event(EventCode.ROLE_RESUMED, spec.name, reason))
             return None
         await self._listing.renew()
-        newest = self._ownership(spec.name)
+        newest = self._records.of(spec.name)
         if self.guests is None or newest is None or not self._is_mine(newest, me.node):
             raise Unavailable(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
         if act is Act.RESTORE:
@@ -354,15 +355,6 @@ class Executor:
         self._events.record(self._events.event(EventCode.ROLE_STOPPING, spec.name, reason))
         return True
 
-    def _ownership(self, role: RoleName) -> Versioned[Ownership] | None:
-        """The newest known record: this executor's own commits are ahead of the mirror for a moment."""
-        snapshot = self._mirror.snapshot
-        mirrored = snapshot.ownerships.get(role) if snapshot is not None else None
-        committed = self._committed.get(role)
-        if committed is not None and snapshot is not None and snapshot.revision < committed.revision:
-            return committed
-        return mirrored
-
     def _is_mine(self, ownership: Versioned[Ownership] | None, node: NodeName) -> bool:
         return (
             ownership is not None and ownership.value.owner == node and ownership.value.incarnation == self._incarnation
@@ -389,7 +381,7 @@ class Executor:
             await self._listing.renew()
             self._look.set()
             try:
-                await self._list_with_guard(me)
+                await self._starts.list_with_guard(self._own_guests(me.node))
             except Unavailable as error:
                 log.warning("%s", error)
             await asyncio.sleep(LOOKS_ALIVE_INTERVAL_S)
@@ -401,12 +393,8 @@ class Executor:
             if self.stalled:
                 self._look.set()
 
-    async def _list_with_guard(self, me: Self) -> None:
-        """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1."""
-        reading = await self._guard.state()
-        if reading.is_entitled:
-            self._starts.not_entitled = None
+    def _own_guests(self, node: NodeName) -> Iterator[str]:
         for uuid in self.guests or ():
             role = self._mirror.roles.of_guest(uuid)
-            if uuid not in reading.guests and role is not None and self._is_mine(self._ownership(role), me.node):
-                await self._guard.protect(uuid)
+            if role is not None and self._is_mine(self._records.of(role), node):
+                yield uuid

@@ -6,6 +6,7 @@ Source: SAFE-1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -37,6 +38,18 @@ class GuestStarts:
             return None if await self._is_entitled(spec) else self.not_entitled
         except Unavailable as error:
             return error.message
+
+    async def list_with_guard(self, uuids: Iterable[str]) -> None:
+        """See to it that the guard's list has every guest that runs for this node, adopted ones too. Source: SAFE-1.
+
+        Raises: Unavailable.
+        """
+        reading = await self._guard.state()
+        if reading.is_entitled:
+            self.not_entitled = None
+        for uuid in uuids:
+            if uuid not in reading.guests:
+                await self._guard.protect(uuid)
 
     async def begin(self, act: Act, spec: RoleSpec, memory: Memory | None) -> Outcome:
         """Start a guest, make its process from memory, or let the one that is there go on."""
