@@ -10,6 +10,7 @@ from tests.lab.adapter_client import io_command
 from tests.lab.cluster_under_test import ClusterUnderTest, codes, eventually, node_in
 from tests.lab.instances import Instance
 
+from holdfast.client import requests
 from holdfast.lab.guests import Guest
 from holdfast.lab.journal import read_journal
 from holdfast.lab.layout import Network
@@ -29,6 +30,8 @@ STEADY_S = 3.0
 LATE_AT = LUN_BYTES - 4096
 """Where something on the frozen node writes when it thaws that no guard ends."""
 MENDED_S = 60.0
+SHORT_CUT_S, LONG_CUT_S = 4.0, 30.0
+"""After the cut was noticed, which takes some seconds; in the longer one the adapter gives its session up."""
 
 
 async def start_guest(cluster: ClusterUnderTest) -> tuple[Guest, Instance, str]:
@@ -156,27 +159,73 @@ async def test_an_owner_that_only_its_disks_can_be_reached_from(disks: ClusterUn
 
 async def test_an_owner_that_does_not_reach_its_disks_for_a_while(disks: ClusterUnderTest) -> None:
     """Nobody knows whether it is the disks; to move the guest would help nobody. Its writes wait."""
-    guest, _, first = await start_guest(disks)
+    guest, old, first = await start_guest(disks)
 
     await disks.lab.cut(OWNER, [Network.STORAGE])
     await wait_condition(disks, "disk-unreachable")
+    await asyncio.sleep(SHORT_CUT_S)
     await disks.lab.heal(OWNER)
     await wait_records(disks, guest, first)
     await wait_disks_ready(disks.lab, ASKED)
 
+    assert [one.pid for one in disks.instances.of(guest.name)] == [old.pid]
     assert (await disks.role(guest, ASKED)).owner == OWNER
     assert boots(disks, guest) == [first]
     assert EventCode.NODE_LOST not in codes(await disks.events(ASKED), OWNER)
     disks.assert_ran_once_at_a_time(guest, boots=1)
 
 
-async def wait_condition(cluster: ClusterUnderTest, code: str) -> None:
+async def test_an_owner_whose_session_ends_while_it_does_not_reach_its_disks(disks: ClusterUnderTest) -> None:
+    """Its adapter logs in anew, and this target admits the new session only when nothing there could write."""
+    guest, old, first = await start_guest(disks)
+
+    await disks.lab.cut(OWNER, [Network.STORAGE])
+    await asyncio.sleep(LONG_CUT_S)
+    assert [one.pid for one in disks.instances.of(guest.name)] == [old.pid]
+    await disks.lab.heal(OWNER)
+    new = await disks.wait_instance(guest, other_than=[old], timeout_s=MENDED_S)
+    await disks.wait_boots(guest, 2)
+    await wait_disks_ready(disks.lab, ASKED)
+
+    assert boots(disks, guest)[0] == first
+    assert EventCode.NODE_LOST not in codes(await disks.events(ASKED), OWNER)
+    assert_one_after_the_other(disks, guest, old, new)
+    disks.assert_ran_once_at_a_time(guest, boots=2)
+
+
+async def test_a_guest_that_an_io_error_stopped_goes_on_by_itself(disks: ClusterUnderTest) -> None:
+    """Its directory is full, so QEMU stops it at a write; when there is room it goes on from where it stood."""
+    folder, guest = "/srv/holdfast/shared/small", disks.new_guest()
+    await disks.lab.execute(OWNER, "mkdir", "-p", folder)
+    await disks.lab.execute(OWNER, "mount", "-t", "tmpfs", "-o", "size=200k", "small", folder)
+    try:
+        await disks.lab.execute(OWNER, "truncate", "-s", "32M", f"{folder}/{guest.name}.raw")
+        xml = disks.lab.guest_xml(guest, has_disk_lock=False).replace("cache='none'", "cache='writethrough'")
+        xml = xml.replace(f"/{guest.name}.raw", f"/small/{guest.name}.raw")
+        await disks.ask(OWNER, requests.add_vm(xml, possible_owners=(OWNER,), shutdown_timeout_ms=0))
+        await wait_condition(disks, "guest-stalled", timeout_s=MENDED_S)
+        [old] = disks.instances.of(guest.name)
+        await asyncio.sleep(STEADY_S)
+        still = await disks.role(guest, ASKED)
+        assert (still.state, still.owner) == (RoleState.ONLINE, OWNER)
+
+        await disks.lab.execute(OWNER, "mount", "-o", "remount,size=16m", folder)
+        await disks.wait_event(EventCode.ROLE_RESUMED, asked=ASKED, subject=guest.name, timeout_s=MENDED_S)
+        await guest.wait_answer()
+
+        assert [one.pid for one in disks.instances.of(guest.name)] == [old.pid]
+    finally:
+        await disks.ask(OWNER, requests.remove_vm(guest.name, force=True))
+        await disks.lab.execute(OWNER, "umount", "--lazy", folder)
+
+
+async def wait_condition(cluster: ClusterUnderTest, code: str, timeout_s: float = 30.0) -> None:
     """Wait until a condition of the owner is shown."""
 
     def is_shown(status: ClusterStatus) -> bool:
         return any(one.code == code and one.text.startswith(OWNER) for one in status.conditions)
 
-    await cluster.wait(f"{code} of {OWNER}", is_shown, asked=ASKED)
+    await cluster.wait(f"{code} of {OWNER}", is_shown, asked=ASKED, timeout_s=timeout_s)
 
 
 async def test_the_target_forgets_who_may_write(disks: ClusterUnderTest) -> None:

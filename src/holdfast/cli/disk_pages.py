@@ -91,7 +91,7 @@ def disk_sheet(disk: DiskStatus) -> RenderableType:
     for name, node in disk.nodes.items():
         known = node.state in set(DiskState)
         badge = Badge(DISK_LOOKS[DiskState(node.state)] if known else UNSURE, node.state)
-        told = f"{node.latency_ms} ms" if node.latency_ms is not None else ""
+        told = f"{node.latency_ms} ms{' slow' if node.is_slow else ''}" if node.latency_ms is not None else ""
         nodes.add_row(Text(name, style="dim"), badge, told, printable(node.detail))
     return Group(_grid(disk.name, facts), nodes)
 

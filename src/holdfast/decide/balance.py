@@ -185,12 +185,14 @@ class _Rules:
     def _is_as_welcome(self, one: Runner, node: NodeName) -> bool:
         """Whether no wish of the role is served worse there than where it is."""
         owner = one.ownership.owner
-        near = candidacy(one.spec, one.ownership, self._layout).neighbours
+        search = candidacy(one.spec, one.ownership, self._layout)
+        near = search.neighbours
 
         def unwelcome(where: NodeName | None) -> int:
             return 0 if where is None else near.avoids.get(where, 0) - near.joins.get(where, 0)
 
-        return rank(one.spec, node) <= rank(one.spec, owner) and unwelcome(node) <= unwelcome(owner)
+        is_preferred = rank(one.spec, node) <= rank(one.spec, owner)
+        return is_preferred and node not in search.slow and unwelcome(node) <= unwelcome(owner)
 
 
 def _moved(snapshot: Snapshot, shifts: Sequence[Shift]) -> Snapshot:

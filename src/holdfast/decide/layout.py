@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from holdfast.model.ids import NodeName, RoleName, SiteName
+from holdfast.model.ids import DiskName, NodeName, RoleName, SiteName
 from holdfast.model.nodes import Capacity
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Label, Ownership, RoleSpec
@@ -71,6 +71,7 @@ class Layout:
 
     free     per node that is up and reports, what is left.
     closed   per node that takes no role at all, why.
+    slow     per shared disk, the nodes whose way to it is slow.
     keeps_memory   whether the cluster is able to keep the memory of any guest that moves.
     """
 
@@ -79,6 +80,7 @@ class Layout:
         self.now_ms = now_ms
         self.free = _capacities(snapshot)
         self.closed = {node: why for node in sorted(snapshot.nodes) if (why := closed(snapshot, node, now_ms))}
+        self.slow = _slow(snapshot)
         copies_memory = any(report.value.takes_memory is not None for report in snapshot.reports.values())
         self.keeps_memory = copies_memory or bool(snapshot.settings.saved_state_directory)
         self._together: _Shared = {}
@@ -257,6 +259,15 @@ def _sharing(
                 elif node not in must or role < must[node].role:
                     must[node] = Neighbour(role=role, label=label.name)
     return must, wish
+
+
+def _slow(snapshot: Snapshot) -> Mapping[DiskName, frozenset[NodeName]]:
+    found: dict[DiskName, set[NodeName]] = {}
+    for node, report in snapshot.reports.items():
+        for disk, health in report.value.disks.items():
+            if health.is_slow:
+                found.setdefault(disk, set()).add(node)
+    return {disk: frozenset(nodes) for disk, nodes in found.items()}
 
 
 def _capacities(snapshot: Snapshot) -> dict[NodeName, Free]:

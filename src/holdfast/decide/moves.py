@@ -145,7 +145,7 @@ class Movers:
             return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True, method=method)
         if home is not None and home in self._resumed:
             return begin(unit, layout, (because(ReasonCode.RESUMED, home),), only=(home,))
-        for node in self._better(unit[0].spec, unit[0].ownership):
+        for node in self._better(unit[0].spec, unit[0].ownership, layout):
             if all(rank(one.spec, node) <= rank(one.spec, owner) for one in unit):
                 moves, _ = begin(unit, layout, (because(ReasonCode.FAILBACK, node, owner=owner),), only=(node,))
                 if moves:
@@ -165,10 +165,11 @@ class Movers:
         self.look_again_ms += [wait_ms for wait_ms in waits if wait_ms > 0]
         return 0 in waits
 
-    def _better(self, spec: RoleSpec, ownership: Ownership) -> list[NodeName]:
-        """The nodes that it prefers to its owner and that have been up long enough, best first."""
+    def _better(self, spec: RoleSpec, ownership: Ownership, layout: Layout) -> list[NodeName]:
+        """Those that it prefers to its owner, that have been up long enough and reach its disks well, best first."""
         preferred = self._preferred(spec, ownership)
-        return [node for node in preferred if settles_in_ms(self._snapshot, node, self._now_ms) == 0]
+        slow = candidacy(spec, ownership, layout).slow
+        return [n for n in preferred if n not in slow and settles_in_ms(self._snapshot, n, self._now_ms) == 0]
 
     def _preferred(self, spec: RoleSpec, ownership: Ownership) -> list[NodeName]:
         """The preferred owners before its owner; none of which a person said that it is not to return there."""

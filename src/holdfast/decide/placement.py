@@ -34,6 +34,7 @@ class Candidacy:
 
     avoid      nodes that are taken only when no other can take the role.
     left_out   nodes that are not taken at all.
+    slow       nodes whose way to a disk of the role is slow: any other that can take the role is better.
     """
 
     spec: RoleSpec
@@ -42,6 +43,7 @@ class Candidacy:
     neighbours: Neighbours
     avoid: frozenset[NodeName] = frozenset()
     left_out: frozenset[NodeName] = frozenset()
+    slow: frozenset[NodeName] = frozenset()
 
     @property
     def last_site(self) -> SiteName | None:
@@ -65,6 +67,7 @@ def candidacy(
         neighbours=layout.neighbours(spec),
         avoid=frozenset(avoid),
         left_out=frozenset(left_out),
+        slow=frozenset().union(*(layout.slow.get(disk, frozenset()) for disk in spec.disks)),
     )
 
 
@@ -136,7 +139,10 @@ def _at_odds(neighbours: Neighbours, node: NodeName) -> Iterator[Reason]:
 
 
 def _contenders(search: Candidacy) -> Iterable[NodeName]:
-    """The nodes among which the best one is: those that something speaks for or against, and the roomiest others."""
+    """The nodes among which the best one is: those that something speaks for or against, and the roomiest others.
+
+    Where some are slow, the roomiest of those that are not is among them too.
+    """
     spec, ownership, neighbours = search.spec, search.ownership, search.neighbours
     nodes = search.layout.snapshot.nodes
     if neighbours.must_join:
@@ -148,8 +154,9 @@ def _contenders(search: Candidacy) -> Iterable[NodeName]:
     special |= dict.fromkeys((*neighbours.must_avoid, *neighbours.joins, *neighbours.avoids))
     found = {node: None for node in special if node in nodes}
     for site in dict.fromkeys((None, spec.preferred_site, search.last_site)):
-        if (roomiest := _roomiest(search, site, special)) is not None:
-            found[roomiest] = None
+        for passed_over in (special, (*special, *search.slow)) if search.slow else (special,):
+            if (roomiest := _roomiest(search, site, passed_over)) is not None:
+                found[roomiest] = None
     return found
 
 
@@ -165,12 +172,13 @@ def _roomiest(search: Candidacy, site: SiteName | None, special: Collection[Node
     return None
 
 
-def score(search: Candidacy, node: NodeName) -> tuple[bool, int, bool, bool, int, int, int, NodeName]:
-    """Lower is better: preferred owners in order, sites, labels, then free memory, fewer roles, and the name."""
+def score(search: Candidacy, node: NodeName) -> tuple[bool, bool, int, bool, bool, int, int, int, NodeName]:
+    """Lower is better: quick disks, preferred owners in order, sites, labels, free memory, fewer roles, the name."""
     spec, left, neighbours = search.spec, search.layout.free[node], search.neighbours
     site = search.layout.site_of(node)
     return (
         node in search.avoid,
+        node in search.slow,
         rank(spec, node),
         spec.preferred_site is not None and site != spec.preferred_site,
         search.last_site is not None and site != search.last_site,
@@ -188,6 +196,18 @@ def rank(spec: RoleSpec, node: NodeName | None) -> int:
 
 def why(search: Candidacy, node: NodeName) -> tuple[Reason, ...]:
     """Say what decided for a node that was chosen."""
+    return (*_what_speaks_for(search, node), *_slow_disks(search, node))
+
+
+def _slow_disks(search: Candidacy, node: NodeName) -> Iterator[Reason]:
+    """Say of a node that it was chosen although its disks are slow, or of which better one they kept the role away."""
+    slow = node if node in search.slow else best(replace(search, slow=frozenset())) if search.slow else node
+    for disk in search.spec.disks:
+        if slow is not None and slow in search.layout.slow.get(disk, ()):
+            yield because(ReasonCode.DISK_SLOW, slow, disk=disk)
+
+
+def _what_speaks_for(search: Candidacy, node: NodeName) -> tuple[Reason, ...]:
     spec, site = search.spec, search.layout.site_of(node)
     if node in spec.preferred_owners:
         return (because(ReasonCode.PREFERRED_OWNER, node, rank=rank(spec, node) + 1),)

@@ -71,11 +71,12 @@ def has_passed(steps: Iterable[CheckStep]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskNode:
-    """How one node stands with a disk. `latency_ms` None: not measured."""
+    """How one node stands with a disk. `latency_ms` None: not measured. `is_slow`: roles rather go to other nodes."""
 
     state: str
     detail: str
     latency_ms: int | None
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,12 +88,14 @@ class DiskState(StrEnum):
 class DiskHealth:
     """How a node stands with a disk, as it last saw it.
 
-    latency_ms   of that look; None: it was not answered.
+    latency_ms   of its looks, smoothed; None: the last one was not answered.
+    is_slow      its way to the disk is: a role is better placed on another node.
     """
 
     state: DiskState
     detail: str = ""
     latency_ms: int | None = None
+    is_slow: bool = False
 
     @property
     def is_ready(self) -> bool:

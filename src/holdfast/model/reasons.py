@@ -51,6 +51,7 @@ class ReasonCode(StrEnum):
     NODE_NOT_READY = "node-not-ready"
     DISK_NOT_READY = "disk-not-ready"
     STORAGE_BACK = "storage-back"
+    DISK_SLOW = "disk-slow"
     MEMORY_SHORT = "memory-short"
     VCPUS_SHORT = "vcpus-short"
     START_FAILED_HERE = "start-failed-here"
@@ -97,9 +98,9 @@ class ReasonCode(StrEnum):
     NOT_OURS = "not-ours"
     NODE_RESTARTED = "node-restarted"
     NODE_COMING_BACK = "node-coming-back"
-    CONFIRMED_BY_PERSON = "confirmed-by-person"
     NOT_ACCOUNTED_FOR = "not-accounted-for"
     RESTORED = "restored"
+    CONFIRMED_BY_PERSON = "confirmed-by-person"
     NODE_IS_WITNESS = "node-is-witness"
     VOTES_TO_SPREAD = "votes-to-spread"
     VOTER_LEAVES = "voter-leaves"
@@ -164,9 +165,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_PAUSED: "{subject} is paused",
     ReasonCode.NODE_QUARANTINED: "{subject} is in quarantine after {losses} losses",
     ReasonCode.NODE_NOT_READY: "{subject} cannot start guests: {detail}",
+    ReasonCode.DISK_SLOW: "disk {disk} answers slowly on {subject}",
+    ReasonCode.STORAGE_BACK: "an I/O error had stopped the guest of {subject}; its storage answers again",
     ReasonCode.DISK_NOT_READY: "{subject} cannot use disk {disk} now: {detail}",
     ReasonCode.MEMORY_SHORT: "{subject} has {free_bytes} bytes of memory free, {needed_bytes} needed",
-    ReasonCode.STORAGE_BACK: "an I/O error had stopped the guest of {subject}; its storage answers again",
     ReasonCode.VCPUS_SHORT: "{subject} has {free_vcpus} vCPUs free, {needed_vcpus} needed",
     ReasonCode.START_FAILED_HERE: "it failed on {subject} before",
     ReasonCode.MUST_JOIN: "{subject} does not have {role}, which it must be together with (label {label}, on {home})",
@@ -221,12 +223,12 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.HYPERVISOR_SILENT: "the hypervisor does not answer on {subject}: {detail}",
     ReasonCode.GUARD_SILENT: "holdfast-guard does not answer on {subject}: {detail}",
     ReasonCode.NOT_OURS: "{subject} is owned by {owner}",
-    ReasonCode.NODE_COMING_BACK: "{subject} was started again and is heard; it proves this itself once it is up",
-    ReasonCode.NODE_RESTARTED: "{subject} is back with a new incarnation, so nothing of the old one runs",
     ReasonCode.NOT_ACCOUNTED_FOR: (
         "{subject} may still run guests from before the restore: join it anew, or prove that it is down"
     ),
     ReasonCode.RESTORED: "the database was restored from a backup that cannot know what {subject} runs since",
+    ReasonCode.NODE_COMING_BACK: "{subject} was started again and is heard; it proves this itself once it is up",
+    ReasonCode.NODE_RESTARTED: "{subject} is back with a new incarnation, so nothing of the old one runs",
     ReasonCode.CONFIRMED_BY_PERSON: "{person} confirmed that {subject} is down: {detail}",
     ReasonCode.NODE_IS_WITNESS: "{subject} is a witness and takes no roles",
     ReasonCode.VOTES_TO_SPREAD: "{wanted} votes are to be spread over the nodes, and {subject} is to have one",

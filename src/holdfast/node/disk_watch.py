@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from holdfast.decide.disks import DiskAct, DiskStep, DiskView, guests_of, may_run_elsewhere, next_disk_step
+from holdfast.decide.latency import Latency, smoothed
 from holdfast.decide.owned_disks import next_owned_disk_step
 from holdfast.hypervisor.port import Hypervisor
 from holdfast.model.disks import DiskHealth, DiskSpec, DiskState, Protection
@@ -73,6 +74,7 @@ class DiskWatch:
         self._mirror = mirror
         self._hypervisor = hypervisor
         self._touch = touch
+        self._latency: Latency | None = None
         self._is_confirmed = False
         self._is_identified = False
         self._is_nexus_new = True
@@ -162,18 +164,24 @@ class DiskWatch:
     async def look_once(self) -> None:
         """Look, and do what follows from it. One act at a time is on its way to the disk."""
         async with self._asking:
-            began = asyncio.get_running_loop().time()
             if not self._is_identified and not await self._identify():
                 return
+            began = asyncio.get_running_loop().time()
             seen = await look(self._lun)
-            latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
+            took_ms = (asyncio.get_running_loop().time() - began) * 1000
             if not isinstance(seen, Done):
                 self._is_nexus_new = True
                 words = getattr(seen, "words", "reservations cannot be read")
                 self.health = DiskHealth(state=DiskState.UNREACHABLE, detail=words)
                 return
             step = await self._judge(seen.value)
-            self.health = DiskHealth(state=step.state, detail=DETAILS[step.state], latency_ms=latency_ms)
+            self._latency = smoothed(self._latency, took_ms)
+            self.health = DiskHealth(
+                state=step.state,
+                detail=DETAILS[step.state],
+                latency_ms=round(self._latency.mean_ms),
+                is_slow=self._latency.is_slow,
+            )
             try:
                 await self._act(step, seen.value)
             except HoldfastError as error:

@@ -150,5 +150,7 @@ def _condition(disk: DiskName, health: DiskHealth, me: NodeName) -> Condition | 
             return Condition(code="disk-unprotected", subject=disk, text=text)
         case DiskState.UNREACHABLE:
             return Condition(code="disk-unreachable", subject=disk, text=text)
+        case DiskState.READY | DiskState.STANDBY if health.is_slow:
+            return Condition(code="disk-slow", subject=disk, text=f"{me}: disk {disk}: it answers slowly here")
         case DiskState.READY | DiskState.STANDBY | DiskState.NOT_REGISTERED:
             return None

@@ -259,7 +259,9 @@ def disk_status(spec: DiskSpec, snapshot: Snapshot) -> DiskStatus:
         protection=spec.protection,
         used_by=users_of(spec.name, snapshot),
         nodes={
-            node: DiskNode(state=health.state, detail=health.detail, latency_ms=health.latency_ms)
+            node: DiskNode(
+                state=health.state, detail=health.detail, latency_ms=health.latency_ms, is_slow=health.is_slow
+            )
             for node, health in found.items()
             if health is not None
         },

@@ -398,3 +398,19 @@ async def test_a_nexus_made_anew_is_not_taken_for_the_one_whose_key_is_still_lis
         assert state(a) is DiskState.READY
         assert await can_write(a)
         assert await a.hypervisor.process_of(UUID) not in (None, before)
+
+
+@virtual
+async def test_a_slow_way_is_told_when_it_stays_slow_and_cleared_when_it_is_quick_again() -> None:
+    async with machine() as a:
+        await up(a)
+        await until(lambda: state(a) is DiskState.READY)
+        await asyncio.sleep(2)
+        assert not a.disks.health[ONE].is_slow
+        a.target.fate = lambda _: Fate(reply_ms=400)
+        await until(lambda: a.disks.health[ONE].is_slow, 30)
+        assert [one.code for one in a.disks.conditions] == ["disk-slow"]
+        assert state(a) is DiskState.READY
+        a.target.fate = lambda _: ORDINARY
+        await until(lambda: not a.disks.health[ONE].is_slow, 30)
+        assert a.disks.conditions == ()
