@@ -56,7 +56,7 @@ class NodeSpec:
     is_leaving    it is about to leave the cluster: it gets no vote, and the one that it has is taken back.
     seat          the member of the cluster database that is this node's; None: it has none. Follows the database.
     machine_id    of its operating system, and
-    product_uuid  of the machine below it, as it gave them when it joined: what tells that two share one. Empty: unknown.
+    product_uuid  of the machine below it, as it gave them when it joined; alike when two share one. Empty: unknown.
     """
 
     name: NodeName
