@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import pytest
 from tests.lab.cluster_under_test import ClusterUnderTest, eventually
@@ -57,6 +58,12 @@ async def join_anew(trio: ClusterUnderTest, node: str) -> None:
     await trio.ask(node, requests.join_node(token=token, node=node, addresses=addresses(NUMBERS[node])))
 
 
+async def kept_backups(trio: ClusterUnderTest) -> list[dict[str, object]] | None:
+    """The backups that the first node took by itself, if any."""
+    listed: list[dict[str, object]] = json.loads((await trio.cli(FIRST, "backup", "list", "--json")).output)
+    return listed or None
+
+
 async def is_back(trio: ClusterUnderTest) -> None:
     """Wait until the restored node answers as one that is up."""
 
@@ -76,8 +83,7 @@ async def test_safe_1_after_a_restore_no_role_starts_before_each_node_is_account
     assert created.exit_code == 0, created.errors
     assert "3 nodes, 1 role" in created.output
     unknown = await trio.start_guest(on=THIRD, is_booted=False)
-    listed = json.loads((await trio.cli(FIRST, "backup", "list", "--json")).output)
-    assert listed, "the node that votes took none by itself"
+    listed = await eventually("the node that votes takes one by itself", partial(kept_backups, trio), timeout_s=60)
     assert {one["problem"] for one in listed} == {""}
 
     await trio.lab.freeze(SECOND)

@@ -52,6 +52,7 @@ class Backups:
 
     async def run(self) -> None:
         """Take a backup whenever the newest one is old enough, until cancelled."""
+        await self._mirror.subscribe().wait()
         while True:
             await self.keep_up(self._mirror.snapshot or Snapshot())
             await asyncio.sleep(LOOK_S)
