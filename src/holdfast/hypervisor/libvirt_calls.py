@@ -32,20 +32,29 @@ Marks: TypeAlias = dict[tuple[str, int], str]
 
 def prepare(handle: Any, domain_xml: str, uuid: str, processes: QemuProcesses) -> None:
     """Create a transient domain with its CPUs stopped, unless its guest is there already in whatever form."""
-    libvirt = libvirt_module()
+    with making_process(handle, uuid, processes, "start"):
+        handle.createXML(domain_xml, libvirt_module().VIR_DOMAIN_START_PAUSED)
+
+
+@contextmanager
+def making_process(handle: Any, uuid: str, processes: QemuProcesses, what: str) -> Iterator[None]:
+    """Say what a start means that failed: its process certainly is not there, is there already, or nobody knows.
+
+    what   is done to make it: "start" or "restore".
+    """
     if processes.find(uuid) is not None:
         refuse_present(handle, uuid)
     try:
-        handle.createXML(domain_xml, libvirt.VIR_DOMAIN_START_PAUSED)
-    except libvirt.libvirtError as error:
+        yield
+    except libvirt_module().libvirtError as error:
         if not is_answer(error):
             raise GuestOutcomeUnknown(
-                f"The connection to libvirt broke while guest {uuid} was starting: {error}"
+                f"The connection to libvirt broke on the way to {what} guest {uuid}: {error}"
             ) from error
         if is_active(handle, uuid) or processes.find(uuid) is not None:
             refuse_present(handle, uuid)
         raise GuestStartFailed(
-            f"libvirt could not start guest {uuid}: {error}",
+            f"libvirt could not {what} guest {uuid}: {error}",
             hint="QEMU's own words are in /var/log/libvirt/qemu/ on this node.",
         ) from error
 

@@ -21,9 +21,9 @@ from holdfast.hypervisor.errors import (
     HypervisorUnavailable,
 )
 from holdfast.hypervisor.guest_paths import is_surely_shared
-from holdfast.hypervisor.libvirt_calls import is_active, refuse_present, request
+from holdfast.hypervisor.libvirt_calls import making_process, request
 from holdfast.hypervisor.libvirt_library import libvirt_module
-from holdfast.hypervisor.libvirt_words import is_absence, is_answer
+from holdfast.hypervisor.libvirt_words import is_absence
 from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, MoveProgress, SaveOptions
 from holdfast.hypervisor.memory_mark import with_memory_id
 from holdfast.hypervisor.qemu_process import QemuProcesses
@@ -62,7 +62,6 @@ def save(uri: str, uuid: str, path: Path, memory_id: str, options: SaveOptions, 
 
 def restore(uri: str, uuid: str, path: Path, memory_id: str, *, processes: QemuProcesses) -> None:
     """Make a process from a whole file of the right memory, with its CPUs stopped."""
-    libvirt = libvirt_module()
     try:
         found = read_saved(path)
     except OSError as error:
@@ -72,22 +71,8 @@ def restore(uri: str, uuid: str, path: Path, memory_id: str, *, processes: QemuP
             f"Guest {uuid} could not be restored: {path} is {found.kind}, of guest {found.uuid or '?'} and memory "
             f"{found.memory_id or '?'}; memory {memory_id} is wanted."
         )
-    with _own_connection(uri) as handle:
-        if processes.find(uuid) is not None:
-            refuse_present(handle, uuid)
-        try:
-            handle.restoreFlags(str(path), None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
-        except libvirt.libvirtError as error:
-            if not is_answer(error):
-                raise GuestOutcomeUnknown(
-                    f"The connection to libvirt broke while guest {uuid} was restored: {error}"
-                ) from error
-            if is_active(handle, uuid) or processes.find(uuid) is not None:
-                refuse_present(handle, uuid)
-            raise GuestStartFailed(
-                f"libvirt could not restore guest {uuid}: {error}",
-                hint="QEMU's own words are in /var/log/libvirt/qemu/ on this node.",
-            ) from error
+    with _own_connection(uri) as handle, making_process(handle, uuid, processes, "restore"):
+        handle.restoreFlags(str(path), None, libvirt_module().VIR_DOMAIN_SAVE_PAUSED)
 
 
 def migrate(
