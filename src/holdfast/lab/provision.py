@@ -68,23 +68,13 @@ def forming(
     async def provision(lab: Lab, progress: Progress) -> None:
         nodes = lab.spec.node_names
         first = nodes[0]
-        (lab.layout.shared / SAVED).mkdir(exist_ok=True)
         if await _presence(lab, first) is None:
             progress(f"{first}: founding the cluster")
-            create = requests.create_cluster(
-                cluster=lab.layout.name,
-                node=first,
-                addresses=_addresses(first),
-                shared_directories=(str(SHARED_MOUNT),),
-                settings={"saved_state_directory": str(SHARED_MOUNT / SAVED)} | dict(settings or {}),
-            )
-            await _ask(lab, first, create)
+            await found(lab, first, settings)
         for node in nodes[1:]:
             if await _presence(lab, node) is None:
                 progress(f"{node}: joining the cluster")
-                token = await _ask(lab, first, requests.create_token())
-                join = requests.join_node(token=token.token, node=node, addresses=_addresses(node))
-                await _ask(lab, node, join)
+                await join(lab, node, asked=first)
         for node in nodes:
             await _ask(lab, first, requests.set_node(node, _properties(node, fence=fence and lab.spec.has_fence)))
         await asyncio.gather(*(_let_memory_in(lab, node) for node in nodes))
@@ -97,14 +87,37 @@ def forming(
     return provision
 
 
+async def found(lab: Lab, node: str, settings: Mapping[str, object] | None = None) -> None:
+    """Have a node found the lab's cluster."""
+    (lab.layout.shared / SAVED).mkdir(exist_ok=True)
+    create = requests.create_cluster(
+        cluster=lab.layout.name,
+        node=node,
+        addresses=_addresses(node),
+        shared_directories=(str(SHARED_MOUNT),),
+        settings={"saved_state_directory": str(SHARED_MOUNT / SAVED)} | dict(settings or {}),
+    )
+    await _ask(lab, node, create)
+
+
+async def join(lab: Lab, node: str, *, asked: str) -> None:
+    """Have a node join with a token of another's."""
+    token = await _ask(lab, asked, requests.create_token())
+    await _ask(lab, node, requests.join_node(token=token.token, node=node, addresses=_addresses(node)))
+
+
 async def wait_disks_ready(lab: Lab, asked: str, *, timeout_s: float = DISKS_WAIT_S) -> None:
-    """Wait until every node that is powered on may write to every disk. Raises: LabBroken after the time."""
+    """Wait until every node that is powered on may write to every disk, or will as soon as its role is there.
+
+    Raises: LabBroken after the time.
+    """
+    fit = {DiskState.READY, DiskState.STANDBY}
     on = {node.name for node in (await lab.status()).nodes if node.power is Power.ON} & set(lab.spec.node_names)
     seen: dict[str, dict[str, str]] = {}
     try:
         async with asyncio.timeout(timeout_s):
             client = await client_of(lab, asked)
-            while not seen or {state for disk in seen.values() for state in disk.values()} != {DiskState.READY}:
+            while not seen or not {state for disk in seen.values() for state in disk.values()} <= fit:
                 await asyncio.sleep(0.1)
                 disks = await client.call(requests.list_disks())
                 seen = {d.name: {node: d.nodes[node].state if node in d.nodes else "?" for node in on} for d in disks}

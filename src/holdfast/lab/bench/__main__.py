@@ -7,6 +7,7 @@ import click
 from holdfast.lab.bench.failover import failover
 from holdfast.lab.bench.move import move
 from holdfast.lab.bench.plan import plan_bench
+from holdfast.lab.bench.quorum import quorum
 from holdfast.lab.bench.reservation import reservation
 from holdfast.lab.bench.scale import scale
 
@@ -19,6 +20,7 @@ def bench() -> None:
 bench.add_command(failover)
 bench.add_command(move)
 bench.add_command(plan_bench)
+bench.add_command(quorum)
 bench.add_command(reservation)
 bench.add_command(scale)
 

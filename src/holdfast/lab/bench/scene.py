@@ -6,13 +6,12 @@ Rule of the file: a scene is looked at again just before it is used; what change
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
-from typing import Any
 
 from holdfast.client import requests
 from holdfast.lab.construction import LabOptions
+from holdfast.lab.database import LabDatabase
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.guests import Guest
 from holdfast.lab.journal import read_journal
@@ -31,13 +30,6 @@ SETTINGS = {"quarantine_losses": 1_000_000}
 """Defaults, but for one: a benchmark loses its nodes more often than quarantine allows."""
 _SETTLE_LIMIT_S = 90.0
 _LOOK_S = 0.2
-_ETCDCTL = (
-    "etcdctl",
-    "--endpoints=https://127.0.0.1:2379",
-    "--cacert=/var/lib/holdfast/pki/ca.crt",
-    "--cert=/var/lib/holdfast/pki/node.crt",
-    "--key=/var/lib/holdfast/pki/node.key",
-)
 
 
 class Part(StrEnum):
@@ -112,11 +104,12 @@ class Scene:
         if coordinator is None:
             raise LabBroken("the cluster has no coordinator")
         others = [name for name in self.lab.spec.node_names if name != coordinator]
+        database = await self._database()
         if part is Part.PLAIN:
-            await self._lead(await self.leader(), coordinator)
+            await database.lead(coordinator)
             return others[-1]
-        leader = await self._lead(await self.leader(), others[0])
-        return coordinator if part is Part.COORDINATOR else leader
+        await database.lead(others[0])
+        return coordinator if part is Part.COORDINATOR else others[0]
 
     async def is_cast(self, part: Part, node: str) -> bool:
         """Whether a node still is what it was cast as."""
@@ -131,20 +124,10 @@ class Scene:
 
     async def leader(self) -> str:
         """Return the node whose etcd leads."""
-        asked = await self.survivor()
-        names = {member["ID"]: member["name"] for member in (await self._etcd(asked, "member", "list"))["members"]}
-        answers = await self._etcd(asked, "endpoint", "status")
-        return str(names[answers[0]["Status"]["leader"]])
+        return await (await self._database()).leader()
 
-    async def _lead(self, leader: str, wanted: str) -> str:
-        if leader != wanted:
-            members = (await self._etcd(leader, "member", "list"))["members"]
-            target = next(member["ID"] for member in members if member["name"] == wanted)
-            await self.lab.execute(leader, *_ETCDCTL, "move-leader", f"{target:x}")
-        return wanted
-
-    async def _etcd(self, node: str, *command: str) -> Any:
-        return json.loads((await self.lab.execute(node, *_ETCDCTL, *command, "--write-out=json")).output)
+    async def _database(self) -> LabDatabase:
+        return LabDatabase(lab=self.lab, asked=await self.survivor())
 
     async def place(self, owners: Mapping[str, str]) -> None:
         """Have exactly these roles online, each on its node, and their guests booted. Raises: LabBroken."""
