@@ -7,7 +7,6 @@ the guests' own disks and from the processes themselves, never from what the clu
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -22,6 +21,7 @@ from holdfast.client import requests
 from holdfast.client.local import LocalClient
 from holdfast.client.requests import Request
 from holdfast.lab import records
+from holdfast.lab.database import LabDatabase
 from holdfast.lab.fence_device import FenceFault
 from holdfast.lab.guests import Guest
 from holdfast.lab.journal import read_journal
@@ -37,11 +37,7 @@ POLL_S = 0.05
 BOOT_S = 120.0
 MEND_S = 90.0
 EVENTS_READ = 400
-ETCDCTL = (
-    "env", "ETCDCTL_API=3", "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/var/lib/holdfast/pki/ca.crt",
-    "--cert=/var/lib/holdfast/pki/node.crt", "--key=/var/lib/holdfast/pki/node.key",
-)  # fmt: skip
-
+PRINTED_READ = 8
 A = TypeVar("A")
 _indices = count(1)
 
@@ -154,6 +150,27 @@ class ClusterUnderTest:
 
         return await eventually(f"event {code} {subject}", found, timeout_s=timeout_s)
 
+    async def account(self) -> str:
+        """What a failed test leaves to be read: machines, the guests' processes, boots and last words, events."""
+        lines = [
+            f"{one.name} {one.power} {one.off_reason} {' '.join(one.cut)}" for one in (await self.lab.status()).nodes
+        ]
+        for guest in self.guests:
+            for one in self.instances.of(guest.name):
+                lived = f"{one.started_at - self.began_at:.1f} to {one.seen_until - self.began_at:.1f} s"
+                lines.append(f"{guest.name} ran on {one.node} as process {one.pid} from {lived}")
+            lines += [f"  {boot}" for boot in records.parse(self.blocks_of(guest))]
+            printed = guest.serial_log.read_text(errors="replace") if guest.serial_log.exists() else ""
+            lines += [f"  printed {line}" for line in printed.splitlines()[-PRINTED_READ:]]
+        for node in self.nodes:
+            try:
+                lines += [_in_short(await self.status(node)), *(line.text for line in await self.events(node))]
+            except HoldfastError as error:
+                lines.append(f"{node} does not answer: {error}")
+            else:
+                break
+        return "\n".join(lines)
+
     async def _last_words(self, asked: str, seen: object) -> str:
         lines = [str(seen) if not isinstance(seen, ClusterStatus) else _in_short(seen)]
         try:
@@ -232,22 +249,9 @@ class ClusterUnderTest:
         assert status.coordinator is not None
         return status.coordinator
 
-    async def database_leader(self) -> str:
-        """The node whose member leads the cluster database."""
-        return (await self._members())[0]
-
     async def move_database_leader(self, to: str) -> None:
         """Have the database be led by a node's member."""
-        leader, ids = await self._members()
-        if leader != to:
-            await self.lab.execute(leader, *ETCDCTL, "move-leader", f"{ids[to]:x}")
-
-    async def _members(self) -> tuple[str, dict[str, int]]:
-        told = await self.lab.execute(self.nodes[0], *ETCDCTL, "member", "list", "-w", "json")
-        ids = {member["name"]: int(member["ID"]) for member in json.loads(told.output)["members"]}
-        told = await self.lab.execute(self.nodes[0], *ETCDCTL, "endpoint", "status", "-w", "json")
-        leader = int(json.loads(told.output)[0]["Status"]["leader"])
-        return next(name for name, number in ids.items() if number == leader), ids
+        await LabDatabase(lab=self.lab, asked=self.nodes[0]).lead(to)
 
     def others(self, *nodes: str) -> list[str]:
         """The nodes besides these."""
@@ -294,12 +298,17 @@ class ClusterUnderTest:
             asked = self.nodes[0]
             await wait_nodes_up(self.lab, asked)
             await self._mend_orders(asked)
-            for role in (await self.status(asked)).roles:
-                await self._remove(role.name, asked)
-                self.lab.guest(role.name, 1).disk.unlink(missing_ok=True)
+            await self.remove_roles()
             if self.lab.luns:
                 await wait_disks_ready(self.lab, asked)
             await self.wait("everything in order", is_in_order, asked=asked, timeout_s=60)
+
+    async def remove_roles(self) -> None:
+        """Remove all roles and end their guests."""
+        asked = self.nodes[0]
+        for role in (await self.status(asked)).roles:
+            await self._remove(role.name, asked)
+            self.lab.guest(role.name, 1).disk.unlink(missing_ok=True)
 
     async def _remove(self, role: str, asked: str) -> None:
         """Remove a role. It is refused while its owner has no session, as for a moment after the test before."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -17,8 +18,10 @@ from holdfast.lab.errors import LabBroken
 from holdfast.lab.lab import Lab
 from holdfast.lab.luns import StorageSpec
 from holdfast.lab.provision import forming, services
+from holdfast.model.errors import HoldfastError
 
 WATCHDOG_TIMEOUT_S = 3.0
+ACCOUNT_S = 20.0
 PREFIX = os.environ.get("HOLDFAST_TEST_LAB", "e2e")
 """Names the labs; another one lets a second run of these tests go on beside the first."""
 
@@ -106,6 +109,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _fixtures(item: pytest.Item) -> list[str]:
     return list(getattr(item, "fixturenames", ()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failed test what its cluster was like then."""
+    report = yield
+    if call.when == "call" and report.failed:
+        used = [getattr(value, "cluster", value) for value in getattr(item, "funcargs", {}).values()]
+        with ThreadPoolExecutor(1) as thread:  # the test's own event loop stands still now, and stays as it is
+            for cluster in (one for one in used if isinstance(one, ClusterUnderTest)):
+                report.sections.append(("the cluster", thread.submit(asyncio.run, _account(cluster)).result()))
+    return report
+
+
+async def _account(cluster: ClusterUnderTest) -> str:
+    try:
+        async with asyncio.timeout(ACCOUNT_S):
+            return await cluster.account()
+    except (HoldfastError, OSError, ValueError) as error:
+        return f"no account: {error!r}"
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import pytest
-from tests.lab.cluster_under_test import ETCDCTL, ClusterUnderTest, eventually, node_in
+from tests.lab.cluster_under_test import ClusterUnderTest, eventually, node_in
 from tests.lab.conftest import ALONE, Labs
 
 from holdfast import __version__
 from holdfast.client import requests
 from holdfast.client.answers import Presence
+from holdfast.lab.database import ETCDCTL, LabDatabase
 from holdfast.lab.lab import Finished
 from holdfast.lab.layout import SHARED_MOUNT, Network, node_address
 from holdfast.lab.namespaces import open_socket
@@ -95,8 +96,7 @@ class Door:
     async def standing(self) -> tuple[list[str], list[str], list[str]]:
         """The nodes, the database's members, and the files on the machine before the door."""
         status = await self.cluster.status(FOUNDER)
-        told = await self.cluster.lab.execute(FOUNDER, *ETCDCTL, "member", "list", "-w", "json")
-        members = [str(member.get("name")) for member in json.loads(told.output)["members"]]
+        members = list(await LabDatabase(lab=self.cluster.lab, asked=FOUNDER).members())
         files = await self.cluster.lab.execute(JOINER, "find", STATE, "-mindepth", "1")
         return [node.name for node in status.nodes], members, files.output.splitlines()
 

@@ -34,9 +34,9 @@ SHORT_CUT_S, LONG_CUT_S = 4.0, 30.0
 """After the cut was noticed, which takes some seconds; in the longer one the adapter gives its session up."""
 
 
-async def start_guest(cluster: ClusterUnderTest) -> tuple[Guest, Instance, str]:
+async def start_guest(cluster: ClusterUnderTest, number: int = 0) -> tuple[Guest, Instance, str]:
     """Start a guest on a shared disk of the owner; returns it, its process and the id of its boot."""
-    guest = await cluster.start_guest(on=OWNER, lun=cluster.lab.luns[0])
+    guest = await cluster.start_guest(on=OWNER, lun=cluster.lab.luns[number])
     [old] = cluster.instances.of(guest.name)
     return guest, old, (await cluster.boot_ids([guest]))[0]
 
