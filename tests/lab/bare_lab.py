@@ -27,7 +27,7 @@ def bare_lab(purpose: str, options: LabOptions | None = None) -> Iterator[Lab]:
         asyncio.run(lab.down())
 
 
-async def wait_until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 10.0) -> None:
+async def wait_until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 60.0) -> None:
     """Return when the condition holds. Raises: TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while not await condition():  # noqa: ASYNC110 - what happens in a lab tells nobody

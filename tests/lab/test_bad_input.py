@@ -12,7 +12,7 @@ from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Finished
 from holdfast.model.roles import Wanted
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 INVALID, FAILED, NOT_FOUND = 2, 1, 3
 

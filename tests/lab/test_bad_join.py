@@ -32,7 +32,7 @@ from holdfast.model.ids import NodeName
 from holdfast.model.status import ClusterStatus, NodeState
 from holdfast.node.enrolment import JoinRequest
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 FOUNDER, JOINER = "node1", "node2"
 STATE = "/var/lib/holdfast"
@@ -136,7 +136,7 @@ async def answered(cluster: ClusterUnderTest, node: str) -> Presence:
         except Unavailable:
             return None
 
-    return await eventually(f"holdfastd of {node} answers", ask, timeout_s=30)
+    return await eventually(f"holdfastd of {node} answers", ask)
 
 
 def assert_said(finished: Finished, *words: str) -> None:

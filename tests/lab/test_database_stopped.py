@@ -13,7 +13,7 @@ from holdfast.client import requests
 from holdfast.model.errors import Unavailable
 from holdfast.model.events import EventCode
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 STOPPED_S = 60.0
 FAILS_WITHIN_S = 5.0

@@ -14,7 +14,7 @@ from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
 from holdfast.model.status import NodeState, RoleState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 A_GOOD_WHILE_S = 8.0
 VICTIM, ASKED = "node3", "node1"

@@ -17,7 +17,7 @@ from holdfast.model.status import RoleState
 
 LONGER_THAN_A_CLAIM_S = Timings().claim_after_ms / 1000 + 2
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_qemu_is_killed(three: ClusterUnderTest) -> None:
@@ -48,7 +48,7 @@ async def test_a_guest_that_starts_nowhere(three: ClusterUnderTest) -> None:
     guest.disk.unlink()
 
     await three.ask("node1", requests.start_vm(guest.name, wait=False))
-    blocked = await three.wait_blocked(guest, asked="node1", because="failed over 2 times", timeout_s=60)
+    blocked = await three.wait_blocked(guest, asked="node1", because="failed over 2 times")
 
     assert f"holdfast vm start {guest.name}" in " ".join(blocked.reasons)
     assert f"{guest.name}.raw" in " ".join(blocked.reasons)

@@ -13,7 +13,7 @@ from holdfast.lab.construction import LabOptions
 from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Lab
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.lab.cluster_under_test import ClusterUnderTest
 from holdfast.client import requests
 from holdfast.model.status import MoveOutcome
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_balancing_moves_the_fewest_and_each_role_tells_of_its_moves(three: ClusterUnderTest) -> None:

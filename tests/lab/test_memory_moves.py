@@ -25,7 +25,7 @@ from holdfast.lab.lab import Lab
 from holdfast.lab.layout import Network
 from holdfast.lab.pauses import giving_time, talking
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 SAVE = SaveOptions(timeout_ms=60_000)
 SLOW = 4 * 2**20
 """Bytes per second: a copy takes some 10 s."""

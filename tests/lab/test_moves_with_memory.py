@@ -90,7 +90,7 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
         await asyncio.sleep(STILL_THERE_S)
         is_original_there = source in {one.node for one in three.instances.living(guest.name)}
         has_memory = victim not in held_by or (victim != source and is_original_there)
-        await three.wait(said, lambda seen: node_in(seen, victim).state is not NodeState.UP, asked=asked, timeout_s=60)
+        await three.wait(said, lambda seen: node_in(seen, victim).state is not NodeState.UP, asked=asked)
     await _wait_at_rest(three, guest, asked, said)
     after = await guest.wait_answer(timeout_s=120)
     three.assert_ran_once_at_a_time(guest)

@@ -14,7 +14,7 @@ from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
 from holdfast.model.status import NodeState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 TIMINGS = Timings()
 BEYOND_PATIENCE_S = TIMINGS.patience_ms / 1000 + 2

@@ -11,7 +11,7 @@ from holdfast.lab.machine import Power
 from holdfast.model.events import EventCode
 from holdfast.model.status import NodeState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_for_a_moment(three: ClusterUnderTest) -> None:

@@ -12,7 +12,7 @@ from holdfast.client import requests
 from holdfast.model.events import EventCode
 from holdfast.model.status import NodeState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_a_guest_is_moved_by_restart(three: ClusterUnderTest) -> None:
@@ -55,7 +55,7 @@ async def test_a_node_is_drained_and_filled_again(three: ClusterUnderTest) -> No
     resumed = await three.cli("node1", "node", "resume", "node2", "--failback", "now")
     assert resumed.exit_code == 0, resumed.errors
     for guest in guests:
-        await three.wait_online(guest, asked="node1", on="node2", timeout_s=60)
+        await three.wait_online(guest, asked="node1", on="node2")
         await guest.wait_answer()
         three.assert_ran_once_at_a_time(guest)
 

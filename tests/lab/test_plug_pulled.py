@@ -8,7 +8,7 @@ from tests.lab.cluster_under_test import ClusterUnderTest, codes, node_in, since
 from holdfast.model.events import EventCode
 from holdfast.model.status import NodeState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def pull_plug_of(cluster: ClusterUnderTest, victim: str) -> None:

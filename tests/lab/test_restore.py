@@ -15,7 +15,7 @@ from holdfast.client import requests
 from holdfast.model.errors import HoldfastError
 from holdfast.model.status import ClusterStatus, RoleState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 FIRST, SECOND, THIRD = "node1", "node2", "node3"
 NUMBERS = {SECOND: 2, THIRD: 3}
@@ -49,7 +49,7 @@ async def be_left_behind(trio: ClusterUnderTest, node: str) -> None:
     async def told() -> bool | None:
         return True if LEFT_BEHIND in (await trio.cli(node, "vm", "list")).errors else None
 
-    await eventually(f"{node} is left behind", told, timeout_s=60)
+    await eventually(f"{node} is left behind", told)
 
 
 async def join_anew(trio: ClusterUnderTest, node: str) -> None:
@@ -74,7 +74,7 @@ async def is_back(trio: ClusterUnderTest) -> None:
             return None
         return True if status.database_answers and status.coordinator == FIRST else None
 
-    await eventually("the restored node coordinates", up, timeout_s=60)
+    await eventually("the restored node coordinates", up)
 
 
 async def test_safe_1_after_a_restore_no_role_starts_before_each_node_is_accounted_for(trio: ClusterUnderTest) -> None:
@@ -83,7 +83,7 @@ async def test_safe_1_after_a_restore_no_role_starts_before_each_node_is_account
     assert created.exit_code == 0, created.errors
     assert "3 nodes, 1 role" in created.output
     unknown = await trio.start_guest(on=THIRD, is_booted=False)
-    listed = await eventually("the node that votes takes one by itself", partial(kept_backups, trio), timeout_s=60)
+    listed = await eventually("the node that votes takes one by itself", partial(kept_backups, trio))
     assert {one["problem"] for one in listed} == {""}
 
     await trio.lab.freeze(SECOND)
@@ -92,20 +92,20 @@ async def test_safe_1_after_a_restore_no_role_starts_before_each_node_is_account
     assert "node2, node3" in restored.output
     await is_back(trio)
     await trio.ask(FIRST, requests.unfreeze_cluster())
-    role = await trio.wait_blocked(guest, asked=FIRST, because="node2 may still run guests", timeout_s=60)
+    role = await trio.wait_blocked(guest, asked=FIRST, because="node2 may still run guests")
     assert "node3 may still run guests" in " ".join(role.reasons)
 
     await be_left_behind(trio, THIRD)
     assert trio.instances.living(unknown.name) == []
     await join_anew(trio, THIRD)
-    role = await trio.wait_blocked(guest, asked=FIRST, because="node2 may still run guests", timeout_s=60)
-    await eventually("node3 is accounted for", lambda: _only(trio, "node2"), timeout_s=60)
+    role = await trio.wait_blocked(guest, asked=FIRST, because="node2 may still run guests")
+    await eventually("node3 is accounted for", lambda: _only(trio, "node2"))
     assert len(trio.instances.living(guest.name)) == 1, "the frozen node's own guest is the only one"
 
     await trio.lab.thaw(SECOND)
     await be_left_behind(trio, SECOND)
     await join_anew(trio, SECOND)
-    await trio.wait_online(guest, asked=FIRST, timeout_s=60)
+    await trio.wait_online(guest, asked=FIRST)
     trio.assert_ran_once_at_a_time(guest)
 
 
@@ -121,9 +121,9 @@ async def test_safe_1_a_forced_quorum_goes_on_alone_and_the_old_majority_comes_b
     guest = await trio.start_guest(on=FIRST, is_booted=False)
     for node in (SECOND, THIRD):
         await trio.lab.power_off(node)
-    await trio.wait("no quorum", lambda seen: not seen.database_answers, asked=FIRST, timeout_s=60)
+    await trio.wait("no quorum", lambda seen: not seen.database_answers, asked=FIRST)
     said = ("--yes-the-others-are-down", SECOND)
-    refused = await trio.cli(FIRST, "quorum", "force", "--from", FIRST, *said, timeout_s=60)
+    refused = await trio.cli(FIRST, "quorum", "force", "--from", FIRST, *said)
     assert "it was not said of node3" in refused.errors
     wrong = await trio.cli(FIRST, "quorum", "force", "--from", SECOND, *said)
     assert "this machine is node1" in wrong.errors
@@ -135,7 +135,7 @@ async def test_safe_1_a_forced_quorum_goes_on_alone_and_the_old_majority_comes_b
     assert "at revision" in forced.errors
     await is_back(trio)
     await trio.ask(FIRST, requests.unfreeze_cluster())
-    assert await trio.wait_online(guest, asked=FIRST, timeout_s=60) == FIRST
+    assert await trio.wait_online(guest, asked=FIRST) == FIRST
 
     for node in (SECOND, THIRD):
         await trio.lab.power_on(node)

@@ -10,7 +10,6 @@ from tests.lab.cluster_under_test import ClusterUnderTest, node_in
 from tests.lab.test_disks import (
     ASKED,
     GONE_WITHIN_S,
-    MENDED_S,
     OWNER,
     assert_one_after_the_other,
     boots,
@@ -27,7 +26,7 @@ from holdfast.model.disks import DiskState
 from holdfast.model.roles import MoveMethod
 from holdfast.model.settings import Timings
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 NUMBER = 1
 """Which of the lab's disks it is; the other one is protected by node, as ever."""
@@ -85,7 +84,7 @@ async def test_the_plug_is_pulled(disks: ClusterUnderTest) -> None:
         guest, old, first = await start_guest(disks, NUMBER)
 
         plugged_at = await disks.lab.power_off(OWNER)
-        new = await disks.wait_instance(guest, other_than=[old], timeout_s=MENDED_S)
+        new = await disks.wait_instance(guest, other_than=[old])
         await disks.wait_online(guest, asked=ASKED, on=new.node)
         await disks.wait_boots(guest, 2)
         await disks.lab.power_on(OWNER)
@@ -103,7 +102,7 @@ async def test_a_frozen_owner_thaws(disks: ClusterUnderTest) -> None:
         incarnation = node_in(await disks.status(ASKED), OWNER).incarnation
 
         await disks.lab.freeze(OWNER)
-        await disks.wait_instance(guest, other_than=[old], timeout_s=MENDED_S)
+        await disks.wait_instance(guest, other_than=[old])
         await disks.wait_boots(guest, 2)
         second = (await guest.wait_answer(other_than=first)).boot_id
         fenced_at = count(disks, guest, first)
@@ -125,7 +124,7 @@ async def test_an_owner_that_is_cut_off_defends_its_disk_while_its_guest_lives(d
         incarnation = node_in(await disks.status(ASKED), OWNER).incarnation
 
         cut_at = await disks.lab.cut(OWNER, [Network.CLUSTER_A, Network.CLUSTER_B])
-        new = await disks.wait_instance(guest, other_than=[old], timeout_s=MENDED_S)
+        new = await disks.wait_instance(guest, other_than=[old])
         await disks.wait_online(guest, asked=ASKED, on=new.node)
         await disks.lab.heal(OWNER)
         await wait_back(disks, incarnation)

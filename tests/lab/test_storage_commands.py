@@ -11,7 +11,7 @@ from tests.lab.cluster_under_test import ClusterUnderTest
 from holdfast.lab.luns import ADAPTER_FOLDER, portal
 from holdfast.model.disk_status import CheckResult
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 WAYS = f"helper:{ADAPTER_FOLDER}/*.reservations"
 
 

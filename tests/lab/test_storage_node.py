@@ -38,7 +38,7 @@ from holdfast.lab.namespaces import NETNS_FOLDER
 from holdfast.lab.ready import wait_target
 from holdfast.lab.target import TARGET_SERVICE
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 KEYS = {"node1": 0xA1, "node2": 0xB2}
 OPTIONS = LabOptions(nodes=2, storage=StorageSpec(luns=2, has_chap=True))
 

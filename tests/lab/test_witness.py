@@ -19,7 +19,7 @@ from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
 from holdfast.model.status import NodeState
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 FIRST, SECOND, THIRD, WITNESS = "node1", "node2", "node3", "attic"
 THIRD_MACHINE = Shape(name="witness", nodes=3, is_formed=False)
@@ -60,12 +60,12 @@ async def patiently(cluster: ClusterUnderTest, node: str, request: Request[A]) -
         except Unavailable:
             return None
 
-    return await eventually(f"{node} answers {request.method}", answer, timeout_s=30)
+    return await eventually(f"{node} answers {request.method}", answer)
 
 
 async def all_vote(cluster: ClusterUnderTest, asked: str) -> None:
     """Wait until all three vote and are up."""
-    await cluster.wait("three voters", lambda seen: (seen.voters, seen.voters_up) == (3, 3), asked=asked, timeout_s=60)
+    await cluster.wait("three voters", lambda seen: (seen.voters, seen.voters_up) == (3, 3), asked=asked)
 
 
 async def stay_whole_while_hosts_are_cut_from_each_other(two: ClusterUnderTest) -> None:
