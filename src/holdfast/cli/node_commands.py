@@ -24,6 +24,7 @@ from holdfast.cli.parameters import (
 )
 from holdfast.cli.words import printable
 from holdfast.client import requests
+from holdfast.client.answers import EvictedNode
 from holdfast.model.errors import NotFound, Refused
 from holdfast.model.status import DrainReport, NodeStatus
 
@@ -252,6 +253,28 @@ def evict(*, node: str, as_json: bool) -> None:
     answer = ask(requests.evict_node(node))
     told = "its machine forgets the cluster now" if answer.was_up else "its machine forgets the cluster when it starts"
     put(answer, f"{answer.node} is no node of the cluster any more; {told}", as_json=as_json)
+
+
+@node.command("leave", examples=("holdfast node leave", "holdfast node leave node3 --drain"))
+@click.argument("node", metavar="[NODE]", required=False, shell_complete=complete_node)
+@click.option("--drain", "drains", is_flag=True, help="Move its roles away first; stop when one has to stay.")
+@json_option
+def leave(*, node: str | None, drains: bool, as_json: bool) -> None:
+    """Have NODE, by default this machine, leave the cluster in good order; it is up and owns no roles.
+
+    Its vote goes to another node before it goes, and it is refused, with the numbers, when the others could not decide
+    without it. One that is down is taken out with holdfast node evict.
+    """
+    name = node or ask(requests.ping()).node or ""
+    if drains:
+        ask(requests.drain_node(name, dry_run=False, wait=True))
+    put_left(ask(requests.leave_cluster(name)), as_json=as_json)
+
+
+def put_left(answer: EvictedNode, *, as_json: bool) -> None:
+    """Say that a node has left, and how it comes back."""
+    again = "to be let in again it needs a new token: holdfast token create"
+    put(answer, f"{answer.node} has left the cluster, and its machine forgets it now; {again}", as_json=as_json)
 
 
 @node.command("fence-test", examples=("holdfast node fence-test node2",))

@@ -21,7 +21,7 @@ def node_sheet(node: NodeStatus) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("state", Badge(NODE_LOOKS[node.state], state)),
         ("coordinator", _yes(node.is_coordinator)),
-        ("voter", _yes(node.is_voter)),
+        ("voter", "yes, a witness" if node.is_voter and node.is_witness else _yes(node.is_voter)),
         ("site", node.site or "-"),
         ("up since", moment(node.up_since_ms)),
         ("version", node.version or "-"),

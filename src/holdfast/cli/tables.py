@@ -72,7 +72,9 @@ def _table(*headers: str) -> Table:
 
 def _duty(node: NodeStatus) -> str:
     """What the node does besides running guests."""
-    return "coordinator" if node.is_coordinator else "voter" if node.is_voter else "-"
+    if node.is_coordinator or not node.is_voter:
+        return "coordinator" if node.is_coordinator else "-"
+    return "witness" if node.is_witness else "voter"
 
 
 def _held(node: NodeStatus) -> str:

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import click
 
+from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
+from holdfast.cli.node_commands import put_left
 from holdfast.cli.output import json_option, put
+from holdfast.client import requests
+from holdfast.model.errors import Refused
 
 _STDIN = "-"
 DATA_DIR = "/var/lib/holdfast-witness"
@@ -52,6 +56,21 @@ def run(*, data_dir: Path) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     asyncio.run(witness_host.run(data_dir))
+
+
+@witness.command("leave", examples=("holdfast witness leave attic",))
+@click.argument("name")
+@json_option
+def leave(*, name: str, as_json: bool) -> None:
+    """Have the witness NAME leave the cluster of this machine; to be run on a node of that cluster.
+
+    Its vote is taken back first; its machine forgets the cluster by itself. One that is down is taken out with
+    holdfast node evict.
+    """
+    kinds = {voter.name: voter.is_witness for voter in ask(requests.status()).nodes}
+    if kinds.get(name) is False:
+        raise Refused(f"{name} is a host and no witness", hint=f"holdfast node leave {name}")
+    put_left(ask(requests.leave_cluster(name)), as_json=as_json)
 
 
 @witness.command("list", examples=("holdfast witness list", "holdfast witness list --json"))

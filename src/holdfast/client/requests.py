@@ -223,6 +223,11 @@ def evict_node(node: str) -> Request[EvictedNode]:
     return _change("node.evict", EvictedNode, {"node": node})
 
 
+def leave_cluster(node: str) -> Request[EvictedNode]:
+    """Have a node that is up and empty hand its vote on and leave the cluster; it may be the one that answers."""
+    return _change("node.leave", EvictedNode, {"node": node})
+
+
 def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[BalanceReport]:
     """Move the fewest guests that bring the loads of each site's nodes within a threshold; the answer comes then."""
     params: Params = {"dry_run": dry_run}

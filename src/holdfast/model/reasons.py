@@ -71,6 +71,8 @@ class ReasonCode(StrEnum):
     BALANCED = "balanced"
     LAST_NODE = "last-node"
     NOT_DRAINED = "not-drained"
+    CANNOT_LEAVE_DOWN = "cannot-leave-down"
+    VOTES_TOO_FEW = "votes-too-few"
     STILL_WITH = "still-with"
     ONLY_POSSIBLE_OWNER = "only-possible-owner"
     COPIES_NO_MEMORY = "copies-no-memory"
@@ -186,6 +188,13 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.FAILBACK: "{subject} is preferred to {owner} and has been up long enough",
     ReasonCode.LAST_NODE: "{subject} is the only node that the cluster has",
     ReasonCode.NOT_DRAINED: "{subject} is up and takes roles; empty it first: holdfast node drain {subject} --wait",
+    ReasonCode.CANNOT_LEAVE_DOWN: (
+        "{subject} is down and cannot hand anything on; take it out with: holdfast node evict {subject}"
+    ),
+    ReasonCode.VOTES_TOO_FEW: (
+        "without the vote of {subject} there are {voters} votes, {needed} are needed to decide and {up} are up "
+        "(missing: {down}); start these first"
+    ),
     ReasonCode.STILL_WITH: "role {role} is still with {subject}, or on its way from or to it",
     ReasonCode.ONLY_POSSIBLE_OWNER: (
         "role {role} may run on {subject} only; let it run elsewhere: holdfast role set {role} --any-owner"

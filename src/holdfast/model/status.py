@@ -74,6 +74,7 @@ class NodeStatus:
     reasons: tuple[str, ...]
     site: str | None = None
     is_draining: bool = False
+    is_witness: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

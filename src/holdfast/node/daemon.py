@@ -79,7 +79,8 @@ class Daemon:
             elif member is not None and member.life.heartbeats.superseded.is_set():
                 await self._stay_behind(member)
             else:
-                log.warning("node %s was evicted from cluster %s", identity.node, identity.cluster_name)
+                told = "node %s is no node of cluster %s any more; to be let in again: holdfast node join TOKEN"
+                log.warning(told, identity.node, identity.cluster_name)
                 await forget_cluster(self._config)
 
     async def _live_as(self, identity: NodeIdentity) -> None:

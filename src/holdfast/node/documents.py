@@ -17,6 +17,7 @@ from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
 from holdfast.decide.orders import left_on, preview_drain
 from holdfast.decide.quorum import spare_voters, what_may_fail
+from holdfast.decide.shared_machines import shared_machines
 from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Condition
@@ -170,6 +171,7 @@ def _node_status(
         reasons=words(_node_reasons(name, snapshot, view)),
         site=spec.site,
         is_draining=spec.is_draining,
+        is_witness=spec.is_witness,
     )
 
 
@@ -312,7 +314,7 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
             if not can_run_together(session.value.version, __version__):
                 text += "; they are more than one release apart, which is not supported: bring them together now"
             found.add(Condition(code="version-skew", subject=name, text=text))
-    found |= set(_ordered_conditions(snapshot, view))
+    found |= {*_ordered_conditions(snapshot, view), *shared_machines(snapshot)}
     if view.me not in snapshot.sessions:
         text = f"{view.me} is not up: {view.obstacle or 'its session is being registered'}"
         found.add(Condition(code="node-not-up", subject=view.me, text=text))

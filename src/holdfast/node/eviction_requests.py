@@ -1,4 +1,4 @@
-"""`node.evict`: a node leaves the cluster for good.
+"""`node.evict` and `node.leave`: a node leaves the cluster for good, put out by another one or by its own wish.
 
 Rule of the file: first its vote, then its name in the roles, last its own records in one transaction; so an eviction
 that is broken off has taken nothing that its repetition does not find. Source: SAFE-2, SAFE-3, docs/maintenance.md.
@@ -7,15 +7,16 @@ that is broken off has taken nothing that its repetition does not find. Source: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from holdfast.decide.eviction import against_eviction, without_owner
+from holdfast.decide.eviction import against_eviction, against_leaving, without_owner
 from holdfast.model.errors import Refused
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import NodeSpec
+from holdfast.model.reasons import Reason
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.model.status import Progress
 from holdfast.node.commits import Commits, wait_change
@@ -38,10 +39,19 @@ VOTE_WAIT_S: Final = 120.0
 """So long the coordinator may take to take back a vote: a learner in its place has to catch up first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """The way in which a node goes: what may stand against it, and how it is told."""
+
+    against: Callable[[Snapshot, NodeName], tuple[Reason, ...]]
+    event: EventCode
+    words: str
+
+
 class EvictionRequests:
     """Takes nodes out of the cluster."""
 
-    methods: Final = frozenset(("node.evict",))
+    methods: Final = frozenset(("node.evict", "node.leave"))
 
     def __init__(self, commits: Commits) -> None:
         self._commits = commits
@@ -51,19 +61,28 @@ class EvictionRequests:
         """Answer: steps, then the name. Raises: Refused with every reason against it."""
         assert method in self.methods
         node = find_node(await self._commits.snapshot(), NodeParams.model_validate(params).node).value.name
-        if node == self._commits.life.me:
-            raise Refused(f"node {node} cannot evict itself", hint="run this on another node")
-        await self._commits.change(lambda snapshot: self._leave(snapshot, node))
+        if method == "node.leave":
+            departure = Departure(against=against_leaving, event=EventCode.NODE_LEFT, words="leave")
+        elif node == self._commits.life.me:
+            raise Refused(f"node {node} cannot evict itself", hint="use: holdfast node leave; or run it elsewhere")
+        else:
+            departure = Departure(against=against_eviction, event=EventCode.NODE_EVICTED, words="be evicted")
+        async for item in self._take_out(node, departure):
+            yield item
+
+    async def _take_out(self, node: NodeName, departure: Departure) -> AsyncGenerator[object, None]:
+        await self._commits.change(lambda snapshot: self._leave(snapshot, node, departure))
         async for step in self._follow_vote(node):
             yield step
+        departure = replace(departure, against=against_eviction)
         for role in sorted((await self._commits.snapshot()).specs):
-            await self._forget_owner(role, node)
-        was_up = await self._commits.change(lambda snapshot: self._remove(snapshot, node))
+            await self._forget_owner(role, node, departure)
+        was_up = await self._commits.change(lambda snapshot: self._remove(snapshot, node, departure))
         yield Result({"node": node, "was_up": was_up})
 
-    def _leave(self, snapshot: Snapshot, node: NodeName) -> tuple[Txn, None]:
+    def _leave(self, snapshot: Snapshot, node: NodeName, departure: Departure) -> tuple[Txn, None]:
         """Have it take nothing more: no roles, no vote."""
-        before = self._checked(snapshot, node)
+        before = _checked(snapshot, node, departure)
         after = replace(before.value, is_paused=True, is_leaving=True)
         return set_node(after, before=before, events=()), None
 
@@ -79,28 +98,27 @@ class EvictionRequests:
             if asyncio.get_running_loop().time() > until:
                 raise Refused(
                     f"the vote of {node} could not be taken back within {VOTE_WAIT_S:.0f} s",
-                    hint=f"holdfast status shows what it waits for; then evict it again, or: "
-                    f"holdfast node resume {node}",
+                    hint=f"holdfast quorum show names who votes; then try again, or: holdfast node resume {node}",
                 )
             await wait_change(changed)
 
-    async def _forget_owner(self, role: RoleName, node: NodeName) -> None:
+    async def _forget_owner(self, role: RoleName, node: NodeName, departure: Departure) -> None:
         """Take its name out of what is set for a role."""
 
         def attempt(snapshot: Snapshot) -> tuple[Txn, None]:
             before = snapshot.specs.get(role)
             if before is None or node not in (*before.value.preferred_owners, *before.value.possible_owners):
                 return Txn(), None
-            self._checked(snapshot, node)
+            _checked(snapshot, node, departure)
             event = self._events.event(EventCode.ROLE_CHANGED, role)
             after = without_owner(before.value, node)
             return set_role(after, before=before, events=self._events.operations(event)), None
 
         await self._commits.change(attempt)
 
-    def _remove(self, snapshot: Snapshot, node: NodeName) -> tuple[Txn, bool]:
+    def _remove(self, snapshot: Snapshot, node: NodeName, departure: Departure) -> tuple[Txn, bool]:
         """Remove its records, all at once: fails when anything that this rests on has changed. Source: SAFE-3."""
-        before = self._checked(snapshot, node)
+        before = _checked(snapshot, node, departure)
         session = snapshot.sessions.get(node)
         compares: list[Compare] = [
             ModRevision(node_key(node), equals=before.revision),
@@ -113,17 +131,19 @@ class EvictionRequests:
             compares.append(ModRevision(COORDINATOR, equals=coordinator.revision))
             keys.append(COORDINATOR)
         deletes: list[Operation] = [Delete(key) for key in keys]
-        event = self._events.event(EventCode.NODE_EVICTED, node)
+        event = self._events.event(departure.event, node)
         return Txn(compares=tuple(compares), then=(*deletes, *self._events.operations(event))), session is not None
 
-    def _checked(self, snapshot: Snapshot, node: NodeName) -> Versioned[NodeSpec]:
-        """The node's record. Raises: Refused."""
-        before = find_node(snapshot, node)
-        if against := against_eviction(snapshot, node):
-            raise Refused(
-                f"node {node} cannot be evicted: {'; '.join(words(against))}", hint="remove each reason, then try again"
-            )
-        return before
+
+def _checked(snapshot: Snapshot, node: NodeName, departure: Departure) -> Versioned[NodeSpec]:
+    """The node's record. Raises: Refused."""
+    before = find_node(snapshot, node)
+    if against := departure.against(snapshot, node):
+        raise Refused(
+            f"node {node} cannot {departure.words}: {'; '.join(words(against))}",
+            hint="remove each reason, then try again",
+        )
+    return before
 
 
 def _has_vote(snapshot: Snapshot, node: NodeName) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.decide.made_up import Part, cluster, known, lost, owned, proven, put, record, role, role_spec, up
 
-from holdfast.decide.eviction import against_eviction, without_owner
+from holdfast.decide.eviction import against_eviction, against_leaving, without_owner
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import ProofKind
 from holdfast.model.reasons import ReasonCode
@@ -50,6 +50,38 @@ def test_a_role_on_its_way_from_or_to_it_keeps_it(target: NodeName, source: Node
 def test_the_last_node_stays() -> None:
     snapshot = cluster(known("b", is_paused=True), up("b"))
     assert [reason.code for reason in against_eviction(snapshot, B)] == [ReasonCode.LAST_NODE]
+
+
+def test_a_witness_is_nobody_to_leave_the_cluster_to_and_may_go_itself() -> None:
+    snapshot = cluster(up("b"), known("w", is_witness=True), up("w"))
+    assert [reason.code for reason in against_leaving(snapshot, B)] == [ReasonCode.LAST_NODE]
+    assert against_leaving(snapshot, NodeName("w")) == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((up("b"),), []),
+        ((known("b"),), [ReasonCode.CANNOT_LEAVE_DOWN]),
+        ((up("b"), role("web", owner="b")), [ReasonCode.STILL_WITH]),
+        ((up("b"), role("web", possible_owners=(B,))), [ReasonCode.ONLY_POSSIBLE_OWNER]),
+        ((up("b"), known("c")), []),
+        ((up("b"), known("c"), known("d"), known("e")), [ReasonCode.VOTES_TOO_FEW]),
+        ((up("b"), known("c"), known("d"), known("e"), known("b", is_voter=False)), []),
+    ],
+)
+def test_a_node_leaves_in_good_order_when_it_is_empty_and_the_others_can_decide(
+    parts: tuple[Part, ...], expected: list[ReasonCode]
+) -> None:
+    snapshot = cluster(up("a"), *parts)
+    assert [reason.code for reason in against_leaving(snapshot, B)] == expected
+
+
+def test_the_refusal_for_lack_of_votes_says_the_arithmetic() -> None:
+    (reason,) = against_leaving(cluster(up("b"), known("a")), B)
+    assert str(reason) == (
+        "without the vote of b there are 1 votes, 1 are needed to decide and 0 are up (missing: a); start these first"
+    )
 
 
 def test_roles_forget_the_node() -> None:

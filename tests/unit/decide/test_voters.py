@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.decide.made_up import NOW_MS, Part, cluster, incarnation, known, put, session, with_settings
 
+from holdfast.decide.eviction import against_leaving
 from holdfast.decide.voters import (
     LEARN_MS,
     SETTLE_MS,
@@ -113,6 +115,26 @@ def test_who_leaves_keeps_its_vote_until_another_one_votes() -> None:
     assert step(cluster(*parts), voters("abcd")) == (VoterAct.REMOVE, "c", ReasonCode.VOTER_LEAVES)
 
 
+def test_the_vote_of_the_only_voter_goes_to_the_other_node_first() -> None:
+    parts = (up("b", is_voter=False), up("a", is_voter=False, is_leaving=True), seat_of("b", SeatState.RUNNING))
+    assert step(cluster(*parts), voters("a")) == (VoterAct.ADD, "b", ReasonCode.VOTES_TO_SPREAD)
+    learning = (voter("a"), voter("b", is_learner=True))
+    assert step(cluster(*parts), learning) == (VoterAct.PROMOTE, "b", ReasonCode.VOTES_TO_SPREAD)
+    assert step(cluster(*parts), voters("ab")) == (VoterAct.REMOVE, "a", ReasonCode.VOTER_LEAVES)
+
+
+def test_of_a_voter_that_leaves_and_one_that_is_down_the_dead_one_goes_first() -> None:
+    parts = (up("b", is_voter=False), known("c", joined_at_ms=-1), up("a", is_voter=False, is_leaving=True))
+    first = cluster(*parts)
+    assert step(first, voters("abc")) == (VoterAct.REMOVE, "c", ReasonCode.VOTER_AWAY)
+
+
+def test_who_leaves_keeps_its_vote_while_the_others_could_not_decide_without_it() -> None:
+    parts = (up("a", is_voter=False, is_leaving=True), known("b", is_voter=False))
+    assert step(cluster(*parts), voters("a")) is None
+    assert step(cluster(*parts), voters("ab")) is None
+
+
 def test_a_voter_that_is_down_for_long_is_replaced_and_only_if_another_can_vote() -> None:
     spare = cluster(*nodes("abd"), known("c"))
     assert step(spare, voters("abc")) is None
@@ -152,9 +174,7 @@ class SimulatedEtcd:
             case VoterAct.REMOVE:
                 assert change.member is not None
                 gone = self.members[change.member]
-                left = [one for one in living if one is not gone]
-                rest = len(votes) - (not gone.is_learner)
-                if not gone.is_learner and gone in living and len(left) <= rest // 2:
+                if not gone.is_learner and gone in living and len(living) - 1 < 1 + (len(votes) - 2) // 2:
                     return False
                 del self.members[change.member]
             case VoterAct.WAIT:
@@ -162,12 +182,20 @@ class SimulatedEtcd:
         return True
 
 
-def _seen(names: list[str], alive: set[NodeName], etcd: SimulatedEtcd, sites: dict[str, str | None]) -> Snapshot:
+def _seen(
+    names: list[str],
+    alive: set[NodeName],
+    etcd: SimulatedEtcd,
+    sites: dict[str, str | None],
+    leaving: Set[NodeName] = frozenset(),
+) -> Snapshot:
     parts: list[Part] = [with_settings(Settings())]
     seats = {member.node: member.id for member in etcd.members.values()}
     for name in names:
         make = up if NodeName(name) in alive else known
-        parts.append(make(name, is_voter=False, site=sites[name], joined_at_ms=NOW_MS))
+        votes = any(one.node == name and not one.is_learner for one in etcd.members.values())
+        is_leaving = NodeName(name) in leaving
+        parts.append(make(name, is_voter=votes, is_leaving=is_leaving, site=sites[name], joined_at_ms=NOW_MS))
         if NodeName(name) in alive and NodeName(name) in seats:
             report = NodeReport(
                 node=NodeName(name),
@@ -189,6 +217,7 @@ class History:
         self.alive = {NodeName("a")}
         self.sites: dict[str, str | None] = dict.fromkeys("abcdefgh")
         self.etcd = SimulatedEtcd("a")
+        self.leaving: set[NodeName] = set()
 
     @property
     def votes(self) -> list[SeatedMember]:
@@ -196,7 +225,7 @@ class History:
 
     def happen(self) -> None:
         """Let one thing happen that leaves a majority alive."""
-        match self.random.choice(["join", "join", "die", "return", "evict", "site"]):
+        match self.random.choice(["join", "join", "die", "return", "evict", "leave", "site"]):
             case "join" if len(self.names) < 8:
                 self.names.append(next(one for one in "abcdefgh" if one not in self.names))
                 self.alive.add(NodeName(self.names[-1]))
@@ -207,22 +236,37 @@ class History:
                     self.alive.discard(dying)
             case "return":
                 self.alive.update(NodeName(name) for name in self.names)
+            case "leave":
+                leaving = NodeName(self.random.choice(self.names))
+                snapshot = _seen(self.names, self.alive, self.etcd, self.sites)
+                if not against_leaving(snapshot, leaving):
+                    self.leaving.add(leaving)
             case "evict":
                 if dead := [name for name in self.names if NodeName(name) not in self.alive]:
                     self.names.remove(self.random.choice(dead))
             case "site":
                 self.sites[self.random.choice(self.names)] = self.random.choice(["east", "west"])
 
+    def go(self) -> None:
+        """Who leaves and is up has lost its vote by now, so that its machine can be switched off."""
+        seated = {one.node for one in self.etcd.members.values()}
+        assert not self.leaving & self.alive & seated
+        gone = self.leaving - seated
+        self.leaving -= gone
+        self.alive -= gone
+        self.names = [name for name in self.names if NodeName(name) not in gone]
+
     def settle(self) -> None:
         """Change votes until nothing more is wanted or admitted."""
         for _ in range(40):
-            snapshot = _seen(self.names, self.alive, self.etcd, self.sites)
+            snapshot = _seen(self.names, self.alive, self.etcd, self.sites, self.leaving)
             away = {NodeName(name): AWAY_MS for name in self.names if NodeName(name) not in self.alive}
             members = tuple(
                 one if one.node in self.names else replace(one, node=None) for one in self.etcd.members.values()
             )
             change = next_voter_step(snapshot, members, absent_ms=away, learning_ms=SETTLE_MS)
             if change is None or not self.etcd.apply(change, self.alive & {NodeName(name) for name in self.names}):
+                self.go()
                 return
             assert sum(one.node in self.alive for one in self.votes) * 2 > len(self.votes)
         raise AssertionError("votes do not settle")

@@ -22,9 +22,13 @@ from holdfast.store.records import proof_key, verdict_key
 C = NodeName("c")
 
 
-async def evict(here: Desk, node: str) -> list[object]:
+async def evict(here: Desk, node: str, method: str = "node.evict") -> list[object]:
     requests = EvictionRequests(Commits(here.life, here.store))
-    return [item async for item in requests.handle("node.evict", {"node": node})]
+    return [item async for item in requests.handle(method, {"node": node})]
+
+
+async def leave(here: Desk, node: str) -> list[object]:
+    return await evict(here, node, "node.leave")
 
 
 def without_vote(name: str, **changes: object) -> NodeSpec:
@@ -115,3 +119,42 @@ async def test_nobody_evicts_himself_or_who_is_not_there() -> None:
         with pytest.raises(NotFound, match="no node 'x'"):
             await evict(here, "x")
         assert session("a").node in here.database.snapshot().sessions
+
+
+@virtual
+async def test_a_node_leaves_by_its_own_wish_once_its_vote_is_with_another() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(node_spec("a", seat=7))
+        here.database.node(without_vote("b"))
+        await asyncio.sleep(1)
+        leaving = asyncio.create_task(leave(here, "a"))
+        await asyncio.sleep(5)
+        assert (here.spec(A).is_leaving, here.spec(A).is_paused) == (True, True)
+        here.database.node(node_spec("b", seat=8))
+        await asyncio.sleep(5)
+        assert not leaving.done()
+        here.database.node(replace(here.spec(A), is_voter=False, seat=None))
+        *steps, result = await asyncio.wait_for(leaving, 10)
+        assert (steps, result) == (
+            [Progress(text="the vote of a is being taken back")],
+            Result({"node": "a", "was_up": True}),
+        )
+        assert [key for key in keys(here) if key.endswith("/a")] == []
+        events = [item.value for item in here.database.database.listing("holdfast/events/").items]
+        assert b"node-left" in events[-1]
+
+
+@virtual
+async def test_a_node_with_a_role_or_nobody_to_leave_its_vote_to_stays_as_it_is() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.role(role_spec("web"), owned("web", "a"))
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match="a cannot leave: role web is still with a"):
+            await leave(here, "a")
+        here.database.end_session(B)
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match=r"1 are needed to decide and 0 are up \(missing: b\)"):
+            await leave(here, "a")
+        with pytest.raises(Refused, match="b is down and cannot hand anything on"):
+            await leave(here, "b")
+        assert not here.spec(A).is_leaving
