@@ -36,6 +36,10 @@ ENTRIES: Final[dict[str, tuple[str, str]]] = {
         "Backups of the cluster database: create, list, verify, restore.",
         "holdfast.cli.backup_commands:backup",
     ),
+    "certificate": (
+        "The nodes' certificates: until when they are good, and new ones.",
+        "holdfast.cli.certificate_commands:certificate",
+    ),
     "token": ("Tokens that let nodes join.", "holdfast.cli.cluster_commands:token"),
     "lab": ("A whole cluster on this one machine, to try things.", "holdfast.lab.commands:group"),
     "sim": ("Simulate bad days: the real decisions, everything else made up.", "holdfast.cli.sim_command:sim"),

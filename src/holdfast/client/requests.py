@@ -27,6 +27,7 @@ from holdfast.model.kernel_sessions import LoginReport, LogoutReport, SessionLis
 from holdfast.model.roles import Wanted
 from holdfast.model.status import (
     BalanceReport,
+    CertificateStatus,
     ClusterStatus,
     DrainReport,
     EventLine,
@@ -226,6 +227,18 @@ def evict_node(node: str) -> Request[EvictedNode]:
 def leave_cluster(node: str) -> Request[EvictedNode]:
     """Have a node that is up and empty hand its vote on and leave the cluster; it may be the one that answers."""
     return _change("node.leave", EvictedNode, {"node": node})
+
+
+def list_certificates() -> Request[tuple[CertificateStatus, ...]]:
+    """Ask what is known of the nodes' certificates."""
+    return Request(method="certificate.list", answer=tuple[CertificateStatus, ...])
+
+
+def renew_certificates(node: str | None) -> Request[tuple[CertificateStatus, ...]]:
+    """Have a node, or all, take a new certificate; the answer comes when those that are up have it."""
+    params: Params = {} if node is None else {"node": node}
+    answer = tuple[CertificateStatus, ...]
+    return Request(method="certificate.renew", answer=answer, params=params, changes=True, silence_s=None)
 
 
 def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[BalanceReport]:

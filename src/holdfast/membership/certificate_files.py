@@ -22,6 +22,7 @@ from holdfast.membership.certificates import (
     sign_request,
 )
 from holdfast.membership.errors import CertificateInvalid
+from holdfast.membership.revocation import to_der
 from holdfast.model.ids import NodeName
 
 
@@ -42,6 +43,11 @@ class CertificateFiles:
         return self.folder / "ca.key"
 
     @property
+    def revocations(self) -> Path:
+        """What the cluster CA has revoked (DER). etcd reads it at every handshake."""
+        return self.folder / "ca.crl"
+
+    @property
     def certificate(self) -> Path:
         """This node's certificate."""
         return self.folder / "node.crt"
@@ -59,6 +65,19 @@ class CertificateFiles:
         """
         write_durably(self.authority_key, authority.key_pem)
         write_durably(self.authority, authority.certificate_pem)
+
+    def write_revocations(self, list_pem: bytes) -> bool:
+        """Keep the list of what is revoked; whether it is another one than before.
+
+        Raises:
+            CertificateInvalid: it is none.
+            FileNotWritten: see `write_durably`.
+        """
+        listed = to_der(list_pem)
+        if self.revocations.exists() and self.revocations.read_bytes() == listed:
+            return False
+        write_durably(self.revocations, listed)
+        return True
 
     def write_node(self, *, key_pem: bytes, certificate_pem: bytes, authority_pem: bytes) -> None:
         """Keep this node's key and certificate, and the CA it trusts.
@@ -100,8 +119,16 @@ class CertificateFiles:
             source=str(self.certificate),
         )
 
-    def renew_node(self, *, node: NodeName, addresses: Iterable[str], now: datetime) -> bool:
-        """Issue this node's certificate anew if it has under 120 days left; whether it did. To be asked every day.
+    def read_node(self) -> bytes:
+        """This node's certificate (PEM). Raises: CertificateInvalid."""
+        return _read(self.certificate)
+
+    def request_again(self, node: NodeName) -> bytes:
+        """A request (PEM) to certify this node's own key once more. Raises: CertificateInvalid."""
+        return create_request(node, key_pem=_read(self.key)).request_pem
+
+    def renew_node(self, *, node: NodeName, addresses: Iterable[str], now: datetime, is_due: bool = False) -> bool:
+        """Issue this node's certificate anew if it is due or has under 120 days left; whether it did.
 
         The private key stays, so that the pair on disk fits together at every instant. etcd reads the file at each
         handshake; contexts made before go on with the old certificate until `load_cert_chain` is called on them.
@@ -111,7 +138,7 @@ class CertificateFiles:
             FileNotWritten: see `write_durably`.
         """
         certificate = read_certificate(_read(self.certificate), str(self.certificate))
-        if certificate.not_valid_after_utc - now > RENEWED_BEFORE_END:
+        if certificate.not_valid_after_utc - now > RENEWED_BEFORE_END and not is_due:
             return False
         request = create_request(node, key_pem=_read(self.key))
         authority = self.read_authority(now)

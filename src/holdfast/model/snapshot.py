@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from holdfast.model.certificates import HeartbeatKeys, NodeCertificates, Revocations
 from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName, Revision, RoleName
 from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
@@ -79,6 +80,9 @@ class Snapshot:
     ownerships: Mapping[RoleName, Versioned[Ownership]] = field(default_factory=dict)
     disks: Mapping[DiskName, Versioned[DiskSpec]] = field(default_factory=dict)
     slots: Mapping[str, Versioned[Slot]] = field(default_factory=dict)
+    certificates: Mapping[NodeName, Versioned[NodeCertificates]] = field(default_factory=dict)
+    revocations: Versioned[Revocations] | None = None
+    heartbeat_keys: Versioned[HeartbeatKeys] | None = None
 
     @property
     def settings(self) -> Settings:

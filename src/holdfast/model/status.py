@@ -78,6 +78,16 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateStatus:
+    """A node's certificate in use. `until_ms` None: the node has not told yet. `is_awaited`: it is to be replaced."""
+
+    node: str
+    serial: str
+    until_ms: int | None
+    is_awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleStatus:
     """One role. `phase` is the database's word; `reasons` say why it is here, or why it does not run.
 

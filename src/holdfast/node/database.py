@@ -26,7 +26,8 @@ class Database:
 def tls_files(config: DaemonConfig) -> TlsFiles:
     """This node's certificate as the database wants it."""
     files = CertificateFiles(config.keys)
-    return TlsFiles(authority=files.authority, certificate=files.certificate, key=files.key)
+    listed = files.revocations if files.revocations.exists() else None
+    return TlsFiles(authority=files.authority, certificate=files.certificate, key=files.key, revocations=listed)
 
 
 def member_addresses(identity: NodeIdentity, peers: tuple[Peer, ...], *, is_lost: bool = False) -> tuple[str, ...]:

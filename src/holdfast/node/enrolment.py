@@ -14,11 +14,14 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from holdfast import __version__
+from holdfast.decide.certificates import revoked_without
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.certificates import fingerprint, sign_request
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.identity import IpText, NodeIdentity, Peer, Ports
+from holdfast.membership.revocation import issued, sign_revocations
 from holdfast.membership.tokens import TokenRecord, check_token, create_token, decode_token
+from holdfast.model.certificates import NodeCertificates, Revocations
 from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NetworkName, NodeName
@@ -30,8 +33,8 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import set_node
-from holdfast.store.port import ModRevision, Put, Store, Txn
-from holdfast.store.records import TOKENS, decode, encode
+from holdfast.store.port import ModRevision, Operation, Put, Store, Txn
+from holdfast.store.records import REVOCATIONS, TOKENS, certificates_key, decode, encode
 
 CLOCK_TOLERANCE_MS: Final = 60_000
 
@@ -73,6 +76,7 @@ class Admission(BaseModel):
     addresses: dict[str, IpText]
     peers: tuple[Peer, ...]
     generation: int = 1
+    revocations_pem: str = ""
 
 
 class Enrolment:
@@ -152,7 +156,13 @@ class Enrolment:
         event = self._events.event(EventCode.NODE_JOINED, node.name)
         add = set_node(node, before=before, events=self._events.operations(event))
         use = Put(key, encode(record.used(node.name, now_ms)))
-        txn = Txn(compares=(*add.compares, ModRevision(key, equals=stored.mod_revision)), then=(*add.then, use))
+        known = NodeCertificates(
+            node=node.name,
+            issued=(issued(certificate, "the new certificate"),),
+            request_pem=request.request_pem if node.is_witness else "",
+        )
+        then = (*add.then, use, Put(certificates_key(node.name), encode(known)))
+        txn = Txn(compares=(*add.compares, ModRevision(key, equals=stored.mod_revision)), then=then)
         if not (await self._store.txn(txn)).succeeded:
             raise Conflict(f"node {node.name} or its token was used by another request just now", hint="try again")
         return self._admission(certificate, node, snapshot)
@@ -169,7 +179,22 @@ class Enrolment:
             addresses={str(network): address for network, address in node.addresses.items()},
             peers=peers_of(snapshot, without=node.name),
             generation=self._identity.generation,
+            revocations_pem=self._listed(snapshot),
         )
+
+    def _listed(self, snapshot: Snapshot) -> str:
+        """The list of what is revoked, which may be nothing."""
+        if snapshot.revocations is not None:
+            return snapshot.revocations.value.list_pem
+        now = datetime.now(UTC)
+        return sign_revocations(self._files.read_authority(now), (), now).decode()
+
+    def revoke(self, snapshot: Snapshot, node: NodeName) -> tuple[Operation, ...]:
+        """What makes the certificates of a node that goes worth nothing. Raises: CertificateInvalid."""
+        revoked = revoked_without(snapshot, node, self._clock.wall_ms())
+        now = datetime.now(UTC)
+        listed = sign_revocations(self._files.read_authority(now), revoked, now)
+        return (Put(REVOCATIONS, encode(Revocations(revoked=revoked, list_pem=listed.decode()))),)
 
     def _snapshot(self) -> Snapshot:
         if self._mirror.snapshot is None:

@@ -28,6 +28,8 @@ from holdfast.node.transactions import revision_of, set_node, set_role
 from holdfast.store.port import Compare, Delete, ModRevision, Operation, Txn
 from holdfast.store.records import (
     COORDINATOR,
+    REVOCATIONS,
+    certificates_key,
     node_key,
     order_key,
     report_key,
@@ -37,6 +39,15 @@ from holdfast.store.records import (
 
 VOTE_WAIT_S: Final = 120.0
 """So long the coordinator may take to take back a vote: a learner in its place has to catch up first."""
+
+
+Revoke = Callable[[Snapshot, NodeName], tuple[Operation, ...]]
+"""What makes the certificates of a node that goes worth nothing."""
+
+
+def revokes_nothing(_snapshot: Snapshot, _node: NodeName) -> tuple[Operation, ...]:
+    """Of a world without certificates."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +64,9 @@ class EvictionRequests:
 
     methods: Final = frozenset(("node.evict", "node.leave"))
 
-    def __init__(self, commits: Commits) -> None:
+    def __init__(self, commits: Commits, revoke: Revoke = revokes_nothing) -> None:
         self._commits = commits
+        self._revoke = revoke
         self._events = commits.events
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
@@ -126,13 +138,18 @@ class EvictionRequests:
             ModRevision(verdict_key(node), equals=revision_of(snapshot.verdicts.get(node))),
         ]
         keys = [node_key(node), session_key(node), verdict_key(node), report_key(node), order_key(node)]
+        keys.append(certificates_key(node))
+        listed = snapshot.revocations
+        compares.append(ModRevision(REVOCATIONS, equals=revision_of(listed)))
+        compares.append(ModRevision(certificates_key(node), equals=revision_of(snapshot.certificates.get(node))))
         coordinator = snapshot.coordinator
         if coordinator is not None and coordinator.value.node == node:
             compares.append(ModRevision(COORDINATOR, equals=coordinator.revision))
             keys.append(COORDINATOR)
         deletes: list[Operation] = [Delete(key) for key in keys]
         event = self._events.event(departure.event, node)
-        return Txn(compares=tuple(compares), then=(*deletes, *self._events.operations(event))), session is not None
+        then = (*deletes, *self._revoke(snapshot, node), *self._events.operations(event))
+        return Txn(compares=tuple(compares), then=then), session is not None
 
 
 def _checked(snapshot: Snapshot, node: NodeName, departure: Departure) -> Versioned[NodeSpec]:

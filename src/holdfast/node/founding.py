@@ -18,6 +18,7 @@ from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.certificates import create_authority, create_request, sign_request
 from holdfast.membership.cluster_key import create_cluster_key, write_cluster_key
 from holdfast.membership.identity import IpText, NodeIdentity, Ports, write_identity
+from holdfast.membership.revocation import sign_revocations
 from holdfast.model.errors import Unavailable
 from holdfast.model.ids import ClusterId, NetworkName, NodeName
 from holdfast.model.settings import Settings
@@ -114,6 +115,7 @@ def write_own_authority(config: DaemonConfig, identity: NodeIdentity, cluster_ke
         authority, request.request_pem, node=identity.node, addresses=identity.addresses.values(), now=now
     )
     files.write_authority(authority)
+    files.write_revocations(sign_revocations(authority, (), now))
     files.write_node(key_pem=request.key_pem, certificate_pem=certificate, authority_pem=authority.certificate_pem)
     write_cluster_key(cluster_key, config.cluster_key)
 

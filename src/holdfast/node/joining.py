@@ -40,7 +40,7 @@ from holdfast.node.residence import (
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.preconditions import check
 from holdfast.store.port import Delete, ModRevision, Txn
-from holdfast.store.records import node_key
+from holdfast.store.records import certificates_key, node_key
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,8 @@ class Joiner:
         files.write_node(
             key_pem=key_pem, certificate_pem=admission.certificate_pem.encode(), authority_pem=authority_pem
         )
+        if admission.revocations_pem:
+            files.write_revocations(admission.revocations_pem.encode())
         write_cluster_key(bytes.fromhex(admission.cluster_key_hex), self.config.cluster_key)
 
     async def _withdraw(self, identity: NodeIdentity) -> None:
@@ -133,7 +135,8 @@ class Joiner:
             stored = await database.store.get(key)
             if stored is not None:
                 unchanged = ModRevision(key, equals=stored.mod_revision)
-                await database.store.txn(Txn(compares=(unchanged,), then=(Delete(key),)), timeout_s=5.0)
+                gone = (Delete(key), Delete(certificates_key(identity.node)))
+                await database.store.txn(Txn(compares=(unchanged,), then=gone), timeout_s=5.0)
         except HoldfastError as error:
             log.warning("the cluster keeps a record of this node; joining again replaces it (%s)", error)
         finally:

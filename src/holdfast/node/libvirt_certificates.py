@@ -59,6 +59,17 @@ def install(own: Path, target: Path = PKI) -> tuple[Path, ...]:
     return tuple(target / name for name in (*contents, *_KEYS))
 
 
+def follow_renewal(own: Path, before: bytes, target: Path = PKI) -> bool:
+    """Put a renewed certificate where the one before it was; whether it was there. Raises: as `install` does."""
+    try:
+        installed = all((target / name).read_bytes() == before for name in _CERTIFICATES)
+    except OSError:
+        return False
+    if installed:
+        install(own, target)
+    return installed
+
+
 def memory_target(own: Path, identity: NodeIdentity) -> MemoryTarget | None:
     """Where others send the memory of guests; None as long as libvirt here does not take it in as it should."""
     if not (_is_installed(own) and _is_listening()):

@@ -26,14 +26,16 @@ from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
 from holdfast.model.nodes import Condition, FenceSpec, Seat
 from holdfast.node.backups import Backups
+from holdfast.node.certificates import CertificateKeeper, ensure_list
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import Database, member_addresses, open_database
 from holdfast.node.enrolment import Enrolment, peers_of
-from holdfast.node.libvirt_certificates import memory_target
+from holdfast.node.libvirt_certificates import follow_renewal, memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
 from holdfast.node.member_process import EtcdProcess
+from holdfast.node.open_connections import cut
 from holdfast.node.residence import known_nodes
 from holdfast.node.seat import SeatKeeper
 from holdfast.storage.port import Lun
@@ -91,6 +93,15 @@ class Member:
             process=self._process,
             file=config.seat,
         )
+        self.certificates = CertificateKeeper(
+            identity=identity,
+            files=files,
+            store=self.database.store,
+            mirror=self.life.mirror,
+            clock=clock,
+            on_new=self._use_new_certificate,
+            cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer)),
+        )
         self.enrolment = Enrolment(
             identity=identity,
             files=files,
@@ -112,9 +123,18 @@ class Member:
                 tasks.create_task(self._hypervisor.run())
                 tasks.create_task(self.life.run())
                 tasks.create_task(self.backups.run())
+                tasks.create_task(self.certificates.run())
                 tasks.create_task(self._remember_peers())
                 for server in servers:
                     tasks.create_task(server.serve_forever())
+
+    def _use_new_certificate(self, before: bytes) -> None:
+        """Show the new certificate from the next handshake on: connections that are open stay so."""
+        files = CertificateFiles(self._config.keys)
+        self._join_context.load_cert_chain(files.certificate, files.key)
+        self.database.connections.use_new_certificate()
+        self._process.use_new_certificate()
+        follow_renewal(self._config.keys, before)
 
     def _conditions(self) -> tuple[Condition, ...]:
         return (*self.seat.conditions(), *self.backups.conditions())
@@ -174,6 +194,7 @@ def renew_certificate(config: DaemonConfig, identity: NodeIdentity) -> None:
     """Issue this node's certificate anew in good time. Trouble is logged: with heartbeats alone guests still run on."""
     files = CertificateFiles(config.keys)
     try:
+        ensure_list(files, datetime.now(UTC))
         if files.renew_node(node=identity.node, addresses=identity.addresses.values(), now=datetime.now(UTC)):
             log.info("the certificate of %s was renewed", identity.node)
     except HoldfastError as error:

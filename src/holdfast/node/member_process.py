@@ -59,6 +59,10 @@ class EtcdProcess:
         """Which member it says it is."""
         return (await self._admin.status(self._address)).member_id
 
+    def use_new_certificate(self) -> None:
+        """Ask it with the certificate that the file has now; it reads the file itself at every handshake."""
+        self._connections.use_new_certificate()
+
     async def close(self) -> None:
         """Let go of it; it runs on."""
         await self._let_go()

@@ -20,15 +20,18 @@ from holdfast.node.role_index import RoleIndex
 from holdfast.store.follow import follow
 from holdfast.store.port import Change, Deleted, KeyValue, Listing, Store
 from holdfast.store.records import (
+    CERTIFICATES,
     CLUSTER,
     COORDINATOR,
     DISKS,
     EVENTS,
+    HEARTBEAT_KEYS,
     NODES,
     OWNERSHIPS,
     PROOFS,
     RECORD_TYPES,
     REPORTS,
+    REVOCATIONS,
     ROOT,
     SESSIONS,
     SLOTS,
@@ -50,8 +53,14 @@ FIELDS = {
     OWNERSHIPS: "ownerships",
     DISKS: "disks",
     SLOTS: "slots",
+    CERTIFICATES: "certificates",
 }
-SINGLE_FIELDS = {CLUSTER: "cluster", COORDINATOR: "coordinator"}
+SINGLE_FIELDS = {
+    CLUSTER: "cluster",
+    COORDINATOR: "coordinator",
+    REVOCATIONS: "revocations",
+    HEARTBEAT_KEYS: "heartbeat_keys",
+}
 
 
 class Mirror:

@@ -37,6 +37,12 @@ class NodeParams(_Params):
     node: str
 
 
+class RenewParams(_Params):
+    """`certificate.renew`; without a node all of them."""
+
+    node: str | None = None
+
+
 class NodeSetParams(NodeParams):
     """`node.set`: what is absent stays; `fence: null` takes the device away, `site: null` the site."""
 

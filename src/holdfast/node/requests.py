@@ -22,6 +22,7 @@ from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress, RoleState, RoleStatus
 from holdfast.node.balance_requests import BalanceRequests
+from holdfast.node.certificate_requests import CertificateRequests
 from holdfast.node.commits import Commits
 from holdfast.node.documents import (
     cluster_status,
@@ -30,7 +31,7 @@ from holdfast.node.documents import (
     node_status,
     quorum_status,
 )
-from holdfast.node.eviction_requests import EvictionRequests
+from holdfast.node.eviction_requests import EvictionRequests, Revoke, revokes_nothing
 from holdfast.node.history import moves_of
 from holdfast.node.iscsi_requests import READS as ISCSI_READS
 from holdfast.node.iscsi_requests import IscsiRequests
@@ -77,7 +78,7 @@ EVENTS_READ: Final = 100_000
 READS: Final = STORAGE_READS.union(
     ISCSI_READS,
     ("status", "status.watch", "quorum.show", "explain", "events", "events.follow", "role.history"),
-    ("vm.xml", "node.fence-test"),
+    ("vm.xml", "node.fence-test", "certificate.list"),
 )
 """What is answered without a majority of voters; everything else is refused at once, with nothing sent."""
 
@@ -92,18 +93,21 @@ class Tokens(Protocol):
 class Requests:
     """Answers requests about the cluster that one node lives in."""
 
-    def __init__(self, life: Life, store: Store, tokens: Tokens) -> None:
+    def __init__(self, life: Life, store: Store, tokens: Tokens, revoke: Revoke = revokes_nothing) -> None:
         self._life = life
         self._store = store
         self._events = life.events
         self._tokens = tokens
         self._commits = Commits(life, store)
-        self._maintenance = MaintenanceRequests(self._commits)
-        self._balance = BalanceRequests(self._commits)
-        self._eviction = EvictionRequests(self._commits)
-        self._shutdown = ShutdownRequests(self._commits)
-        self._storage = StorageRequests(self._commits)
-        self._iscsi = IscsiRequests(self._commits, OpenIscsi())
+        self._parts = (
+            MaintenanceRequests(self._commits),
+            BalanceRequests(self._commits),
+            EvictionRequests(self._commits, revoke),
+            CertificateRequests(self._commits),
+            ShutdownRequests(self._commits),
+            StorageRequests(self._commits),
+            IscsiRequests(self._commits, OpenIscsi()),
+        )
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""
@@ -112,8 +116,7 @@ class Requests:
                 f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
                 hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
             )
-        parts = (self._maintenance, self._balance, self._eviction, self._shutdown, self._storage, self._iscsi)
-        for part in parts:
+        for part in self._parts:
             if method in part.methods:
                 async for item in part.handle(method, params):
                     yield item

@@ -21,13 +21,16 @@ from holdfast.model.snapshot import ClusterRecord, Freeze
 from holdfast.store.backup import Backup
 from holdfast.store.port import Put
 from holdfast.store.records import (
+    CERTIFICATES,
     CLUSTER,
     COORDINATOR,
+    HEARTBEAT_KEYS,
     NODES,
     ORDERS,
     OWNERSHIPS,
     PROOFS,
     REPORTS,
+    REVOCATIONS,
     SESSIONS,
     TOKENS,
     VERDICTS,
@@ -42,7 +45,10 @@ from holdfast.store.records import (
 
 STEP: Final = 1_000_000
 """How far epochs and disk generations jump: farther than they can have come since any backup."""
-LEFT_BEHIND: Final = (COORDINATOR, ORDERS, PROOFS, REPORTS, SESSIONS, TOKENS, VERDICTS, VOTE_ORDER)
+LEFT_BEHIND: Final = (
+    *(COORDINATOR, ORDERS, PROOFS, REPORTS, SESSIONS, TOKENS, VERDICTS, VOTE_ORDER),
+    *(CERTIFICATES, REVOCATIONS, HEARTBEAT_KEYS),
+)
 """What was true only in the generation that the backup is of."""
 REWRITTEN: Final = (CLUSTER, NODES, OWNERSHIPS)
 

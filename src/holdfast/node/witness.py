@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from holdfast import __version__
+from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.cluster_key import read_cluster_key
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
@@ -22,6 +23,7 @@ from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import Incarnation, NodeName
 from holdfast.model.nodes import Capacity, NodeReport, Session
 from holdfast.model.snapshot import Snapshot
+from holdfast.node.certificates import CertificateKeeper
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import member_addresses, open_database
@@ -31,6 +33,7 @@ from holdfast.node.hearing import Hearing
 from holdfast.node.heartbeats import Heartbeats
 from holdfast.node.member_process import EtcdProcess
 from holdfast.node.mirror import Mirror
+from holdfast.node.open_connections import cut
 from holdfast.node.residence import known_nodes
 from holdfast.node.seat import SeatKeeper
 from holdfast.node.session import SessionEnd, SessionKeeper
@@ -63,6 +66,15 @@ class Witness:
             process=self._process,
             file=config.seat,
         )
+        self._certificates = CertificateKeeper(
+            identity=identity,
+            files=CertificateFiles(config.keys),
+            store=self._database.store,
+            mirror=self._mirror,
+            clock=clock,
+            on_new=self._use_new_certificate,
+            cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer)),
+        )
         port = identity.ports.heartbeat
         self._heartbeats = Heartbeats(
             cluster_id=identity.cluster_id,
@@ -93,6 +105,7 @@ class Witness:
                 self._mirror.run(self._database.store),
                 self._events.run(self._database.store),
                 self._follow_peers(),
+                self._certificates.run(),
             )
             async with asyncio.TaskGroup() as tasks:
                 working: list[asyncio.Task[object]] = [tasks.create_task(work) for work in works]
@@ -100,6 +113,10 @@ class Witness:
                 await asyncio.wait(working[-2:], return_when=asyncio.FIRST_COMPLETED)
                 for task in working:
                     task.cancel()
+
+    def _use_new_certificate(self, _before: bytes) -> None:
+        self._database.connections.use_new_certificate()
+        self._process.use_new_certificate()
 
     async def _live(self) -> None:
         """Keep a session until evicted; after a verdict as another incarnation, for nothing here could do harm."""

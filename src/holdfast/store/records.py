@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from holdfast.model.certificates import HeartbeatKeys, NodeCertificates, Revocations
 from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import Event
@@ -33,6 +34,9 @@ ORDERS: Final = f"{ROOT}orders/"
 VOTE_ORDER: Final = f"{ROOT}vote-order"
 DISKS: Final = f"{ROOT}disks/"
 SLOTS: Final = f"{ROOT}slots/"
+CERTIFICATES: Final = f"{ROOT}certificates/"
+REVOCATIONS: Final = f"{ROOT}revocations"
+HEARTBEAT_KEYS: Final = f"{ROOT}keys"
 
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
     CLUSTER: ClusterRecord,
@@ -47,6 +51,9 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     EVENTS: Event,
     DISKS: DiskSpec,
     SLOTS: Slot,
+    CERTIFICATES: NodeCertificates,
+    REVOCATIONS: Revocations,
+    HEARTBEAT_KEYS: HeartbeatKeys,
 }
 """Value type per key, or per prefix where the name ends in a slash."""
 
@@ -98,6 +105,11 @@ def disk_key(name: DiskName) -> str:
 def slot_key(number: int) -> str:
     """Key of a slot of the heartbeat disks."""
     return f"{SLOTS}{number}"
+
+
+def certificates_key(name: NodeName) -> str:
+    """Key of a node's certificates."""
+    return CERTIFICATES + name
 
 
 def spec_key(role: RoleName) -> str:

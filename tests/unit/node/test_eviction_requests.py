@@ -6,18 +6,22 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.made_up import node_spec, owned, proof, role_spec, session, verdict
+from tests.unit.decide.made_up import cluster, node_spec, owned, proof, role_spec, session, up, verdict
 from tests.unit.node.test_maintenance_requests import A, B, Desk, desk
 from tests.unit.node.virtual_time import virtual
 
+from holdfast.decide.certificates import revoked_without
+from holdfast.model.certificates import IssuedCertificate, NodeCertificates, Revocations, RevokedCertificate
 from holdfast.model.errors import NotFound, Refused
-from holdfast.model.ids import NodeName
+from holdfast.model.ids import NodeName, Revision
 from holdfast.model.nodes import NodeSpec
+from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.model.status import Progress
 from holdfast.node.commits import Commits
 from holdfast.node.eviction_requests import EvictionRequests
 from holdfast.node.line_protocol import Result
-from holdfast.store.records import proof_key, verdict_key
+from holdfast.store.port import Put
+from holdfast.store.records import REVOCATIONS, certificates_key, encode, proof_key, verdict_key
 
 C = NodeName("c")
 
@@ -158,3 +162,38 @@ async def test_a_node_with_a_role_or_nobody_to_leave_its_vote_to_stays_as_it_is(
         with pytest.raises(Refused, match="b is down and cannot hand anything on"):
             await leave(here, "b")
         assert not here.spec(A).is_leaving
+
+
+@virtual
+async def test_the_certificates_of_who_goes_are_revoked_in_the_same_transaction() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(without_vote("b", is_paused=True))
+        old, new = IssuedCertificate(serial="1", until_ms=10**15), IssuedCertificate(serial="2", until_ms=10**15)
+        here.database.put(certificates_key(B), NodeCertificates(node=B, issued=(old, new)))
+        await asyncio.sleep(1)
+        seen: list[tuple[str, ...]] = []
+
+        def revoke(snapshot: Snapshot, node: NodeName) -> tuple[Put, ...]:
+            revoked = revoked_without(snapshot, node, 5)
+            seen.append(tuple(one.serial for one in revoked))
+            return (Put(REVOCATIONS, encode(Revocations(revoked=revoked, list_pem="list"))),)
+
+        requests = EvictionRequests(Commits(here.life, here.store), revoke)
+        assert [item async for item in requests.handle("node.evict", {"node": "b"})]
+        after = here.database.snapshot()
+        assert seen == [("1", "2")]
+        assert after.revocations is not None
+        assert after.revocations.revision == here.database.database.listing("holdfast/events/").items[-1].mod_revision
+        assert [one.addresses for one in after.revocations.value.revoked] == [("192.0.2.1", "198.51.100.1")] * 2
+        assert B not in after.certificates
+
+
+@pytest.mark.parametrize(("until_ms", "kept"), [(7, True), (5, False)])
+def test_what_is_out_of_date_is_not_kept_as_revoked(until_ms: int, kept: bool) -> None:
+    before = RevokedCertificate(node=C, serial="c", until_ms=until_ms, at_ms=1)
+    snapshot = replace(cluster(up("b")), revocations=versioned(Revocations(revoked=(before,), list_pem="")))
+    assert revoked_without(snapshot, B, 5) == ((before,) if kept else ())
+
+
+def versioned(value: Revocations) -> Versioned[Revocations]:
+    return Versioned(value=value, revision=Revision(1), created=Revision(1))

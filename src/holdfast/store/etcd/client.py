@@ -21,12 +21,18 @@ class EtcdConnections:
     def __init__(self, addresses: tuple[str, ...], tls: TlsFiles, timing: Timing | None = None) -> None:
         """Take ``host:port`` of each member, the own node's first. Connects when first needed."""
         self.timing = timing or Timing()
-        self.endpoints = Endpoints(addresses, tls.client_context(), self.timing)
+        self._tls = tls
+        self._context = tls.client_context()
+        self.endpoints = Endpoints(addresses, self._context, self.timing)
         self.caller = Caller(self.endpoints, self.timing)
 
     def use_members(self, addresses: tuple[str, ...]) -> None:
         """Talk to these members from now on (``host:port``, the own node's first); watches move over by themselves."""
         self.endpoints.replace(addresses)
+
+    def use_new_certificate(self) -> None:
+        """Show the certificate that the file has now from the next handshake on; what is connected stays so."""
+        self._tls.load_into(self._context)
 
     def silent(self, hosts: Collection[str]) -> None:
         """Wait no longer for the members on these addresses: what hangs on them moves to others at once."""

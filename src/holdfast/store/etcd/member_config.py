@@ -82,7 +82,9 @@ class MemberConfig:
 
     def _tls_options(self) -> dict[str, str]:
         certificate, key, authority = str(self.tls.certificate), str(self.tls.key), str(self.tls.authority)
+        lists = {} if self.tls.revocations is None else {"crl-file": str(self.tls.revocations)}
         return {
+            **{f"{side}-{name}": value for side in ("client", "peer") for name, value in lists.items()},
             "cert-file": certificate,
             "key-file": key,
             "trusted-ca-file": authority,

@@ -1,0 +1,251 @@
+"""A node's certificate: renewed when due, recorded as it is, granted to who cannot sign, whatever is cut off between.
+
+Every way through is also taken with a kill before or after each write to the database: the next keeper finds its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.x509 import load_der_x509_crl
+from tests.unit.decide.made_up import cluster, incarnation, known, node_spec, put, session, up
+from tests.unit.node.dying import Killed, Killer
+from tests.unit.node.small_database import SmallDatabase
+from tests.unit.node.test_maintenance_requests import desk
+from tests.unit.node.virtual_time import virtual
+
+from holdfast.decide.certificates import with_issued
+from holdfast.membership.certificate_files import CertificateFiles
+from holdfast.membership.certificates import create_authority, create_request, sign_request
+from holdfast.membership.identity import NodeIdentity
+from holdfast.membership.revocation import issued, sign_revocations
+from holdfast.model.certificates import IssuedCertificate, NodeCertificates, Revocations, RevokedCertificate
+from holdfast.model.errors import Unavailable
+from holdfast.model.ids import ClusterId, NodeName
+from holdfast.node.certificate_conditions import expiring
+from holdfast.node.certificate_requests import CertificateRequests
+from holdfast.node.certificates import CertificateKeeper
+from holdfast.node.commits import Commits
+from holdfast.node.line_protocol import Result
+from holdfast.node.mirror import Mirror
+from holdfast.store.memory import MemoryStore
+from holdfast.store.port import Delete, Txn
+from holdfast.store.records import REVOCATIONS, certificates_key, node_key
+
+A, W = NodeName("a"), NodeName("w")
+DAY_MS = 86_400_000
+START = datetime(2030, 1, 1, tzinfo=UTC)
+ID = "6d5c9d3e-2f2e-4d5b-9a55-0c9f4a6d1f11"
+
+
+class Calendar:
+    """A wall clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.days = 0
+
+    def wall_ms(self) -> int:
+        return int((START + timedelta(days=self.days)).timestamp() * 1000)
+
+    def monotonic_ms(self) -> int:
+        return 0
+
+
+class Place:
+    """The host a, which can sign, and the witness w, which cannot."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database, self.clock = SmallDatabase(), Calendar()
+        self.authority = create_authority(cluster_name="test", now=START)
+        self.files = {name: self._files(folder / name, name) for name in (A, W)}
+        self.files[A].write_authority(self.authority)
+        self.database.node(node_spec("a"))
+        self.database.node(node_spec("w", is_witness=True))
+        self.database.elect(self.database.up(session("a")), incarnation("a"))
+        self.database.up(session("w"))
+        self.replaced: list[bytes] = []
+        self.shut_out: list[str] = []
+        self.killer: Killer | None = None
+
+    def _files(self, folder: Path, name: NodeName) -> CertificateFiles:
+        folder.mkdir()
+        files, request = CertificateFiles(folder), create_request(name)
+        pem = sign_request(self.authority, request.request_pem, node=name, addresses=("192.0.2.1",), now=START)
+        files.write_node(key_pem=request.key_pem, certificate_pem=pem, authority_pem=self.authority.certificate_pem)
+        return files
+
+    def keeper(self, name: NodeName) -> CertificateKeeper:
+        """A keeper that was just started."""
+
+        async def shut_out(peers: tuple[str, ...]) -> None:
+            self.shut_out += peers
+
+        store = MemoryStore(self.database.database)
+        return CertificateKeeper(
+            identity=NodeIdentity(
+                cluster_id=ClusterId(ID),
+                cluster_name="test",
+                node=name,
+                node_id=ID,
+                addresses=dict(node_spec(name).addresses),
+                is_voter=True,
+            ),
+            files=self.files[name],
+            store=store if self.killer is None else self.killer.around(store),
+            mirror=Mirror(),
+            clock=self.clock,
+            on_new=self.replaced.append,
+            cut=shut_out,
+        )
+
+    async def round(self, name: NodeName) -> None:
+        """One round of a keeper that was just started."""
+        await self.keeper(name).round(self.database.snapshot())
+
+    async def settle(self) -> None:
+        """Rounds of both until all is done."""
+        for _ in range(4):
+            await self.round(A)
+            await self.round(W)
+
+    def in_use(self, name: NodeName) -> IssuedCertificate:
+        """What the file says."""
+        return issued(self.files[name].read_node(), "file")
+
+    def record(self, name: NodeName) -> NodeCertificates:
+        """What the database says."""
+        return self.database.snapshot().certificates[name].value
+
+    def want(self, name: NodeName) -> IssuedCertificate:
+        """Mark the present one for replacement."""
+        before = self.record(name)
+        self.database.put(certificates_key(name), replace(before, replace=before.issued[-1].serial))
+        return before.issued[-1]
+
+
+async def test_what_is_in_use_is_recorded_and_stays_while_it_is_good(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    before = place.in_use(A), place.in_use(W)
+    place.clock.days = 244
+    await place.settle()
+    assert (place.in_use(A), place.in_use(W)) == before
+    assert [place.record(name).issued for name in (A, W)] == [(before[0],), (before[1],)]
+    assert place.record(W).request_pem
+    assert not place.record(A).request_pem
+    assert place.replaced == []
+
+
+async def test_both_renew_by_themselves_120_days_before_the_end_and_keep_their_keys(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    keys = [place.files[name].key.read_bytes() for name in (A, W)]
+    place.clock.days = 246
+    await place.settle()
+    for name in (A, W):
+        assert place.in_use(name).until_ms == place.clock.wall_ms() + 365 * DAY_MS
+        assert place.record(name).issued[-1] == place.in_use(name)
+        assert len(place.record(name).issued) == 2
+        place.files[name].check_node(START + timedelta(days=246))
+    assert [place.files[name].key.read_bytes() for name in (A, W)] == keys
+    assert len(place.replaced) == 2
+
+
+@pytest.mark.parametrize("at", range(16))
+async def test_a_kill_between_any_two_steps_costs_nothing(tmp_path: Path, at: int) -> None:
+    place = Place(tmp_path)
+    await place.settle()
+    before = {name: place.want(name) for name in (A, W)}
+    place.killer = Killer(at)
+    for _ in range(2):
+        with suppress(Killed):
+            await place.settle()
+    for name in (A, W):
+        record = place.record(name)
+        assert place.in_use(name) != before[name]
+        assert record.issued == (before[name], place.in_use(name))
+        assert record.replace == ""
+        place.files[name].check_node(START)
+
+
+async def test_of_a_node_that_was_taken_out_no_record_comes_back(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    before = place.database.snapshot()
+    place.database.database.txn(Txn(then=(Delete(node_key(A)),)))
+    await place.keeper(A).round(before)
+    assert A not in place.database.snapshot().certificates
+
+
+async def test_the_list_of_the_cluster_reaches_the_members_and_ends_what_is_open(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    gone = "203.0.113.9"
+    entry = RevokedCertificate(node=NodeName("x"), serial="ab", until_ms=0, at_ms=0, addresses=(gone, "192.0.2.1"))
+    listed = sign_revocations(place.authority, (entry,), START)
+    place.database.put(REVOCATIONS, Revocations(revoked=(entry,), list_pem=listed.decode()))
+    await place.settle()
+    for name in (A, W):
+        listed_here = load_der_x509_crl(place.files[name].revocations.read_bytes())
+        assert [one.serial_number for one in listed_here] == [0xAB]
+    assert place.shut_out == [gone, gone], "once on each machine, and no address that a node has"
+
+
+@pytest.mark.parametrize(
+    ("days", "is_up", "expected"),
+    [
+        (334, True, []),
+        (335, True, ["certificate of a expires on 2031-01-01", "holdfast certificate renew a"]),
+        (335, False, ["start it"]),
+        (366, True, ["certificate of a expired on 2031-01-01"]),
+    ],
+)
+def test_a_certificate_that_ends_within_30_days_is_a_condition(days: int, is_up: bool, expected: list[str]) -> None:
+    until_ms = int((START + timedelta(days=365)).timestamp() * 1000)
+    record = NodeCertificates(node=A, issued=(IssuedCertificate(serial="1", until_ms=until_ms),))
+    snapshot = cluster(up("a") if is_up else known("a"), put("certificates", "a", record))
+    found = expiring(snapshot, until_ms - (365 - days) * DAY_MS)
+    assert [condition.code for condition in found] == ["certificate-expires"] * bool(expected)
+    assert all(words in found[0].text for words in expected)
+
+
+@virtual
+async def test_a_wish_for_new_certificates_waits_for_those_that_are_up() -> None:
+    async with desk(a=8, b=8) as here:
+        old, new = IssuedCertificate(serial="1", until_ms=2), IssuedCertificate(serial="2", until_ms=3)
+        here.database.node(node_spec("c"))
+        for name in ("a", "b", "c"):
+            here.database.put(certificates_key(NodeName(name)), NodeCertificates(node=NodeName(name), issued=(old,)))
+        await asyncio.sleep(1)
+        requests = CertificateRequests(Commits(here.life, here.store))
+        asking = asyncio.create_task(_all(requests.handle("certificate.renew", {})))
+        await asyncio.sleep(2)
+        for name in (A, NodeName("b")):
+            record = here.database.snapshot().certificates[name].value
+            assert record.replace == "1"
+            here.database.put(certificates_key(name), with_issued(record, new, 0))
+        *steps, result = await asyncio.wait_for(asking, 5)
+        assert len(steps) == 2
+        assert isinstance(result, Result)
+        assert [(one.node, one.serial, one.is_awaited) for one in result.value] == [  # type: ignore[attr-defined]
+            ("a", "2", False),
+            ("b", "2", False),
+            ("c", "1", True),
+        ]
+
+
+@virtual
+async def test_a_node_that_does_not_renew_is_named_and_the_wish_stands() -> None:
+    async with desk(a=8) as here:
+        record = NodeCertificates(node=A, issued=(IssuedCertificate(serial="1", until_ms=2),))
+        here.database.put(certificates_key(A), record)
+        await asyncio.sleep(1)
+        with pytest.raises(Unavailable, match="a did not renew within 60 s"):
+            await _all(CertificateRequests(Commits(here.life, here.store)).handle("certificate.renew", {"node": "a"}))
+        assert here.database.snapshot().certificates[A].value.replace == "1"
+
+
+async def _all(items: AsyncGenerator[object, None]) -> list[object]:
+    return [item async for item in items]
