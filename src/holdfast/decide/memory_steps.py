@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from holdfast.decide.saved_memory import path_of
 from holdfast.decide.steps import Act, Attempt, Situation, Step, moved
 from holdfast.model.ids import Epoch, Incarnation, NodeName
 from holdfast.model.reasons import Reason, ReasonCode, because
@@ -54,8 +55,7 @@ def save(now: Situation) -> Step:
     """Begin to save the memory of a guest, under a name that no earlier attempt had."""
     if not now.attempt.directory:
         return Step(record=otherwise(now.ownership, now, because(ReasonCode.NOWHERE_TO_SAVE, now.spec.name)))
-    path = f"{now.attempt.directory.rstrip('/')}/{now.spec.name}.{now.attempt.id}.state"
-    generation = now.ownership.disk_generation
+    generation, path = now.ownership.disk_generation, path_of(now.spec.name, now.attempt)
     making = Memory(kind=MemoryKind.SAVED, id=now.attempt.id, path=path, disk_generation=generation)
     return Step(record=replace(now.becomes(Phase.SAVING), making=making, receiving=None), act=Act.SAVE)
 

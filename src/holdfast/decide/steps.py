@@ -54,10 +54,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What memory that is made now would be called, by an id that no other memory ever has, and where it would go."""
+    """What memory that is made now would be called, by an id that no other memory ever has, and where it would go.
+
+    mark   of the cluster, in the names of its files.
+    """
 
     id: str = ""
     directory: str = ""
+    mark: str = ""
 
 
 NO_ATTEMPT: Final = Attempt()

@@ -114,6 +114,14 @@ class LibvirtHost:
         """Remove a file of saved memory. See the port."""
         await self._moves.discard_saved(path)
 
+    async def saved_in(self, directory: str) -> tuple[str, ...]:
+        """List the files of saved memory. See the port."""
+        return await self._moves.saved_in(directory)
+
+    async def room_to_save(self, directory: str, probe: str) -> int:
+        """See whether memory could be saved. See the port."""
+        return await self._moves.room_to_save(directory, probe)
+
     async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
         """Copy a running guest. See the port."""
         await self._moves.migrate(uuid, target, memory_id, options)

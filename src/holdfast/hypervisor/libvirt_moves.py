@@ -34,6 +34,8 @@ class LibvirtMoves:
         self._logs = logs
         self._calls = BlockingCalls(name="move", limit=_MOVES_AT_ONCE)
         self._file_calls = BlockingCalls(name="file", limit=8)
+        self._probe_calls = BlockingCalls(name="probe", limit=1)
+        """Regular looks at a directory: while one of them hangs, no other takes a slot from what a guest waits for."""
         self._under_way: dict[str, asyncio.Future[None]] = {}
 
     async def save(self, uuid: str, path: str, memory_id: str, options: SaveOptions) -> None:
@@ -72,6 +74,14 @@ class LibvirtMoves:
         except HypervisorUnavailable as error:
             raise GuestOutcomeUnknown(f"{path} may be there still: {error.message}", hint=error.hint) from error
 
+    async def saved_in(self, directory: str) -> tuple[str, ...]:
+        """See the port."""
+        return await self._look(lambda: saved_files.names_in(Path(directory)), directory, self._probe_calls)
+
+    async def room_to_save(self, directory: str, probe: str) -> int:
+        """See the port."""
+        return await self._look(lambda: saved_files.write_probe(Path(directory), probe), directory, self._probe_calls)
+
     async def has_moved_away(self, uuid: str, name: str) -> bool:
         """See the port."""
 
@@ -94,12 +104,12 @@ class LibvirtMoves:
                 hint="`holdfast role move --cancel` gives it up.",
             ) from error
 
-    async def _look(self, call: Callable[[], T], path: str) -> T:
+    async def _look(self, call: Callable[[], T], path: str, calls: BlockingCalls | None = None) -> T:
         """Ask the file system, which may hang as long as the storage does."""
         timeout_ms = self._timeouts.ask_ms
         try:
-            return await self._file_calls.run(call, deadline=self._deadline(timeout_ms))
-        except CallUnanswered as error:
+            return await (calls or self._file_calls).run(call, deadline=self._deadline(timeout_ms))
+        except (CallUnanswered, HypervisorUnavailable) as error:
             raise HypervisorUnavailable(f"The storage of {path} has not answered within {timeout_ms} ms.") from error
         except OSError as error:
             raise HypervisorUnavailable(f"{path} cannot be reached: {error}") from error

@@ -179,6 +179,18 @@ class Hypervisor(Protocol):
     async def discard_saved(self, path: str) -> None:
         """Remove a file of saved memory; absent is fine. Raises GuestOutcomeUnknown when it may be there still."""
 
+    async def saved_in(self, directory: str) -> tuple[str, ...]:
+        """The names of the files in a directory of saved memory, in order.
+
+        Raises HypervisorUnavailable when it is not there or the storage does not answer.
+        """
+
+    async def room_to_save(self, directory: str, probe: str) -> int:
+        """How many bytes a directory of saved memory takes; a small file of that name is written and removed first.
+
+        Raises HypervisorUnavailable when it takes none, with the storage's own words.
+        """
+
     async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
         """Copy a running guest to another node; the copy carries ``memory_id`` and stays paused there.
 

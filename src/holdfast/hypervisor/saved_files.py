@@ -21,6 +21,7 @@ _HEADER = struct.Struct("<16s5I")
 """Magic, version, length of XML and cookie, was_running, format, offset of the cookie; then 56 unused bytes."""
 _XML_AT = 92
 _MAX_XML_BYTES = 4 * 2**20
+_PROBE_BYTES = 4096
 
 
 def read_saved(path: Path) -> SavedState:
@@ -58,6 +59,26 @@ def write_through(path: Path) -> None:
 def discard(path: Path) -> None:
     """Remove a file; absent is fine. Raises OSError."""
     path.unlink(missing_ok=True)
+
+
+def names_in(directory: Path) -> tuple[str, ...]:
+    """The names of the regular files in a directory, in order. Raises OSError."""
+    with os.scandir(directory) as entries:
+        return tuple(sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False)))
+
+
+def write_probe(directory: Path, name: str) -> int:
+    """Write a small file through to the storage, remove it, and return how many bytes are free. Raises OSError."""
+    probe = directory / name
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
+    room = os.statvfs(directory)
+    return room.f_bavail * room.f_frsize
 
 
 def _uuid(domain_xml: str) -> str:

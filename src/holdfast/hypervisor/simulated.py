@@ -121,6 +121,14 @@ class SimulatedHypervisor:
         """Remove saved memory. See the port."""
         await self.moves.discard_saved(path)
 
+    async def saved_in(self, directory: str) -> tuple[str, ...]:
+        """List saved memory. See the port."""
+        return await self.moves.saved_in(directory)
+
+    async def room_to_save(self, directory: str, probe: str) -> int:
+        """See whether memory could be saved. See the port."""
+        return await self.moves.room_to_save(directory)
+
     async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
         """Copy a running guest. See the port."""
         await self.moves.migrate(uuid, target, memory_id, options)

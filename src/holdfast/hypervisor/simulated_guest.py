@@ -92,6 +92,8 @@ class Neighbourhood:
     free_bytes: int | None = None
     is_storage_gone: bool = False
     """A lever: reads and writes in the directory are not answered."""
+    on_removed: Callable[[str], None] = lambda _path: None
+    """Told of each file that a node had removed."""
     files: dict[str, SavedFile] = field(default_factory=dict)
     hosts: dict[str, SimulatedMoves] = field(default_factory=dict)
     """By the URI under which others reach it; a machine that starts anew takes its old one's place."""

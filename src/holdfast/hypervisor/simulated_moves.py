@@ -41,6 +41,7 @@ from holdfast.model.errors import HoldfastError
 
 _NEVER_MS = 10**12
 _LATE_MS = 5_000
+_UNBOUNDED = 2**60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +150,22 @@ class SimulatedMoves:
             await self._wait_storage()
         except HypervisorUnavailable as error:
             raise GuestOutcomeUnknown(f"{path} may be there still: {error.message}") from error
-        self.neighbourhood.files.pop(path, None)
+        if self.neighbourhood.files.pop(path, None) is not None:
+            self.neighbourhood.on_removed(path)
+
+    async def saved_in(self, directory: str) -> tuple[str, ...]:
+        """See the port."""
+        await self._wait_storage()
+        start = f"{directory}/"
+        return tuple(sorted(path.removeprefix(start) for path in self.neighbourhood.files if path.startswith(start)))
+
+    async def room_to_save(self, directory: str) -> int:
+        """See the port."""
+        await self._wait_storage()
+        free = self.neighbourhood.free_bytes
+        if free == 0:
+            raise HypervisorUnavailable(f"{directory} cannot be reached: No space left on device")
+        return _UNBOUNDED if free is None else free
 
     async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
         """See the port."""

@@ -14,7 +14,8 @@ from typing import Final
 
 from holdfast.decide.lifecycle import after_failed_start, after_refusal, next_step
 from holdfast.decide.memory_steps import after_failed_restore, is_to_receive, not_received, received, receives
-from holdfast.decide.steps import STARTING_ACTS, Act, Attempt, Situation, Step
+from holdfast.decide.saved_memory import attempt_of
+from holdfast.decide.steps import STARTING_ACTS, Act, Situation, Step
 from holdfast.fencing.port import Guard
 from holdfast.hypervisor.port import Guest, Hypervisor
 from holdfast.model.errors import HoldfastError, OutcomeUnknown, Unavailable
@@ -147,16 +148,13 @@ class Executor:
         )
 
     def _situation(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Situation:
-        settings = (self._mirror.snapshot or Snapshot()).settings
         return Situation(
             ownership=ownership.value,
             spec=spec,
             now_ms=self._clock.wall_ms(),
             is_frozen=self._is_frozen,
             memory_id=self._listing.memory_id(spec.uuid),
-            attempt=Attempt(
-                id=f"{self._incarnation[:8]}-{ownership.revision:x}", directory=settings.saved_state_directory
-            ),
+            attempt=attempt_of(self._incarnation, ownership.revision, self._mirror.snapshot or Snapshot()),
             can_go_on=self.stalled.can_go_on(spec),
         )
 

@@ -40,6 +40,7 @@ from holdfast.node.homecoming import Homecoming
 from holdfast.node.mirror import Mirror
 from holdfast.node.power import DeviceOf, PowerWatch
 from holdfast.node.reporter import Reporter
+from holdfast.node.saved_memory import LEFT_OVER_KEPT_S, SavedMemory
 from holdfast.node.session import SessionEnd, SessionKeeper
 from holdfast.node.storage_heartbeat import StorageHeartbeat
 from holdfast.node.transactions import resign
@@ -81,6 +82,8 @@ class Ports:
     on_silent: OnSilent = lambda _: None
     memory_target: Callable[[], MemoryTarget | None] = lambda: None
     """Where others send the memory of running guests, but for the CPU; None: this node takes none in."""
+    left_over_kept_s: float = LEFT_OVER_KEPT_S
+    """How long files of saved memory are kept that nothing will start from."""
 
 
 class Life:
@@ -166,6 +169,13 @@ class Life:
             suspects=lambda: self.detector.suspects,
         )
         self.fence_check = FenceCheck(self.mirror, ports.device_of)
+        self.saved_memory = SavedMemory(
+            me=me,
+            store=ports.store,
+            mirror=self.mirror,
+            hypervisor=ports.hypervisor,
+            left_over_kept_s=ports.left_over_kept_s,
+        )
         self.voters = (
             VoterKeeper(
                 me=me,
@@ -226,6 +236,7 @@ class Life:
 
     def _conditions(self) -> tuple[Condition, ...]:
         found = (*self.heartbeats.conditions(), *self.fence_check.conditions, *self.disks.conditions)
+        found = (*found, *self.saved_memory.conditions)
         return (*found, *self.storage_heartbeat.conditions(self.detector.heard), *self._more_conditions())
 
     async def _live(self) -> None:
@@ -315,6 +326,7 @@ class Life:
                 working = [tasks.create_task(work.run(me)) for work in (executor, coordination, reporter, homecoming)]
                 working.append(tasks.create_task(self.disks.run(incarnation, keeper.touch)))
                 working.append(tasks.create_task(self.storage_heartbeat.run(me, incarnation)))
+                working.append(tasks.create_task(self.saved_memory.run()))
                 end = await keeper.keep()
                 for task in working:
                     task.cancel()

@@ -98,6 +98,15 @@ def spares_strays(original: Any) -> Any:
     return remove
 
 
+def nothing_is_named(original: Any) -> Any:
+    """What the records name is not looked at."""
+
+    def left_over(names: Any, cluster: Any, _ownerships: Any) -> Any:
+        return original(names, cluster, ())
+
+    return left_over
+
+
 def hands_over_anyway(original: Any) -> Any:
     """A role whose copying failed is handed to its target all the same."""
 

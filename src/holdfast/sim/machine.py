@@ -45,6 +45,8 @@ RESTART_S: Final = 0.2
 GUESTS_END_S: Final = 2.0
 SHUTDOWN_S: Final = 4.0
 """From the order to shut down until the guests end, and until the power is off."""
+LEFT_OVER_KEPT_S: Final = 15.0
+"""A simulated cluster does not live for an hour."""
 
 
 @dataclass(kw_only=True)
@@ -263,6 +265,7 @@ class Machine:
             device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
             clock=self.clock,
             memory_target=lambda: MemoryTarget(uri=memory_uri(self.name)) if self._around.keeps_memory else None,
+            left_over_kept_s=LEFT_OVER_KEPT_S,
             open_lun=lambda disk: self._around.shared_disks.open_lun(self.name, disk),
         )
 

@@ -51,10 +51,20 @@ class HolderEnd:
     revision: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """A file of saved memory was removed. `revision`: of the database then."""
+
+    at: float
+    path: str
+    revision: int
+
+
 @dataclass(slots=True)
 class Memories:
     """Everything that happened to memory, in order. `discarded`: by uuid, when a person gave memory up."""
 
     stretches: list[Stretch] = field(default_factory=list)
     ends: list[HolderEnd] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
     discarded: dict[str, float] = field(default_factory=dict)

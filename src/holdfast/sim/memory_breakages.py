@@ -76,6 +76,17 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
         within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),
         inside("holdfast.node.executor:next_step", broken.shuts_down_instead),
     ),
+    "tidies-too-much": Mutation(
+        "files of saved memory are removed although a record names them",
+        within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),
+        Breakage(
+            replaced=(
+                ("holdfast.node.saved_memory:left_over", broken.nothing_is_named),
+                ("holdfast.node.saved_memory:LOOK_EVERY_S", lambda _: 0.5),
+                ("holdfast.sim.machine:LEFT_OVER_KEPT_S", lambda _: 0.0),
+            )
+        ),
+    ),
     "hands-over-anyway": Mutation(
         "a role whose copying failed is handed to its target all the same",
         within(20, K.MEMORY_MOVED, K.MEMORY_ACT_FAILS, rules=RULES, is_quick=True),

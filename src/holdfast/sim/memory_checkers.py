@@ -116,6 +116,21 @@ def memory_is_consumed_first(truth: Truth, history: Sequence[Commit]) -> Iterato
                 yield f"SAFE-7: {name} went on at {stretch.at:.3f} s on {stretch.node} {why}"
 
 
+def saved_memory_is_kept(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
+    """No file is removed while a record names it whose memory may still be used."""
+    records = Records()
+    removals = list(truth.memories.removals)
+    for number, commit in enumerate(history):
+        records.apply(commit)
+        until = history[number + 1].revision if number + 1 < len(history) else float("inf")
+        while removals and removals[0].revision < until:
+            removal = removals.pop(0)
+            for role, record in records.ownerships.items():
+                kept = (memory for memory in (record.value.memory, record.value.making) if memory is not None)
+                if any(memory.path == removal.path and not memory.is_consumed for memory in kept):
+                    yield f"SAFE-7: {removal.path} was removed at {removal.at:.3f} s, although {role} had it as memory"
+
+
 def _not_allowed(stretch: Stretch, owned: Ownership | None) -> str | None:
     if owned is None or owned.owner != stretch.node:
         return None  # who may execute at all is judged elsewhere

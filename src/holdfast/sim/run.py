@@ -27,7 +27,12 @@ from holdfast.sim.checkers import (
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
-from holdfast.sim.memory_checkers import memory_is_consumed_first, memory_is_not_lost, memory_is_used_once
+from holdfast.sim.memory_checkers import (
+    memory_is_consumed_first,
+    memory_is_not_lost,
+    memory_is_used_once,
+    saved_memory_is_kept,
+)
 from holdfast.sim.mutation import BreakageKind
 from holdfast.sim.person_faults import tidy
 from holdfast.sim.record_checkers import commits_keep_the_rules
@@ -173,6 +178,7 @@ def broken_rules(world: World) -> Iterator[str]:
     yield from memory_is_used_once(world.truth)
     yield from memory_is_not_lost(world.truth, world.database.history)
     yield from memory_is_consumed_first(world.truth, world.database.history)
+    yield from saved_memory_is_kept(world.truth, world.database.history)
     yield from nothing_ends_by_itself(world)
 
 

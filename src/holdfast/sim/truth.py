@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from holdfast.hypervisor.simulated_guest import SimulatedMemory
-from holdfast.sim.memories import HolderEnd, Memories, Stretch
+from holdfast.sim.memories import HolderEnd, Memories, Removal, Stretch
 
 HEARING_GAP_S: Final = 2.0
 
@@ -152,6 +152,10 @@ class Truth:
                 revision=self.revision(),
             )
         )
+
+    def memory_removed(self, path: str) -> None:
+        """A file of saved memory is no more."""
+        self.memories.removals.append(Removal(at=self.now(), path=path, revision=self.revision()))
 
     def guest_began(self, node: str, uuid: str) -> None:
         """A guest's process exists from now on."""

@@ -90,7 +90,7 @@ class World:
             clocks=chance(seed, "clocks"),
             clock_error=make.clock_error,
             shared_disks=self.shared_disks,
-            neighbourhood=Neighbourhood(reaches=self._memory_passes),
+            neighbourhood=Neighbourhood(reaches=self._memory_passes, on_removed=self.truth.memory_removed),
             keeps_memory=bool(layout.settings.saved_state_directory),
         )
         self.machines = self._around.machines

@@ -189,3 +189,16 @@ async def test_the_host_tells_its_cpu_and_what_does_not_fit(bench: Bench, make_g
         assert await hypervisor.can_run(own, source_cpu=cpu) == ()
         (reason,) = await hypervisor.can_run(own, source_cpu="Another-1")
         assert "Another-1" in reason
+
+
+async def test_a_directory_of_saved_memory_tells_its_files_and_its_room(
+    bench: Bench, make_guest: MakeGuest, tmp_path: Path
+) -> None:
+    async with bench.open(PATIENT) as hypervisor:
+        uuid = await running(hypervisor, make_guest)
+        assert await hypervisor.saved_in(str(tmp_path)) == ()
+        for name in ("b.state", "a.state"):
+            await hypervisor.save(uuid, str(tmp_path / name), name, SAVE)
+            await hypervisor.restore(uuid, str(tmp_path / name), name)
+        assert await hypervisor.room_to_save(str(tmp_path), ".probe") > 1_000_000
+        assert await hypervisor.saved_in(str(tmp_path)) == ("a.state", "b.state")

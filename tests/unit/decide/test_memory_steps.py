@@ -29,7 +29,7 @@ from holdfast.model.roles import Memory, MemoryKind, MoveMethod, Ownership, Phas
 
 SAVED = Memory(kind=MemoryKind.SAVED, id="m", path="/saved/web.m.state", disk_generation=3)
 COPIED = Memory(kind=MemoryKind.COPIED, id="m", disk_generation=3)
-ATTEMPT = Attempt(id="new", directory="/saved")
+ATTEMPT = Attempt(id="new", directory="/saved", mark="here.1")
 TO_B: dict[str, Any] = {"target": NodeName("b"), "source": NodeName("a")}
 B1 = Receiver(node=NodeName("b"), incarnation=incarnation("b"))
 
@@ -98,7 +98,7 @@ def test_safe_7_each_attempt_to_save_has_a_name_of_its_own_and_is_void_once_the_
     assert step.act is Act.SAVE
     assert step.record is not None
     assert step.record.making is not None
-    assert (step.record.phase, step.record.making.path) == (Phase.SAVING, "/saved/web.new.state")
+    assert (step.record.phase, step.record.making.path) == (Phase.SAVING, "/saved/web.here.1.new.state")
     again = take(step.record, Seen.RUNNING)
     assert again.record is not None
     assert (again.record.phase, again.record.making, again.act) == (Phase.ONLINE, None, Act.NOTHING)
