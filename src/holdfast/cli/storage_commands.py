@@ -91,6 +91,8 @@ def discover(
         "holdfast storage add data --designator naa.6001405a1 --accept-forgetful \\\n"
         "    --reservations 'helper:/run/adapter/{designator}.reservations' \\\n"
         "    --guest-source 'nbd+unix:///{designator}?socket=/run/adapter/{designator}.sock'",
+        "holdfast storage add ledger --protection role --designator naa.6001405c3 \\\n"
+        "    --reservations sg:/dev/disk/by-id/wwn-0x6001405c3",
         "holdfast storage add beat --heartbeat --designator naa.6001405b7 \\\n"
         "    --reservations sg:/dev/disk/by-id/wwn-0x6001405b7",
     ),
@@ -121,8 +123,8 @@ def discover(
 )
 @click.option(
     "--protection",
-    type=click.Choice(list(Protection)),
-    default=Protection.NODE,
+    type=click.Choice([str(one) for one in Protection]),
+    default=str(Protection.NODE),
     show_default=True,
     help="Who is registered: every node, or only the node whose role uses it. It cannot be changed later.",
 )

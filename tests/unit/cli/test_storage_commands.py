@@ -30,7 +30,7 @@ GIVEN = {
     "heartbeat": False,
     "wait": True,
 }
-ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True, "protection": "node", "wait": False}
+ALL = {"guest_source": "/dev/b", "accept_forgetful": True, "clear_keys": True, "protection": "role", "wait": False}
 ASKED: list[tuple[tuple[str, ...], str, dict[str, Any], object]] = [
     (("storage", "discover"), "storage.discover", {}, SEEN),
     (("storage", "discover", "--via", WAY), "storage.discover", {"ways": [WAY]}, SEEN),
@@ -52,7 +52,7 @@ ASKED: list[tuple[tuple[str, ...], str, dict[str, Any], object]] = [
     (("storage", "remove", "data"), "storage.remove", {"disk": "data"}, RemovedDisk(name="data")),
     (ADD, "storage.add", GIVEN, ADDED),
     (
-        (*ADD, "--guest-source", "/dev/b", "--accept-forgetful", "--clear-keys", "--no-wait"),
+        (*ADD, "--guest-source", "/dev/b", "--accept-forgetful", "--clear-keys", "--protection", "role", "--no-wait"),
         "storage.add",
         {**GIVEN, **ALL},
         ADDED,
