@@ -15,6 +15,7 @@ from holdfast.decide.layout import Layout, closed
 from holdfast.decide.loads import Amount, amount_of, loads_of, rooms_of, spread, taken_of
 from holdfast.decide.moves import Move, Runner, begin, clash_within, refusals_of, unit_of
 from holdfast.decide.placement import candidacy, rank
+from holdfast.decide.traffic import Traffic
 from holdfast.model.ids import NodeName, RoleName, SiteName
 from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, Wanted
@@ -72,6 +73,7 @@ def begin_balance(snapshot: Snapshot, now_ms: int, threshold_percent: int, at_on
     layout = Layout(snapshot, now_ms)
     decided = balance(snapshot, now_ms, threshold_percent)
     begun: list[Move] = []
+    traffic = Traffic(snapshot)
     for shift in decided.shifts:
         if begun and len(begun) + len(shift.unit) > at_once:
             break
@@ -80,8 +82,10 @@ def begin_balance(snapshot: Snapshot, now_ms: int, threshold_percent: int, at_on
         percent = {"from_percent": decided.before[owner] // 100, "to_percent": decided.before[shift.target] // 100}
         reason = because(ReasonCode.BALANCED, shift.target, owner=owner, **percent)
         moves, _ = begin(shift.unit, layout, (reason,), only=(shift.target,))
-        if not moves:
+        if not moves or not traffic.has_room([move.after for move in moves]):
             break
+        for move in moves:
+            traffic.add(move.after)
         begun += [replace(move, after=replace(move.after, drained_from=None)) for move in moves]
     return tuple(begun)
 

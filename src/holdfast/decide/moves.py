@@ -6,7 +6,6 @@ the role up by itself. Roles that hard labels bind together move together. Sourc
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -14,10 +13,11 @@ from typing import Final
 
 from holdfast.decide.failback import opens_in_ms, settles_in_ms
 from holdfast.decide.groups import bound_together
-from holdfast.decide.layout import Layout, places
+from holdfast.decide.layout import Layout
 from holdfast.decide.methods import Way, way_of
 from holdfast.decide.placement import NODES_NAMED, candidacy, choose, rank, refusals, score
 from holdfast.decide.steps import moved
+from holdfast.decide.traffic import Traffic
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Return
 from holdfast.model.reasons import Reason, ReasonCode, because
@@ -67,10 +67,9 @@ class Movers:
         self._now_ms = now_ms
         self._draining = frozenset(name for name, node in nodes if node.value.is_draining)
         self._resumed = frozenset(name for name, node in nodes if node.value.returns is Return.NOW)
-        self._per_node = snapshot.settings.moves_per_node if at_once is None else at_once
+        self._traffic = Traffic(snapshot, has_limits=at_once is None)
         self._is_preview = at_once is not None
         self._under_way = 0
-        self._busy: Counter[NodeName] = Counter()
         self._drained: list[Runner] = []
         self._coming_back: list[Runner] = []
         self._failing_back: list[Runner] = []
@@ -85,7 +84,7 @@ class Movers:
         if ownership.target is None:
             return
         self._under_way += 1
-        self._busy.update(places(ownership))
+        self._traffic.add(ownership)
 
     def look_at(self, spec: RoleSpec, ownership: Ownership) -> None:
         """Take note of a role whose owner is up."""
@@ -119,23 +118,19 @@ class Movers:
             if runner.spec.name in begun or runner.spec.name in staying:
                 continue
             unit = unit_of(runner, layout)
-            if (begun and len(begun) + len(unit) > budget) or self._is_busy(runner.ownership.owner, unit):
+            is_busy = self._traffic.is_busy(runner.ownership.owner, len(unit))
+            if (begun and len(begun) + len(unit) > budget) or is_busy:
                 continue
             moves, against = self._begin(unit, layout)
-            if moves and self._is_busy(moves[0].target, unit):
+            if not self._traffic.has_room([move.after for move in moves]):
                 _undo(unit, moves[0].target, layout)
                 continue
             begun |= {move.after.role: move for move in moves}
             for move in moves:
-                self._busy.update(places(move.after))
+                self._traffic.add(move.after)
             if not moves and runner.ownership.owner in self._draining:
                 staying |= {member.spec.name: against for member in unit}
         return Moves(begun=tuple(begun.values()), staying=staying)
-
-    def _is_busy(self, node: NodeName | None, unit: tuple[Runner, ...]) -> bool:
-        """Whether a node has moves enough; a unit larger than the limit waits until it has none."""
-        under_way = self._busy[node] if node is not None else 0
-        return under_way > 0 and under_way + len(unit) > self._per_node
 
     def _begin(self, unit: tuple[Runner, ...], layout: Layout) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
         owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from

@@ -192,12 +192,14 @@ class MemoryTarget:
 
     uri        how their hypervisors reach this one's.
     data_uri   where this one takes the memory in; empty: the hypervisor's own choice.
+    network    on which that is; None: it is not said.
     cpu        what a guest sees of this host's own CPU; memory goes only between nodes where this is equal.
     """
 
     uri: str
     data_uri: str = ""
     cpu: str = ""
+    network: NetworkName | None = None
 
 
 class SeatState(StrEnum):

@@ -107,6 +107,7 @@ class Settings:
     events_kept              number of events that the database keeps.
     moves_at_once            so many planned moves by drains and failbacks are under way at the same time.
     moves_per_node           of these, so many begin or end at one node at the same time.
+    moves_per_network        of these, so many copy memory over one network at the same time.
     move_bandwidth_mib_per_s  what one live move may take of a network, in MiB/s; 0: what the network carries.
     failback_settle_s        a node must have been up for so long before roles return to it by themselves.
     voters_at_most           so many nodes vote at most; an odd number, 1 to 7.
@@ -130,6 +131,7 @@ class Settings:
     events_kept: int = 1000
     moves_at_once: int = 4
     moves_per_node: int = 4
+    moves_per_network: int = 4
     move_bandwidth_mib_per_s: int = 0
     failback_settle_s: int = 60
     voters_at_most: int = 5
@@ -143,8 +145,9 @@ class Settings:
     balance_threshold_percent: int = 20
 
     def __post_init__(self) -> None:
-        if self.moves_at_once < 1:
-            raise InvalidInput(f"moves_at_once is {self.moves_at_once}: a drain would never end", hint="set 1 or more")
+        for name in ("moves_at_once", "moves_per_node", "moves_per_network"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} is {getattr(self, name)}: a drain would never end", hint="set 1 or more")
         if self.voters_at_most not in VOTERS:
             raise InvalidInput(
                 f"voters_at_most is {self.voters_at_most}: an even number survives no more than the odd one below it, "
@@ -162,10 +165,6 @@ class Settings:
             )
         if not 1 <= self.backups_kept <= 1000:
             raise InvalidInput(f"backups_kept is {self.backups_kept}", hint="set it to a number from 1 to 1000")
-        if self.moves_per_node < 1:
-            raise InvalidInput(
-                f"moves_per_node is {self.moves_per_node}: a drain would never end", hint="set 1 or more"
-            )
         if self.move_bandwidth_mib_per_s < 0:
             raise InvalidInput(
                 f"move_bandwidth_mib_per_s is {self.move_bandwidth_mib_per_s}, which is no bandwidth",

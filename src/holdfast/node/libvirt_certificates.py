@@ -74,9 +74,9 @@ def memory_target(own: Path, identity: NodeIdentity) -> MemoryTarget | None:
     """Where others send the memory of guests; None as long as libvirt here does not take it in as it should."""
     if not (_is_installed(own) and _is_listening()):
         return None
-    address = next(iter(identity.addresses.values()))
+    network, address = next(iter(identity.addresses.items()))
     host = f"[{address}]" if ":" in address else address
-    return MemoryTarget(uri=f"qemu+tls://{host}/system", data_uri=f"tcp://{host}")
+    return MemoryTarget(uri=f"qemu+tls://{host}/system", data_uri=f"tcp://{host}", network=network)
 
 
 def _is_installed(own: Path, target: Path = PKI) -> bool:

@@ -26,7 +26,7 @@ from tests.unit.decide.made_up import (
 from holdfast.decide.balance import Balance, balance, begin_balance
 from holdfast.decide.coordination import Plan, plan
 from holdfast.model.ids import NodeName
-from holdfast.model.nodes import Return
+from holdfast.model.nodes import MemoryTarget, Return
 from holdfast.model.reasons import ReasonCode
 from holdfast.model.roles import Failback, FailbackPolicy, Label, Phase
 from holdfast.model.settings import Settings
@@ -122,6 +122,13 @@ def test_what_begins_now_says_why_and_is_no_more_than_may_be_under_way() -> None
     (reason, *_) = begun[0].after.reasons
     assert reason.code is ReasonCode.BALANCED
     assert str(reason) == "b is 0 % full and a 100 %, so it helps to balance them"
+
+
+def test_balancing_keeps_to_the_limits_per_node_and_network() -> None:
+    takes = MemoryTarget(uri="sim://x")
+    parts = (up("a", takes_memory=takes), up("b", takes_memory=takes), *many("a", 8, memory_bytes=GIB))
+    for settings, expected in ((Settings(), 4), (Settings(moves_per_network=1), 1), (Settings(moves_per_node=2), 2)):
+        assert len(begin_balance(cluster(with_settings(settings), *parts), NOW_MS, 20, 4)) == expected
 
 
 def planned(*parts: Part, now_ms: int = RESTED_MS) -> Plan:

@@ -29,10 +29,10 @@ from tests.unit.decide.made_up import (
 from holdfast.decide.coordination import Plan, plan
 from holdfast.decide.fencing import storm_guard
 from holdfast.decide.orders import cancel_move, order_move, preview_drain
-from holdfast.model.ids import NodeName, RoleName
-from holdfast.model.nodes import Return
+from holdfast.model.ids import NetworkName, NodeName, RoleName
+from holdfast.model.nodes import MemoryTarget, Return
 from holdfast.model.reasons import ReasonCode
-from holdfast.model.roles import Failback, FailbackPolicy, Label, Phase, Priority, Wanted
+from holdfast.model.roles import Failback, FailbackPolicy, Label, MoveMethod, Phase, Priority, Wanted
 from holdfast.model.settings import Settings
 
 A, B, C = (NodeName(name) for name in "abc")
@@ -90,6 +90,34 @@ def test_no_more_moves_begin_or_end_at_one_node_than_it_may_have() -> None:
         "ci": "b",
         "db": "c",
     }
+
+
+def test_no_more_live_moves_take_one_network_than_it_may_carry() -> None:
+    one = with_settings(Settings(moves_per_network=1, saved_state_directory="/saved"))
+    near, far = (MemoryTarget(uri="sim://x", network=NetworkName(name)) for name in ("near", "far"))
+    draining = known("a", is_paused=True, is_draining=True), up("a", takes_memory=near)
+    nodes = (*draining, up("b", takes_memory=near), up("c", takes_memory=far))
+    to_b = [role(f"web{n}", owner="a", possible_owners=(B,)) for n in range(2)]
+    to_c = role("db", owner="a", possible_owners=(C,))
+    assert moves(decide(one, *nodes, *to_b, to_c)) == {"web0": "b", "db": "c"}
+    live = replace(owned("ci", "a"), target=B, source=A, method=MoveMethod.LIVE, ordered_ms=NOW_MS)
+    under_way = (*nodes, role("ci", owner="a"), record(live), *to_b, to_c)
+    assert moves(decide(one, *under_way)) == {"db": "c"}
+    quick = record(replace(live, method=MoveMethod.QUICK))
+    assert moves(decide(one, *under_way, quick)) == {"web0": "b", "db": "c"}
+    saved = [role(f"web{n}", owner="a", move_method=MoveMethod.QUICK, possible_owners=(B,)) for n in range(2)]
+    assert moves(decide(one, *nodes, *saved)) == {"web0": "b", "web1": "b"}
+    assert moves(decide(one, *under_way, *saved)) == {"db": "c", "web0": "b", "web1": "b"}
+
+
+def test_live_moves_to_nodes_that_do_not_name_their_network_count_together() -> None:
+    one = with_settings(Settings(moves_per_network=1))
+    takes = MemoryTarget(uri="sim://x")
+    nodes = known("a", is_paused=True, is_draining=True), *(up(name, takes_memory=takes) for name in "abc")
+    roles = role("web", owner="a", possible_owners=(B,)), role("db", owner="a", possible_owners=(C,))
+    assert moves(decide(one, *nodes, *roles)) == {"db": "c"}
+    preview = preview_drain(cluster(one, *nodes, *roles), A, NOW_MS)
+    assert preview.moves == {"web": "b", "db": "c"}
 
 
 def test_a_move_that_failed_is_tried_again_after_a_minute_and_not_before() -> None:
