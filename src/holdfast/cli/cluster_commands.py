@@ -87,6 +87,18 @@ def set_(*, name: str, value: str, as_json: bool) -> None:
     put(answer, f"{answer.name} is now {answer.value}", as_json=as_json)
 
 
+@cluster.command("rotate-key", examples=("holdfast cluster rotate-key",))
+@json_option
+def rotate_key(*, as_json: bool) -> None:
+    """Give the heartbeats another key while they go on, for example after a node was taken out.
+
+    First every node accepts the new key beside the old one, then all use it, then the old one is dropped. Nodes that
+    are down take it from the database when they start. Repeated while a change is under way it follows that one.
+    """
+    answer = ask(requests.rotate_key())
+    put(answer, f"heartbeats have another key now ({answer.id}); the one before is worth nothing", as_json=as_json)
+
+
 @cluster.command("freeze", examples=("holdfast cluster freeze --reason 'switches are replaced'",))
 @click.option("--reason", default="", metavar="TEXT", help="Why; shown as long as it lasts.")
 @click.option("--by", metavar="NAME", help="Who says so; the login name by default.")

@@ -39,6 +39,13 @@ class EvictedNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedKey:
+    """The id of the secret that heartbeats are made with; the secret itself is never shown."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
     """A token that lets one node join, until `expires_at_ms` (wall clock)."""
 

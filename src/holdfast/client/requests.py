@@ -19,6 +19,7 @@ from holdfast.client.answers import (
     IssuedToken,
     Presence,
     RemovedRole,
+    RotatedKey,
     SettingValue,
 )
 from holdfast.model.backups import BackupInfo, RestoredCluster
@@ -239,6 +240,11 @@ def renew_certificates(node: str | None) -> Request[tuple[CertificateStatus, ...
     params: Params = {} if node is None else {"node": node}
     answer = tuple[CertificateStatus, ...]
     return Request(method="certificate.renew", answer=answer, params=params, changes=True, silence_s=None)
+
+
+def rotate_key() -> Request[RotatedKey]:
+    """Give the heartbeats another secret; the answer comes when the old one is good for nothing any more."""
+    return Request(method="cluster.rotate-key", answer=RotatedKey, changes=True, silence_s=None)
 
 
 def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[BalanceReport]:

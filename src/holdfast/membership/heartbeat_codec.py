@@ -48,7 +48,7 @@ class HeartbeatCodec:
 
     def __init__(self, *, cluster_id: ClusterId, cluster_key: bytes, networks: Iterable[NetworkName]) -> None:
         self._cluster_id = cluster_id
-        self._cluster_key = cluster_key
+        self._keys: tuple[bytes, ...] = (cluster_key,)
         self._cluster_tag = hashlib.sha256(cluster_id.encode()).digest()[:8]
         self._network_tags = {name: hashlib.sha256(name.encode()).digest()[:4] for name in networks}
         self._network_names = {tag: name for name, tag in self._network_tags.items()}
@@ -58,8 +58,20 @@ class HeartbeatCodec:
                 hint="rename one of them",
             )
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
+        self._own: tuple[bytes, ChaCha20Poly1305] | None = None
         self._last_encoded: dict[tuple[Incarnation, NetworkName], int] = {}
         self._last_packed: tuple[Heartbeat, bytes] | None = None
+
+    @property
+    def used(self) -> bytes:
+        """The cluster key that heartbeats are made with."""
+        return self._keys[0]
+
+    def use_keys(self, keys: tuple[bytes, ...]) -> None:
+        """Make heartbeats with the first of these cluster keys from now on, and understand those made with any."""
+        self._keys = keys
+        self._ciphers.clear()
+        self._own = None
 
     def encode(self, heartbeat: Heartbeat, network: NetworkName) -> bytes:
         """The datagram for this network, the same for all peers on it.
@@ -80,9 +92,10 @@ class HeartbeatCodec:
         incarnation = _incarnation_bytes(heartbeat.incarnation)
         tag = self._network_tags[network]
         header = _HEADER.pack(_MAGIC, PROTOCOL_VERSION, self._cluster_tag, incarnation, tag, heartbeat.sequence)
-        cipher = self._ciphers.get(incarnation) or self._remember(incarnation, self._derive(incarnation))
+        if self._own is None or self._own[0] != incarnation:
+            self._own = incarnation, self._derive(incarnation, self._keys[0])
         self._last_encoded[sender] = heartbeat.sequence
-        return header + cipher.encrypt(header[_NONCE], payload, header)
+        return header + self._own[1].encrypt(header[_NONCE], payload, header)
 
     def decode(self, datagram: bytes, network: NetworkName) -> Heartbeat | Reject:
         """The heartbeat that arrived on this network, or why it is none. Replays are the `ReplayWindow`'s business."""
@@ -116,25 +129,26 @@ class HeartbeatCodec:
 
     def _open(self, header: bytes, incarnation: bytes, sealed: bytes) -> bytes | None:
         known = self._ciphers.get(incarnation)
-        cipher = known or self._derive(incarnation)
-        try:
-            payload = cipher.decrypt(header[_NONCE], sealed, header)
-        except InvalidTag:
-            return None
-        if known is None:
-            self._remember(incarnation, cipher)
-        return payload
+        payload = _opened(known, header, sealed) if known is not None else None
+        if payload is not None or (known is not None and len(self._keys) == 1):
+            return payload
+        for cluster_key in self._keys:
+            cipher = self._derive(incarnation, cluster_key)
+            payload = _opened(cipher, header, sealed)
+            if payload is not None:
+                self._remember(incarnation, cipher)
+                return payload
+        return None
 
-    def _derive(self, incarnation: bytes) -> ChaCha20Poly1305:
+    def _derive(self, incarnation: bytes, cluster_key: bytes) -> ChaCha20Poly1305:
         info = b"holdfast heartbeat 1 " + incarnation
-        key = HKDF(algorithm=SHA256(), length=32, salt=self._cluster_id.encode(), info=info).derive(self._cluster_key)
+        key = HKDF(algorithm=SHA256(), length=32, salt=self._cluster_id.encode(), info=info).derive(cluster_key)
         return ChaCha20Poly1305(key)
 
-    def _remember(self, incarnation: bytes, cipher: ChaCha20Poly1305) -> ChaCha20Poly1305:
+    def _remember(self, incarnation: bytes, cipher: ChaCha20Poly1305) -> None:
         if len(self._ciphers) >= _MAX_KEYS:
             del self._ciphers[next(iter(self._ciphers))]
         self._ciphers[incarnation] = cipher
-        return cipher
 
     def _unpack(self, incarnation: bytes, sequence: int, payload: bytes) -> Heartbeat:
         reader = _Reader(payload)
@@ -158,6 +172,14 @@ class HeartbeatCodec:
             stopping=bool(flags & _STOPPING),
             generation=generation,
         )
+
+
+def _opened(cipher: ChaCha20Poly1305, header: bytes, sealed: bytes) -> bytes | None:
+    """What was sealed; None: with another key, or damaged."""
+    try:
+        return cipher.decrypt(header[_NONCE], sealed, header)
+    except InvalidTag:
+        return None
 
 
 def _pack_payload(heartbeat: Heartbeat) -> bytes:

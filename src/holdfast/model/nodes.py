@@ -236,6 +236,7 @@ class NodeReport:
     disks      how this node stands with each shared disk of the cluster.
     transfers  the memory that it is saving or copying now, by role.
     seat       how its member of the cluster database is; None: it has none.
+    heartbeat_keys   ids of the secrets whose heartbeats it understands, the one that it uses first.
     takes_memory   where others send the memory of guests; None: this node takes none in.
     """
 
@@ -251,3 +252,4 @@ class NodeReport:
     seat: Seat | None = None
     takes_memory: MemoryTarget | None = None
     transfers: dict[RoleName, Transfer] = field(default_factory=dict)
+    heartbeat_keys: tuple[str, ...] = ()

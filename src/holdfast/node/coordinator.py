@@ -11,6 +11,8 @@ import logging
 from typing import Final
 
 from holdfast.decide.coordination import Change, plan
+from holdfast.decide.heartbeat_keys import next_keys
+from holdfast.model.certificates import HeartbeatKeys
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, RoleName
@@ -22,7 +24,7 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self, campaign, change_owner
+from holdfast.node.transactions import Self, campaign, change_keys, change_owner
 from holdfast.node.voters import VoterKeeper
 from holdfast.store.port import Delete, LeaseId, ModRevision, Put, Store, Txn
 from holdfast.store.records import COORDINATOR, EVENTS, encode, proof_key
@@ -81,6 +83,8 @@ class Coordination:
                     if duties is None or duties.done():
                         duties = tasks.create_task(self._duties())
                     settled = await self._decide(snapshot)
+                    if (keys := next_keys(snapshot)) is not None:
+                        await self._change_keys(keys, snapshot)
                 elif duties is not None:
                     duties.cancel()
                     duties = None
@@ -156,6 +160,13 @@ class Coordination:
             return False
         self._committed = max(self._committed, result.revision)
         return result.succeeded
+
+    async def _change_keys(self, keys: HeartbeatKeys, snapshot: Snapshot) -> None:
+        """Take the next step of a change of the heartbeats' secret; the news of it leads to the one after."""
+        try:
+            await self._store.txn(change_keys(keys, snapshot=snapshot), timeout_s=DECISION_TIMEOUT_S)
+        except HoldfastError as error:
+            log.warning("the key of the heartbeats is not changed yet: %s", error)
 
     async def _wait(self, changed: asyncio.Event, timeout_s: float) -> None:
         """Wait for news that has this node's own decisions in it: before, each would only be decided once more."""

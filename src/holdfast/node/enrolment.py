@@ -6,7 +6,7 @@ the cluster as it was. Source: DESIGN section 6.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -87,7 +87,7 @@ class Enrolment:
         *,
         identity: NodeIdentity,
         files: CertificateFiles,
-        cluster_key: bytes,
+        cluster_key: Callable[[], bytes],
         store: Store,
         mirror: Mirror,
         clock: Clock,
@@ -171,7 +171,7 @@ class Enrolment:
         return Admission(
             cluster_id=self._identity.cluster_id,
             cluster_name=self._identity.cluster_name,
-            cluster_key_hex=self._cluster_key.hex(),
+            cluster_key_hex=self._cluster_key().hex(),
             authority_pem=self._files.authority.read_text(),
             authority_key_pem="" if node.is_witness else self._files.authority_key.read_text(),
             certificate_pem=certificate.decode(),

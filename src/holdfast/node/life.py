@@ -92,6 +92,7 @@ class Life:
     peers             every node as last known, this one included: what counts before the database answers.
     more_conditions   warnings of parts that are no port of this.
     seat              how this node's member of the database is.
+    heartbeat_keys    ids of the secrets that this node's heartbeats are understood with, the one in use first.
     generation        of the cluster that this node is in.
     """
 
@@ -104,10 +105,13 @@ class Life:
         ports: Ports,
         more_conditions: Callable[[], tuple[Condition, ...]] = lambda: (),
         seat: Callable[[], Seat | None] = lambda: None,
+        heartbeat_keys: Callable[[], tuple[str, ...]] = lambda: (),
         generation: int = 1,
     ) -> None:
         self.me = me
         self._seat = seat
+        self._heartbeat_keys = heartbeat_keys
+        self.codec = ports.codec
         self._peers = peers
         self._ports = ports
         self._more_conditions = more_conditions
@@ -315,6 +319,7 @@ class Life:
             disks=self.disks,
             incarnation=incarnation,
             seat=self._seat,
+            heartbeat_keys=self._heartbeat_keys,
             memory_target=self._ports.memory_target,
         )
         entitlement.session = self._keeper = keeper

@@ -31,6 +31,7 @@ from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import Database, member_addresses, open_database
 from holdfast.node.enrolment import Enrolment, peers_of
+from holdfast.node.heartbeat_keys import KeyRing
 from holdfast.node.libvirt_certificates import follow_renewal, memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
@@ -51,7 +52,11 @@ class Member:
         renew_certificate(config, identity)
         self.identity = identity
         self._config = config
-        cluster_key = read_cluster_key(config.cluster_key)
+        codec = HeartbeatCodec(
+            cluster_id=identity.cluster_id,
+            cluster_key=read_cluster_key(config.cluster_key),
+            networks=identity.addresses,
+        )
         files = CertificateFiles(config.keys)
         self._join_context = files.server_context(requires_client=False)
         self.database: Database = open_database(config, identity)
@@ -66,9 +71,7 @@ class Member:
                 hypervisor=self._hypervisor,
                 guard=GuardClient(config.guard_socket),
                 transport=_transport(identity),
-                codec=HeartbeatCodec(
-                    cluster_id=identity.cluster_id, cluster_key=cluster_key, networks=identity.addresses
-                ),
+                codec=codec,
                 sequences=Sequences(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000),
                 incarnations=IncarnationFile(read_boot_id(), config.run_directory / "incarnation"),
                 device_of=device_of,
@@ -80,8 +83,10 @@ class Member:
             ),
             more_conditions=self._conditions,
             seat=self._seat,
+            heartbeat_keys=lambda: self.keys.ids,
             generation=identity.generation,
         )
+        self.keys = KeyRing(codec=codec, file=config.cluster_key, mirror=self.life.mirror)
         self.backups = Backups(
             config=config, identity=identity, store=self.database.store, mirror=self.life.mirror, clock=clock
         )
@@ -105,7 +110,7 @@ class Member:
         self.enrolment = Enrolment(
             identity=identity,
             files=files,
-            cluster_key=cluster_key,
+            cluster_key=lambda: self.keys.used,
             store=self.database.store,
             mirror=self.life.mirror,
             clock=clock,
@@ -124,6 +129,7 @@ class Member:
                 tasks.create_task(self.life.run())
                 tasks.create_task(self.backups.run())
                 tasks.create_task(self.certificates.run())
+                tasks.create_task(self.keys.run())
                 tasks.create_task(self._remember_peers())
                 for server in servers:
                     tasks.create_task(server.serve_forever())

@@ -61,6 +61,7 @@ class Reporter:
         incarnation: Incarnation,
         seat: Callable[[], Seat | None] = lambda: None,
         memory_target: Callable[[], MemoryTarget | None] = lambda: None,
+        heartbeat_keys: Callable[[], tuple[str, ...]] = lambda: (),
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -79,6 +80,7 @@ class Reporter:
         self._seat = seat
         self._capacity: Capacity | None = None
         self._memory_target = memory_target
+        self._heartbeat_keys = heartbeat_keys
         self._cpu = ""
         self._guard_condition: Condition | None = None
         self._guard_due = float("-inf")
@@ -124,6 +126,7 @@ class Reporter:
             disks=self._disks.health,
             takes_memory=None if target is None else replace(target, cpu=self._cpu),
             seat=self._seat(),
+            heartbeat_keys=self._heartbeat_keys(),
         )
 
     async def _transfers(self, snapshot: Snapshot, me: NodeName) -> dict[RoleName, Transfer]:

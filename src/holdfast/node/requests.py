@@ -35,6 +35,7 @@ from holdfast.node.eviction_requests import EvictionRequests, Revoke, revokes_no
 from holdfast.node.history import moves_of
 from holdfast.node.iscsi_requests import READS as ISCSI_READS
 from holdfast.node.iscsi_requests import IscsiRequests
+from holdfast.node.key_requests import KeyRequests
 from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests
@@ -104,6 +105,7 @@ class Requests:
             BalanceRequests(self._commits),
             EvictionRequests(self._commits, revoke),
             CertificateRequests(self._commits),
+            KeyRequests(self._commits),
             ShutdownRequests(self._commits),
             StorageRequests(self._commits),
             IscsiRequests(self._commits, OpenIscsi()),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from holdfast.decide.coordination import Change
 from holdfast.decide.moves import Move
+from holdfast.model.certificates import HeartbeatKeys
 from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.events import Event
 from holdfast.model.ids import NodeName
@@ -20,6 +21,7 @@ from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRev
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
+    HEARTBEAT_KEYS,
     VOTE_ORDER,
     disk_key,
     encode,
@@ -201,6 +203,22 @@ def order_votes(order: object, *, snapshot: Snapshot) -> Txn:
     return Txn(
         compares=(ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),),
         then=(Put(VOTE_ORDER, encode(order)),),
+    )
+
+
+def change_keys(keys: HeartbeatKeys, *, snapshot: Snapshot) -> Txn:
+    """Take a step of a change of the heartbeats' secret: while exactly those are up that were seen to be ready."""
+    up = (
+        ModRevision(session_key(name), equals=revision_of(snapshot.sessions.get(name)))
+        for name in sorted({*snapshot.nodes, *snapshot.sessions})
+    )
+    return Txn(
+        compares=(
+            ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),
+            ModRevision(HEARTBEAT_KEYS, equals=revision_of(snapshot.heartbeat_keys)),
+            *up,
+        ),
+        then=(Put(HEARTBEAT_KEYS, encode(keys)),),
     )
 
 

@@ -30,6 +30,7 @@ from holdfast.node.database import member_addresses, open_database
 from holdfast.node.enrolment import peers_of
 from holdfast.node.event_log import EventLog
 from holdfast.node.hearing import Hearing
+from holdfast.node.heartbeat_keys import KeyRing
 from holdfast.node.heartbeats import Heartbeats
 from holdfast.node.member_process import EtcdProcess
 from holdfast.node.mirror import Mirror
@@ -76,16 +77,18 @@ class Witness:
             cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer)),
         )
         port = identity.ports.heartbeat
+        codec = HeartbeatCodec(
+            cluster_id=identity.cluster_id,
+            cluster_key=read_cluster_key(config.cluster_key),
+            networks=identity.addresses,
+        )
+        self._keys = KeyRing(codec=codec, file=config.cluster_key, mirror=self._mirror)
         self._heartbeats = Heartbeats(
             cluster_id=identity.cluster_id,
             me=identity.node,
             incarnation=self._incarnations.load_or_create(),
             hearing=self._hearing,
-            codec=HeartbeatCodec(
-                cluster_id=identity.cluster_id,
-                cluster_key=read_cluster_key(config.cluster_key),
-                networks=identity.addresses,
-            ),
+            codec=codec,
             transport=UdpTransport({n: Endpoint(address=ip, port=port) for n, ip in identity.addresses.items()}),
             sequences=Sequences(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000),
             mirror=self._mirror,
@@ -106,6 +109,7 @@ class Witness:
                 self._events.run(self._database.store),
                 self._follow_peers(),
                 self._certificates.run(),
+                self._keys.run(),
             )
             async with asyncio.TaskGroup() as tasks:
                 working: list[asyncio.Task[object]] = [tasks.create_task(work) for work in works]
@@ -174,6 +178,7 @@ class Witness:
             hears=hears,
             conditions=(*self._heartbeats.conditions(), *self._seat.conditions()),
             seat=self._seat.seat,
+            heartbeat_keys=self._keys.ids,
         )
 
     def _session(self, incarnation: Incarnation, snapshot: Snapshot) -> Session:

@@ -112,7 +112,7 @@ def test_noise_raises_nothing(noise: bytes, looks_like_ours: bool) -> None:
 def test_a_key_holder_that_talks_nonsense_is_rejected(payload: bytes) -> None:
     receiver = codec()
     header = codec().encode(some_heartbeat(), A)[:40]
-    cipher = receiver._derive(header[12:28])
+    cipher = receiver._derive(header[12:28], KEY)
     answer = receiver.decode(header + cipher.encrypt(header[28:40], payload, header), A)
     assert isinstance(answer, Heartbeat) or answer.reason is RejectReason.MALFORMED
 
@@ -120,7 +120,7 @@ def test_a_key_holder_that_talks_nonsense_is_rejected(payload: bytes) -> None:
 @pytest.mark.parametrize("changed", [b"", b"more"])
 def test_an_authentic_payload_of_another_length_is_malformed(changed: bytes) -> None:
     receiver, datagram = codec(), codec().encode(some_heartbeat(), A)
-    header, cipher = datagram[:40], receiver._derive(datagram[12:28])
+    header, cipher = datagram[:40], receiver._derive(datagram[12:28], KEY)
     payload = cipher.decrypt(header[28:40], datagram[40:], header)
     payload = payload + changed if changed else payload[:-1]
     answer = receiver.decode(header + cipher.encrypt(header[28:40], payload, header), A)
