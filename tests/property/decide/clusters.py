@@ -28,8 +28,21 @@ from tests.unit.decide.made_up import (
 )
 
 from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName, SiteName
-from holdfast.model.nodes import Capacity, ProofKind, Return
-from holdfast.model.roles import Failback, FailbackPolicy, Label, Ownership, Phase, Priority, RoleSpec, Wanted
+from holdfast.model.nodes import Capacity, MemoryTarget, ProofKind, Return
+from holdfast.model.roles import (
+    Failback,
+    FailbackPolicy,
+    Label,
+    Memory,
+    MemoryKind,
+    MoveMethod,
+    Ownership,
+    Phase,
+    Priority,
+    Receiver,
+    RoleSpec,
+    Wanted,
+)
 from holdfast.model.settings import Settings
 from holdfast.model.snapshot import Snapshot
 
@@ -43,12 +56,17 @@ FAILBACKS = [
     Failback(policy=FailbackPolicy.WINDOW, from_hour=20, until_hour=4),
 ]
 ROLES = [RoleName(name) for name in ("web", "db", "mail", "ci", "log")]
+METHODS = [MoveMethod.LIVE, MoveMethod.QUICK, MoveMethod.RESTART]
 TIMES = [NOW_MS, NOW_MS - 9_999, NOW_MS - 10_000, NOW_MS - 21_600_001, NOW_MS + 60_000]
 
 
 def _made_up(nodes: int, roles: int, seed: int) -> Snapshot:
     random = Random(seed)
-    settings = Settings(moves_at_once=random.randint(1, 4), failback_settle_s=random.choice([0, 60]))
+    settings = Settings(
+        moves_at_once=random.randint(1, 4),
+        failback_settle_s=random.choice([0, 60]),
+        saved_state_directory=random.choice(["", "/saved"]),
+    )
     parts: list[Part] = [with_settings(settings), coordinated_by("a")]
     if random.random() < 0.2:
         parts.append(frozen())
@@ -86,7 +104,16 @@ def _node(node: NodeName, random: Random) -> list[Part]:
     if random.random() < 0.7:
         number, has = random.randint(1, 2), _capacity(random)
         not_ready = random.choice([None, None, None, None, "no guard"])
-        parts.append(up(node, number, memory_bytes=has.memory_bytes, vcpus=has.vcpus, not_ready=not_ready))
+        takes = random.choice([None, MemoryTarget(uri=f"sim://{node}")])
+        part = up(
+            node,
+            number,
+            memory_bytes=has.memory_bytes,
+            vcpus=has.vcpus,
+            not_ready=not_ready,
+            takes_memory=takes,
+        )
+        parts.append(part)
         seen = number if random.random() < 0.9 else 3 - number
         started_at_ms = NOW_MS - random.choice([3_600_000, 3_600_000, 30_000, 1000])
         seen_as = session(node, seen, stopping=random.random() < 0.1, started_at_ms=started_at_ms)
@@ -121,13 +148,14 @@ def _labels(random: Random) -> tuple[Label, ...]:
 
 
 def _ownership(spec: RoleSpec, random: Random) -> Ownership:
-    phase = random.choice([phase for phase in Phase if phase not in (Phase.SAVING, Phase.MIGRATING)])
+    phase = random.choice(list(Phase))
     owner: NodeName | None = None
     started: Incarnation | None = None
     if phase is not Phase.VACANT:
         owner = random.choice(NODES)
         started = incarnation(owner, random.randint(1, 2))
-    moves = random.random() < 0.25
+    keeps_memory = phase in (Phase.SAVING, Phase.MIGRATING)
+    moves = random.random() < (0.9 if keeps_memory else 0.25)
     return Ownership(
         role=spec.name,
         target=random.choice(NODES) if moves else None,
@@ -141,4 +169,25 @@ def _ownership(spec: RoleSpec, random: Random) -> Ownership:
         failovers=tuple(random.choices(TIMES, k=random.choice([0, 0, 1, 4]))),
         failed_on=tuple(random.sample(NODES, random.choice([0, 0, 1, 2]))),
         generation=random.randint(1, 2),
+        method=random.choice([None, *METHODS]) if moves else None,
+        is_auto=random.random() < 0.5,
+        ordered_ms=random.choice([0, *TIMES]),
+        making=_memory(random) if keeps_memory or random.random() < 0.1 else None,
+        receiving=_receiver(random) if phase is Phase.MIGRATING or random.random() < 0.1 else None,
+        memory=_memory(random) if random.random() < 0.2 else None,
+        disk_generation=random.randint(0, 2),
     )
+
+
+def _memory(random: Random) -> Memory:
+    return Memory(
+        kind=random.choice(list(MemoryKind)),
+        id=random.choice(["", "m1", "m2"]),
+        disk_generation=random.randint(0, 2),
+        is_consumed=random.random() < 0.3,
+    )
+
+
+def _receiver(random: Random) -> Receiver:
+    node = random.choice(NODES)
+    return Receiver(node=node, incarnation=incarnation(node, random.randint(1, 2)))

@@ -15,7 +15,7 @@ from holdfast.decide.layout import Layout
 from holdfast.decide.orders import cancel_move, order_move, preview_drain
 from holdfast.decide.placement import best, candidacy, refusals, score
 from holdfast.model.ids import NodeName, RoleName
-from holdfast.model.roles import Label, Ownership, Phase
+from holdfast.model.roles import Label, MemoryKind, Ownership, Phase
 from holdfast.model.snapshot import Snapshot
 
 broken_nodes = st.sets(st.sampled_from(NODES), max_size=2)
@@ -115,6 +115,18 @@ def test_safe_2_a_move_leaves_owner_epoch_and_phase_alone(snapshot: Snapshot, to
         cancelled = cancel_move(snapshot, role)
         if cancelled is not None:
             assert (cancelled.owner, cancelled.epoch, cancelled.phase) == (old.owner, old.epoch, old.phase)
+
+
+@given(snapshots())
+def test_safe_7_another_owner_gets_what_is_saved_and_not_consumed_and_no_other_memory(snapshot: Snapshot) -> None:
+    for change in plan(snapshot, NOW_MS).changes:
+        old, memory = ownership_of(snapshot, change.role), ownership_of(snapshot, change.role).memory
+        if change.after.incarnation == old.incarnation:
+            assert change.after.memory == memory
+        else:
+            is_kept = memory is not None and memory.kind is MemoryKind.SAVED and not memory.is_consumed
+            assert change.after.memory == (memory if is_kept else None)
+            assert change.after.making is None
 
 
 @given(snapshots())
