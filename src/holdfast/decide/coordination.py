@@ -25,9 +25,9 @@ from holdfast.decide.memory_steps import not_received
 from holdfast.decide.moves import Move, Movers
 from holdfast.decide.placement import Choice, candidacy, choose, refusals
 from holdfast.decide.settling import settling
-from holdfast.decide.steps import Attempt, Situation, lasting
+from holdfast.decide.steps import Attempt, Situation, lasting, lingering_after
 from holdfast.model.ids import Epoch, Incarnation, NodeName, RoleName
-from holdfast.model.nodes import Session
+from holdfast.model.nodes import ProofKind, Session
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import MoveMethod, Ownership, Phase, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
@@ -229,6 +229,7 @@ class _Planning:
         hesitant = ownership.phase is Phase.ASSIGNED and has_living_owner(ownership, self._snapshot)
         reasons = (*freedom.reasons, *choice.reasons)
         after = _assigned(spec, ownership, session.value, reasons, self._now_ms, is_hesitant=hesitant)
+        after = replace(after, lingering=self._lingering(ownership, freedom))
         change = Change(role=spec.name, before=before, after=after, session=session, proof=freedom.proof)
         self._changes.append(change)
 
@@ -253,9 +254,16 @@ class _Planning:
             generation=ownership.generation,
             memory=lasting(ownership.memory),
             disk_generation=ownership.disk_generation,
+            lingering=self._lingering(ownership, freedom),
             reasons=freedom.reasons,
         )
         return Change(role=spec.name, before=before, after=after, proof=freedom.proof)
+
+    def _lingering(self, ownership: Ownership, freedom: Freedom) -> tuple[Incarnation, ...] | None:
+        """Whose writes may still wait: nothing of who was expelled from all disks of the role. Source: SAFE-1."""
+        proof = None if freedom.proof is None else self._snapshot.proofs[freedom.proof].value
+        is_expelled = proof is not None and proof.kind is ProofKind.STORAGE_RESERVATION
+        return ownership.lingering if is_expelled else lingering_after(ownership)
 
 
 def where_to(spec: RoleSpec, ownership: Ownership, layout: Layout, companions: Iterable[RoleSpec] = ()) -> Choice:

@@ -95,13 +95,16 @@ def _start(now: Situation) -> Step:
 
 
 def _observed_online(now: Situation) -> Step:
-    """Online; a move that ends here is over, and so is what was kept of its memory: the guest has gone on from it."""
+    """Online; a move that ends here is over, and so is what was kept of its memory: the guest has gone on from it.
+
+    It executes, so its start saw to what earlier guests of the role may have left under way. Source: SAFE-1.
+    """
     kept = now.ownership.memory
     reasons = now.ownership.reasons
     if kept is not None and not kept.is_consumed:
         reasons = (because(ReasonCode.MEMORY_OVERTAKEN, now.spec.name),)
     record = _served(now.becomes(Phase.ONLINE, *reasons), now.spec)
-    record = replace(record, memory=None)
+    record = replace(record, memory=None, lingering=() if now.spec.disks else None)
     return Step(record=record if record.is_leaving else moved(record))
 
 
@@ -118,7 +121,10 @@ def _let_run(now: Situation) -> Step:
         return memory.go_on_from(now, now.ownership.memory)
     if now.memory_id:
         return Step(act=Act.DESTROY)
-    return _observed_online(now) if now.is_over else _claim(now)
+    if now.is_over:
+        record = _observed_online(now).record
+        return Step(record=record and replace(record, lingering=now.ownership.lingering))
+    return _claim(now)
 
 
 def _keep(now: Situation) -> Step:

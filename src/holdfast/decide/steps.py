@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from holdfast.model.ids import NodeName
+from holdfast.model.ids import Incarnation, NodeName
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Memory, MemoryKind, Ownership, Phase, RoleSpec, Wanted
 
@@ -97,7 +97,12 @@ class Situation:
     def executes(self, memory: Memory | None, *reasons: Reason) -> Ownership:
         """The record under which a guest begins to execute: what else was kept of its memory is old from now on."""
         generation = self.ownership.disk_generation + 1
-        return replace(self.becomes(Phase.STARTING, *reasons), memory=memory, disk_generation=generation)
+        return replace(
+            self.becomes(Phase.STARTING, *reasons),
+            memory=memory,
+            disk_generation=generation,
+            lingering=lingering_after(self.ownership),
+        )
 
     def released(self, *reasons: Reason) -> Ownership:
         """The record of a role that nobody owns any more; it is certain that nothing of it runs here.
@@ -117,6 +122,7 @@ class Situation:
             making=None,
             receiving=None,
             memory=lasting(self.ownership.memory),
+            lingering=lingering_after(self.ownership),
             reasons=reasons,
         )
 
@@ -174,3 +180,13 @@ def lasting(memory: Memory | None) -> Memory | None:
     """What of a role's memory outlasts its owner: only what lies in a file and may not have been executed yet."""
     is_kept = memory is not None and memory.kind is MemoryKind.SAVED and not memory.is_consumed
     return memory if is_kept else None
+
+
+def lingering_after(ownership: Ownership) -> tuple[Incarnation, ...] | None:
+    """Whose writes may still wait once its guest has ended: those from before, and those of an owner that had begun.
+
+    Nobody asks whether writes do wait: a process that has ended cannot tell. Source: SAFE-1.
+    """
+    known, own = ownership.lingering, ownership.incarnation
+    has_begun = ownership.phase not in (Phase.VACANT, Phase.ASSIGNED)
+    return known if known is None or own is None or own in known or not has_begun else (*known, own)

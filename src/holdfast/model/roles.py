@@ -196,6 +196,8 @@ class Ownership:
     receiving      who is ready to take `making` in.
     memory         what the next start comes from; None: a fresh one.
     disk_generation  grows whenever a guest is about to execute from its disks.
+    lingering      the incarnations whose guest of this role ended, and whose last writes to its shared disks may still
+                   wait somewhere; the next start sees to them. None: not known, so it may be those of anybody.
 
     Invariant: `owner` and `incarnation` are None exactly when `phase` is VACANT. The epoch and the disk generation only
     ever grow. `target` and `source` are set together. Times are wall-clock ms, for people and for the periods of the
@@ -225,6 +227,7 @@ class Ownership:
     receiving: Receiver | None = None
     memory: Memory | None = None
     disk_generation: int = 0
+    lingering: tuple[Incarnation, ...] | None = None
 
     def __post_init__(self) -> None:
         vacant = self.phase is Phase.VACANT

@@ -31,6 +31,7 @@ from holdfast.storage.arbitration import (
     expel,
     look,
     protect,
+    settle,
     take_over,
 )
 from holdfast.storage.challenge import challenge
@@ -139,6 +140,22 @@ class DiskWatch:
             else:
                 self.health = _health(DiskState.NOT_REGISTERED, outcome.words)
 
+    async def settle(self, earlier: tuple[int, ...] | None) -> str | None:
+        """See to it that nothing lands any more that guests wrote under these keys, or say why not; None: any key.
+
+        A device of the kernel does not let a process end before its writes are done. A helper does, and sends them
+        when its path is back. Nobody is proven lost by it: a node that lives registers anew. Source: SAFE-1.
+        """
+        if self._way is not WayKind.HELPER:
+            return None
+        async with self._asking:
+            outcome = await settle(self._lun, self._key, earlier=earlier)
+        return None if outcome is None else outcome.words
+
+    @property
+    def _way(self) -> WayKind:
+        return parse_way(self.spec.filled(self.spec.reservations)).kind
+
     async def _still_up(self) -> bool:
         """Whether a write to the own session succeeded just now."""
         try:
@@ -234,7 +251,7 @@ class DiskWatch:
             return False
         if any(item.kind is AttentionKind.POWER_ON_OR_RESET for item in holders.attentions):
             self._is_nexus_new = True
-        if self._is_nexus_new and parse_way(self.spec.filled(self.spec.reservations)).kind is WayKind.HELPER:
+        if self._is_nexus_new and self._way is WayKind.HELPER:
             keeps = not self.spec.forgets_reservations
             asked = await self._lun.register(key=self._key, existing=self._key, survives_power_loss=keeps)
             self._is_nexus_new = not isinstance(asked, Done)

@@ -111,6 +111,21 @@ class DiskKeeper:
                 if watch.spec.protection is Protection.ROLE:
                     tasks.create_task(watch.take())
 
+    async def settle(self, disks: tuple[DiskName, ...], lingering: tuple[Incarnation, ...] | None) -> str | None:
+        """See to it that no write lands any more that a role's earlier guests left under way, or say why not.
+
+        lingering   the incarnations that they ran under; None: it may be any. Source: SAFE-1.
+        """
+        keys = None if lingering is None else tuple(reservation_key(self._cluster_id, one) for one in lingering)
+        watches = [self._watches[disk] for disk in disks if disk in self._watches and keys != ()]
+        async with asyncio.TaskGroup() as tasks:
+            asked = {watch.spec.name: tasks.create_task(watch.settle(keys)) for watch in watches}
+        whose = "an earlier guest" if lingering is None else f"incarnation {', '.join(lingering)}"
+        for disk, task in asked.items():
+            if (words := task.result()) is not None:
+                return f"disk {disk}: writes of {whose} may still wait for it: {words}"
+        return None
+
     @contextmanager
     def used_by(self, uuid: str, disks: tuple[DiskName, ...]) -> Iterator[str | None]:
         """Start a guest inside: yields why it may not, or None. Nothing registers a disk meanwhile. Source: SAFE-1."""

@@ -289,7 +289,7 @@ class Executor:
     async def _begin(self, act: Act, ownership: Versioned[Ownership], spec: RoleSpec, me: Self) -> Ownership | None:
         """Have the guest begin. What certainly failed is recorded; what is unknown is looked at again."""
         was_stalled = self.stalled.let_go_on(spec.uuid)
-        outcome = await self._starts.begin(act, spec, ownership.value.memory)
+        outcome = await self._starts.begin(act, spec, ownership.value)
         if outcome.kind is OutcomeKind.UNKNOWN:
             raise OutcomeUnknown(f"role {spec.name}: {outcome.detail}", hint=outcome.hint)
         if outcome.kind is OutcomeKind.DONE:

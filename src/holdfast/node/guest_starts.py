@@ -15,7 +15,7 @@ from holdfast.fencing.port import Guard
 from holdfast.hypervisor.disk_sources import with_sources
 from holdfast.hypervisor.port import Hypervisor
 from holdfast.model.errors import Unavailable
-from holdfast.model.roles import Memory, RoleSpec
+from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.node.disks import DiskKeeper
 from holdfast.node.mirror import Mirror
 from holdfast.resources.port import Outcome, OutcomeKind
@@ -51,14 +51,20 @@ class GuestStarts:
             if uuid not in reading.guests:
                 await self._guard.protect(uuid)
 
-    async def begin(self, act: Act, spec: RoleSpec, memory: Memory | None) -> Outcome:
-        """Start a guest, make its process from memory, or let the one that is there go on."""
+    async def begin(self, act: Act, spec: RoleSpec, ownership: Ownership) -> Outcome:
+        """Start a guest, make its process from memory, or let the one that is there go on.
+
+        No process is made before nothing can land any more of what the role's earlier ones wrote. Source: SAFE-1.
+        """
         await self._disks.take(spec.disks)
         with self._disks.used_by(spec.uuid, spec.disks) as problem:
             if act is Act.RESUME:
                 return await self.agent(spec).go_on()
             if problem is not None:
                 return Outcome(kind=OutcomeKind.FAILED, detail=problem)
+            if (unsettled := await self._disks.settle(spec.disks, ownership.lingering)) is not None:
+                return Outcome(kind=OutcomeKind.FAILED, detail=unsettled)
+            memory = ownership.memory
             if act is Act.RESTORE and memory is not None:
                 return await self.agent(spec).restore(memory.path, memory.id)
             return await self.agent(replace(spec, domain_xml=self._domain_xml(spec))).online()

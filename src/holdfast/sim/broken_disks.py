@@ -116,3 +116,26 @@ def ends_nobody(original: Any) -> Any:
         return
 
     return end_guests
+
+
+def settled_unasked(_original: Any) -> Any:
+    """Nothing is asked of anybody's writes."""
+
+    async def settle(_keeper: Any, _disks: Any, _lingering: Any) -> None:
+        return
+
+    return settle
+
+
+def settles_others_only(original: Any) -> Any:
+    """What this node itself sent before is left alone."""
+
+    async def settle(lun: Any, own: int, *, earlier: Any) -> Any:
+        return await original(lun, own, earlier=[key for key in earlier or () if key != own])
+
+    return settle
+
+
+def nobody_lingers(_original: Any) -> Any:
+    """An owner that leaves is not added to those whose writes may wait."""
+    return lambda ownership: ownership.lingering

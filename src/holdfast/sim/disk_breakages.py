@@ -27,6 +27,11 @@ def _owned(make: Make) -> Make:
     return replace(make, owned=make.roles)
 
 
+def _helped(make: Make) -> Make:
+    """Each role has a disk of its own, and what its guest wrote waits in a helper while a path is out."""
+    return replace(make, owned=0, helped=make.roles, paths=1)
+
+
 OF_DISKS: Final[Mapping[str, Mutation]] = {
     "refused-is-expelled": Mutation(
         "an expulsion that the target or the node's own state refuses counts as done",
@@ -88,6 +93,21 @@ OF_DISKS: Final[Mapping[str, Mutation]] = {
         "a node that was expelled from a disk lets its guests there be",
         within(20, K.PARTITION, K.GUARD_CRASH, rules=("SAFE-1",), disks=2),
         inside("holdfast.node.disk_watch:DiskWatch._end_guests", broken.ends_nobody),
+    ),
+    "released-without-looking": Mutation(
+        "a guest starts although writes of an earlier one may still wait for a path",
+        within(10, K.TARGET_PATH_OUT, K.ROLE_MOVED, K.GUEST_CRASH, rules=("SAFE-1",), disks=2, is_quick=True),
+        inside("holdfast.node.disks:DiskKeeper.settle", broken.settled_unasked, make=_helped),
+    ),
+    "own-writes-overtake": Mutation(
+        "a guest starts although writes of an earlier one of the same node may still be in the target",
+        within(20, K.TARGET_WRITES_HELD, K.GUEST_CRASH, rules=("SAFE-1",), disks=2),
+        inside("holdfast.node.disk_watch:settle", broken.settles_others_only, make=_helped),
+    ),
+    "owner-not-lingering": Mutation(
+        "who had a role that was released is not remembered until the next guest runs",
+        within(10, K.TARGET_PATH_OUT, K.ROLE_MOVED, K.GUEST_CRASH, rules=("SAFE-1",), disks=2),
+        inside("holdfast.decide.steps:lingering_after", broken.nobody_lingers, make=_helped),
     ),
     "some-disks-are-all": Mutation(
         "a role leaves a node that is kept off some of its disks",

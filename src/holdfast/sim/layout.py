@@ -33,6 +33,7 @@ class Make:
 
     clock_error    the largest share by which a machine's clock is too fast or too slow.
     quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
+    helped         so many of the other roles have one disk each that a helper reaches for its guest, and for holdfastd.
     keeps_memory   whether guests can move with their memory.
     disks          so many shared disks with reservations; then each role writes to one or two of them.
     target, paths  what their target can do, and how many ways every node has to it.
@@ -50,6 +51,7 @@ class Make:
     quarantine_s: int | None = None
     disks: int = 0
     owned: int = 0
+    helped: int = 0
     keeps_memory: bool = False
     target: DiskTraits | None = None
     paths: int = 1
@@ -146,12 +148,18 @@ def _disks(make: Make) -> Iterator[DiskSpec]:
     for role in range(1, make.owned + 1):
         number = make.disks + make.heartbeats + role
         yield replace(disk_spec(number, DiskName(f"own{role}")), protection=Protection.ROLE)
+    for index in range(1, make.helped + 1):
+        role = make.owned + index
+        number = make.disks + make.heartbeats + role
+        yield replace(disk_spec(number, DiskName(f"lone{role}")), reservations=f"helper:/run/lone{role}")
 
 
 def _disks_of(role: int, make: Make) -> tuple[DiskName, ...]:
     """Neighbours share a disk, and every third role has two."""
     if role <= make.owned:
         return (DiskName(f"own{role}"),)
+    if role <= make.owned + make.helped:
+        return (DiskName(f"lone{role}"),)
     count = min(make.disks, 2 if role % 3 == 0 else 1)
     return tuple(DiskName(f"disk{(role // 2 + index) % make.disks + 1}") for index in range(count))
 

@@ -49,6 +49,8 @@ QUARANTINE_S: Final = 20
 
 WITH_DISKS: Final = 0.3
 """The share of seeds whose roles write to shared disks. In half of them nothing else protects the nodes."""
+WITH_HELPERS: Final = 0.25
+"""Of these, the share in which the guests' writes wait in a helper while a path is out."""
 
 MOVING_MEMORY: Final = 0.5
 """The share of seeds in which guests move with their memory."""
@@ -170,7 +172,9 @@ def _with_disks(make: Make, draws: Random, disks: int | None) -> tuple[Make, lis
     make = replace(make, disks=disks, target=traits, paths=draws.choice((1, 1, 2)))
     kinds = draws.sample(OF_THE_TARGET, draws.randint(1, 4))
     make = replace(make, heartbeats=draws.choice((0, 1, 1, 2)))
-    return replace(make, owned=draws.randint(0, make.roles)), kinds
+    make = replace(make, owned=draws.randint(0, make.roles))
+    is_helped = draws.random() < WITH_HELPERS and make.paths == 1
+    return replace(make, helped=make.roles - make.owned if is_helped else 0), kinds
 
 
 def _with_memory(make: Make, draws: Random, only: tuple[FaultKind, ...] | None) -> tuple[Make, list[FaultKind]]:

@@ -94,11 +94,14 @@ def nobody_enters_with_guests(disks: SharedDisks, truth: Truth) -> Iterator[str]
 
 
 def only_the_lost_are_refused(history: Sequence[Commit], disks: SharedDisks, truth: Truth) -> Iterator[str]:
-    """SAFE-6: a guest's writes are refused only after its node was declared lost. One of two paths may always be."""
+    """SAFE-6: a guest's writes are refused only after its node was declared lost, or after its end.
+
+    One of two paths may always be.
+    """
     lost = {verdict.incarnation for commit in history for verdict in _written(commit, VERDICTS, Verdict)}
     for refusal in disks.refused if disks.path_count == 1 else ():
         run = refusal.run
-        if run.incarnation not in lost:
+        if run.incarnation not in lost and (run.ended is None or run.ended > refusal.at):
             yield f"SAFE-6: {refusal.disk} refused {truth.name_of(run.uuid)} on {run.node} at {refusal.at:.3f} s"
             return
 

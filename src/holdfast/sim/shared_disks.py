@@ -2,7 +2,8 @@
 
 Rule of the file: a guest signs each block with its run, twenty times a second, and asks nobody whether it may: only the
 target keeps it off. What holdfastd asks of the target goes the same way as what the guests write. A guest whose record
-cannot be sent hangs in the kernel, and no kill ends it. Source: SAFE-1.
+cannot be sent hangs in the kernel, and no kill ends it, unless a helper has its records: those go out when the path is
+back, guest or no guest. Source: SAFE-1.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from holdfast.storage.scsi_lun import ScsiLun
 from holdfast.storage.simulated import Exchange, SimulatedTarget
 from holdfast.storage.simulated_disk import DiskTraits, SimulatedDisk, WriteEffect
 from holdfast.storage.transport import Answer, Reply, Transport
+from holdfast.storage.ways import WayKind, parse_way
 
 CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
 WRITE_INTERVAL_S: Final = 0.05
@@ -271,12 +273,19 @@ class SharedDisks:
                 self._abort(run.node, name, command)
             if sent is None or sent.done() or is_late:
                 self._under_way[run.number, name] = now, way.submit(command)
+        if self._has_helper(run):
+            return
         is_easy = self.weather.is_fair and all(way.is_through for way in ways.values())
         if run.number in self._hanging or (run.number in self._writing and not is_easy):
             self._hang(run, hangs=True)
             for name in ways:
                 reply = self._under_way[run.number, name][1]
                 reply.add_done_callback(lambda _: self._answered(run), context=Context())
+
+    def _has_helper(self, run: GuestRun) -> bool:
+        """Whether something else than its process has what it wrote."""
+        specs = (self._specs[name] for name in self.roles[run.uuid].disks)
+        return all(parse_way(spec.reservations).kind is WayKind.HELPER for spec in specs)
 
     def _abort(self, node: str, disk: DiskName, command: Command) -> None:
         """ABORT TASK: before a kernel writes again what it has no answer to, it has the first attempt dropped."""

@@ -214,6 +214,28 @@ async def take_over(lun: Lun, own: int) -> TakeOutcome:
     return Unknown(words=f"{lun.path}: others register faster than they can be expelled")
 
 
+async def settle(lun: Lun, own: int, *, earlier: Sequence[int] | None) -> Refused | Unknown | None:
+    """See to it that nothing lands any more of what was sent under these keys; None: it is certain.
+
+    Whoever has another key than ours is expelled. Our own nexus keeps its order: the first reading comes behind all
+    that was sent there before, and a LUN reset has that done or dropped. Repeating it is harmless.
+
+    earlier   may name our own key too; None: every key that is registered, ours included.
+    """
+    seen = await look(lun)
+    if not isinstance(seen, Done):
+        return Unknown(words=_words(seen))
+    keys = sorted(frozenset(seen.value.keys) | {own}) if earlier is None else earlier
+    for key in keys:
+        outcome = await expel(lun, own, victim=key) if key != own else None
+        if outcome is not None and not isinstance(outcome, Expelled):
+            return outcome
+    if own in keys:
+        how, asked = await _drop_unfinished(lun)
+        return None if how is not None else Unknown(words=_words(asked))
+    return None
+
+
 async def _remove(lun: Lun, own: int, victim: int, kind: ReservationType) -> tuple[AbortMethod | None, Outcome[None]]:
     """Preempt, and tell how unfinished commands were dropped; None when that is not certain."""
     asked = await lun.preempt(key=own, victim=victim, type=kind, abort=True)

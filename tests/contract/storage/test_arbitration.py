@@ -17,6 +17,7 @@ from holdfast.storage.arbitration import (
     expel_everywhere,
     look,
     protect,
+    settle,
 )
 from holdfast.storage.outcome import Conflict, Done, Unknown
 from holdfast.storage.port import Lun
@@ -165,3 +166,37 @@ async def test_all_luns_are_taken_at_once(bench: Bench) -> None:
     assert [type(outcome) for outcome in outcomes] == [Expelled, Expelled]
     for lun in theirs:
         assert isinstance(await lun.write(block=0, data=BLOCK), Conflict)
+
+
+async def test_safe_1_who_wrote_before_is_expelled_and_may_come_back_by_itself(bench: Bench) -> None:
+    a, b, c = await protected(bench, "a", A), await protected(bench, "b", B), await protected(bench, "c", C)
+    assert await settle(a, A, earlier=(B,)) is None
+    assert isinstance(await b.write(block=0, data=BLOCK), Conflict)
+    assert isinstance(await c.write(block=0, data=BLOCK), Done)
+    assert isinstance(await protect(b, B), Protected)
+    assert isinstance(await b.write(block=0, data=BLOCK), Done)
+
+
+async def test_safe_1_when_it_is_not_known_who_wrote_before_all_others_are_expelled(bench: Bench) -> None:
+    a, b, c = await protected(bench, "a", A), await protected(bench, "b", B), await protected(bench, "c", C)
+    assert await settle(a, A, earlier=None) is None
+    for other in (b, c):
+        assert isinstance(await other.write(block=0, data=BLOCK), Conflict)
+    assert isinstance(await a.write(block=0, data=BLOCK), Done)
+
+
+async def test_where_nobody_wrote_before_nobody_is_expelled(bench: Bench) -> None:
+    a, b = await protected(bench, "a", A), await protected(bench, "b", B)
+    assert await settle(a, A, earlier=()) is None
+    assert await settle(a, A, earlier=(A,)) is None
+    assert isinstance(await b.write(block=0, data=BLOCK), Done)
+
+
+async def test_safe_1_what_a_silent_target_was_sent_before_is_not_settled(bench: Bench) -> None:
+    await protected(bench, "b", B)
+    a = await bench.connect("a", timeout_ms=100)
+    assert isinstance(await protect(a, A), Protected)
+    bench.hang()
+    for earlier in ((A,), (B,), None):
+        assert isinstance(await settle(a, A, earlier=earlier), Unknown)
+    bench.recover()
