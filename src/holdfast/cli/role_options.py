@@ -83,6 +83,11 @@ _LIMITS: Final = (
         help="How it moves when nobody asks for another way; auto: live if it can be, else quick.",
     ),
     click.option(
+        "--on-storage-loss",
+        type=click.Choice(("wait", "move")),
+        help="When its node loses a shared disk of it: wait there, or start anew on a node that reaches all of them.",
+    ),
+    click.option(
         "--restart-limit", type=click.IntRange(min=0), help="Restarts in place within a period before it fails over."
     ),
     click.option(

@@ -58,6 +58,7 @@ def role_sheet(role: RoleStatus) -> RenderableType:
         ("apart from", listed(role.anti_affinity)),
         ("failback", role.failback),
         ("moves by", role.move_method),
+        ("on storage loss", role.on_storage_loss),
         ("restarts", f"{role.restarts} lately"),
         ("uuid", role.uuid),
         ("disks", "\n".join((*role.disks, *role.disk_paths)) or "-"),

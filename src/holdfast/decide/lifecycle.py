@@ -27,12 +27,14 @@ def next_step(
     memory_id: str = "",
     attempt: Attempt = NO_ATTEMPT,
     can_go_on: bool = False,
+    is_cut_off: bool = False,
 ) -> Step:
     """Return what the owner does next about a role that it owns.
 
     memory_id   of the memory that the process was made from which is there.
     attempt     what memory that is saved now would be called.
     can_go_on   its storage answers again, after an I/O error stopped its guest.
+    is_cut_off  its node lost a disk of it, and it is to move then.
     """
     now = Situation(
         ownership=ownership,
@@ -42,6 +44,7 @@ def next_step(
         memory_id=memory_id,
         attempt=attempt,
         can_go_on=can_go_on,
+        is_cut_off=is_cut_off,
     )
     return TABLE[ownership.phase, guest](now)
 
@@ -135,12 +138,12 @@ def _keep(now: Situation) -> Step:
         return Step(record=served) if served != now.ownership else Step()
     if now.spec.wanted is Wanted.OFFLINE:
         unwanted = because(ReasonCode.WANTED_OFFLINE, now.spec.name)
-        return Step(record=_stopping(now.becomes(Phase.STOPPING, unwanted)), act=Act.TAKE_OFFLINE)
+        return Step(record=_stopping(now.becomes(Phase.STOPPING, unwanted)), act=now.ending)
     if now.ownership.method is MoveMethod.QUICK:
         return memory.save(now)
     if now.ownership.method is MoveMethod.LIVE:
         return memory.copy(now)
-    return Step(record=_stopping(now.becomes(Phase.STOPPING)), act=Act.TAKE_OFFLINE)
+    return Step(record=_stopping(now.becomes(Phase.STOPPING)), act=now.ending)
 
 
 def _go_on(now: Situation) -> Step:
@@ -153,8 +156,8 @@ def _stopping(ownership: Ownership) -> Ownership:
     return replace(ownership, making=None, receiving=None)
 
 
-def _take_offline(_: Situation) -> Step:
-    return Step(act=Act.TAKE_OFFLINE)
+def _take_offline(now: Situation) -> Step:
+    return Step(act=now.ending)
 
 
 def _release(now: Situation) -> Step:

@@ -18,10 +18,10 @@ from holdfast.decide.methods import Way, way_of
 from holdfast.decide.placement import NODES_NAMED, candidacy, choose, rank, refusals, score
 from holdfast.decide.steps import moved
 from holdfast.decide.traffic import Traffic
-from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.ids import DiskName, NodeName, RoleName
 from holdfast.model.nodes import Return
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import FailbackPolicy, MoveMethod, Ownership, Phase, RoleSpec, Wanted
+from holdfast.model.roles import FailbackPolicy, MoveMethod, Ownership, Phase, RoleSpec, StorageLoss, Wanted
 from holdfast.model.snapshot import Snapshot
 
 RETRY_AFTER_MS: Final = 60_000
@@ -70,6 +70,7 @@ class Movers:
         self._traffic = Traffic(snapshot, has_limits=at_once is None)
         self._is_preview = at_once is not None
         self._under_way = 0
+        self._cut_off: list[Runner] = []
         self._drained: list[Runner] = []
         self._coming_back: list[Runner] = []
         self._failing_back: list[Runner] = []
@@ -77,7 +78,7 @@ class Movers:
     @property
     def has_work(self) -> bool:
         """Whether any role should move."""
-        return bool(self._drained or self._coming_back or self._failing_back)
+        return bool(self._cut_off or self._drained or self._coming_back or self._failing_back)
 
     def count(self, ownership: Ownership) -> None:
         """Count a role that is on the move already."""
@@ -98,7 +99,9 @@ class Movers:
         if 0 < again_ms <= RETRY_AFTER_MS and not self._is_preview:
             self.look_again_ms.append(again_ms)
             return
-        if owner in self._draining:
+        if ownership.phase is Phase.ONLINE and self._lost_disk(spec, owner) is not None:
+            self._cut_off.append(Runner(spec=spec, ownership=ownership))
+        elif owner in self._draining:
             self._drained.append(Runner(spec=spec, ownership=ownership))
         elif ownership.phase is not Phase.ONLINE:
             return
@@ -108,11 +111,12 @@ class Movers:
             self._failing_back.append(Runner(spec=spec, ownership=ownership))
 
     def decide(self, layout: Layout) -> Moves:
-        """Begin as many moves as the settings allow: drains first, then what comes back, each by urgency."""
+        """Begin as many moves as the settings allow: off lost disks, drains, then what comes back, each by urgency."""
         budget = self._at_once - self._under_way
         begun: dict[RoleName, Move] = {}
         staying: dict[RoleName, tuple[Reason, ...]] = {}
-        for runner in (*_sorted(self._drained), *_sorted(self._coming_back), *_sorted(self._failing_back)):
+        of_each_kind = (self._cut_off, self._drained, self._coming_back, self._failing_back)
+        for runner in (runner for kind in of_each_kind for runner in _sorted(kind)):
             if budget <= len(begun):
                 break
             if runner.spec.name in begun or runner.spec.name in staying:
@@ -135,6 +139,10 @@ class Movers:
     def _begin(self, unit: tuple[Runner, ...], layout: Layout) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
         owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from
         assert owner is not None
+        if (disk := self._lost_disk(unit[0].spec, owner)) is not None:
+            facts: dict[str, str | int] = {"disk": disk, "limit_ms": self._snapshot.settings.storage_loss_move_ms}
+            reasons, steady = (because(ReasonCode.STORAGE_LOST, owner, **facts),), self._steady(unit)
+            return begin(unit, layout, reasons, only=steady, method=MoveMethod.RESTART) if steady else ((), ())
         if owner in self._draining:
             method = self._snapshot.nodes[owner].value.drain_method
             return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True, method=method)
@@ -146,6 +154,21 @@ class Movers:
                 if moves:
                     return moves, ()
         return (), ()
+
+    def _lost_disk(self, spec: RoleSpec, owner: NodeName) -> DiskName | None:
+        """A disk that its owner lost, of a role that is to move then; a frozen cluster moves nothing by itself."""
+        report = self._snapshot.reports.get(owner)
+        if spec.on_storage_loss is StorageLoss.WAIT or report is None or self._snapshot.is_frozen:
+            return None
+        health = report.value.disks
+        return next((disk for disk in spec.disks if disk in health and health[disk].is_lost), None)
+
+    def _steady(self, unit: tuple[Runner, ...]) -> tuple[NodeName, ...]:
+        """Who has reached all their disks for a while: where all nodes lost them, all come back, and nothing moves."""
+        disks = [disk for one in unit for disk in one.spec.disks]
+        reports = self._snapshot.reports.items()
+        reached = {node: {name for name, one in said.value.disks.items() if one.is_steady} for node, said in reports}
+        return tuple(node for node in sorted(reached) if reached[node].issuperset(disks))
 
     def _may_fail_back(self, spec: RoleSpec, ownership: Ownership) -> bool:
         """Whether time lets it return to a node that it prefers; when it does not yet, say when to look again."""

@@ -75,6 +75,7 @@ class Situation:
     is_frozen   the cluster does nothing by itself, so what ends is not started again.
     memory_id   of the memory that the process was made from which is there; empty: by a fresh start, or none is there.
     can_go_on   its guest was stopped by an I/O error, its storage answers again, and it is time to let it go on.
+    is_cut_off  it is to move when its node loses a disk of it, and its node has: its guest could not shut down.
     """
 
     ownership: Ownership
@@ -84,6 +85,12 @@ class Situation:
     memory_id: str = ""
     attempt: Attempt = NO_ATTEMPT
     can_go_on: bool = False
+    is_cut_off: bool = False
+
+    @property
+    def ending(self) -> Act:
+        """How its guest is ended: in order, or by its plug when it hangs in what it wrote."""
+        return Act.DESTROY if self.is_cut_off else Act.TAKE_OFFLINE
 
     @property
     def is_over(self) -> bool:

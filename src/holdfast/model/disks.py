@@ -90,12 +90,16 @@ class DiskHealth:
 
     latency_ms   of its looks, smoothed; None: the last one was not answered.
     is_slow      its way to the disk is: a role is better placed on another node.
+    is_lost      the node has not reached it for `storage_loss_move_ms`, by its own clock.
+    is_steady    the node has reached it all the time for a while, by its own clock.
     """
 
     state: DiskState
     detail: str = ""
     latency_ms: int | None = None
     is_slow: bool = False
+    is_lost: bool = False
+    is_steady: bool = False
 
     @property
     def is_ready(self) -> bool:

@@ -52,6 +52,7 @@ class ReasonCode(StrEnum):
     DISK_NOT_READY = "disk-not-ready"
     STORAGE_BACK = "storage-back"
     DISK_SLOW = "disk-slow"
+    STORAGE_LOST = "storage-lost"
     MEMORY_SHORT = "memory-short"
     VCPUS_SHORT = "vcpus-short"
     START_FAILED_HERE = "start-failed-here"
@@ -168,6 +169,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NODE_QUARANTINED: "{subject} is in quarantine after {losses} losses",
     ReasonCode.NODE_NOT_READY: "{subject} cannot start guests: {detail}",
     ReasonCode.DISK_SLOW: "disk {disk} answers slowly on {subject}",
+    ReasonCode.STORAGE_LOST: "{subject} has not reached disk {disk} for {limit_ms} ms, and the role is to move then",
     ReasonCode.STORAGE_BACK: "an I/O error had stopped the guest of {subject}; its storage answers again",
     ReasonCode.DISK_NOT_READY: "{subject} cannot use disk {disk} now: {detail}",
     ReasonCode.MEMORY_SHORT: "{subject} has {free_bytes} bytes of memory free, {needed_bytes} needed",

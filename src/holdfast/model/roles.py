@@ -41,6 +41,17 @@ class MoveMethod(StrEnum):
     RESTART = "restart"
 
 
+class StorageLoss(StrEnum):
+    """What becomes of a role whose node no longer reaches one of its shared disks.
+
+    WAIT   its guest stays, and goes on when the path is back.
+    MOVE   it starts anew on a node that reaches all of its disks, if there is one; its guest's memory is lost.
+    """
+
+    WAIT = "wait"
+    MOVE = "move"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
     """A name that roles share to be placed together or apart.
@@ -96,6 +107,7 @@ class RoleSpec:
     disk_paths           files in shared directories that it writes to; no reservation protects them.
     disks                shared disks of the cluster that it writes to.
     move_method          how it moves when nobody asks for another way.
+    on_storage_loss      what becomes of it when its node does not reach a shared disk of it for `storage_loss_move_ms`.
     """
 
     name: RoleName
@@ -120,6 +132,7 @@ class RoleSpec:
     failback: Failback = Failback()
     disks: tuple[DiskName, ...] = ()
     move_method: MoveMethod = MoveMethod.AUTO
+    on_storage_loss: StorageLoss = StorageLoss.WAIT
 
 
 class Phase(StrEnum):

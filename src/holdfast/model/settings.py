@@ -120,6 +120,7 @@ class Settings:
     backups_kept             so many of them.
     balance_automatically    whether the cluster balances its nodes by itself, once it has been at rest for that long.
     balance_threshold_percent   how far apart the loads of a site's nodes may be, in percent of a node.
+    storage_loss_move_ms     a role that is to leave a node without its shared disks does so after that long.
     """
 
     timings: Timings = field(default_factory=Timings)
@@ -143,22 +144,18 @@ class Settings:
     shutdown_timeout_s: int = 300
     balance_automatically: bool = False
     balance_threshold_percent: int = 20
+    storage_loss_move_ms: int = 15_000
 
     def __post_init__(self) -> None:
         for name in ("moves_at_once", "moves_per_node", "moves_per_network"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}: a drain would never end", hint="set 1 or more")
-        if self.voters_at_most not in VOTERS:
+        if not 3_000 <= self.storage_loss_move_ms <= 3_600_000:
             raise InvalidInput(
-                f"voters_at_most is {self.voters_at_most}: an even number survives no more than the odd one below it, "
-                "and each voter beyond 7 slows every decision",
-                hint=f"set one of {', '.join(map(str, VOTERS))}",
+                f"storage_loss_move_ms is {self.storage_loss_move_ms}, and one request to a disk may take seconds",
+                hint="set it to a number from 3000 to 3600000 (an hour)",
             )
-        if self.voter_replace_after_s < LEAST_REPLACE_S:
-            raise InvalidInput(
-                f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer",
-                hint=f"set it to {LEAST_REPLACE_S} or more",
-            )
+        self._check_voters()
         if not 60 <= self.backup_interval_s <= 604_800:
             raise InvalidInput(
                 f"backup_interval_s is {self.backup_interval_s}", hint="set it to a number from 60 to 604800 (a week)"
@@ -179,4 +176,17 @@ class Settings:
             raise InvalidInput(
                 f"balance_threshold_percent is {self.balance_threshold_percent}, which is no threshold",
                 hint="set it to a number from 1 to 100",
+            )
+
+    def _check_voters(self) -> None:
+        if self.voters_at_most not in VOTERS:
+            raise InvalidInput(
+                f"voters_at_most is {self.voters_at_most}: an even number survives no more than the odd one below it, "
+                "and each voter beyond 7 slows every decision",
+                hint=f"set one of {', '.join(map(str, VOTERS))}",
+            )
+        if self.voter_replace_after_s < LEAST_REPLACE_S:
+            raise InvalidInput(
+                f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer",
+                hint=f"set it to {LEAST_REPLACE_S} or more",
             )

@@ -95,6 +95,7 @@ class RoleStatus:
     affinity, anti_affinity   labels as `holdfast role set` takes them: NAME, or NAME:hard.
     failback                  likewise: never, at-once, or the hours of a window.
     move_method               how it moves when nobody asks for another way.
+    on_storage_loss           what becomes of it when its node loses a shared disk: wait or move.
     method                    how it moves now; None: it is on no move.
     transfer                  how far its memory has come, while that is saved or copied.
     has_saved_memory          its next start goes on from saved memory.
@@ -125,6 +126,7 @@ class RoleStatus:
     failback: str = "never"
     disks: tuple[str, ...] = ()
     move_method: str = "auto"
+    on_storage_loss: str = "wait"
     method: str | None = None
     transfer: Transfer | None = None
     has_saved_memory: bool = False

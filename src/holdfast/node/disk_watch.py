@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from holdfast.decide.disks import DiskAct, DiskStep, DiskView, guests_of, may_run_elsewhere, next_disk_step
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 0.5
 CONFIRM_TIMEOUT_S: Final = 2.0
+STEADY_S: Final = 10.0
+"""After an outage of the target, its nodes reach it again within less of each other."""
 
 Touch = Callable[[float], Awaitable[bool]]
 """A write to the own session within so many seconds; True: no verdict was committed before. Raises: Unavailable."""
@@ -76,6 +79,8 @@ class DiskWatch:
         self._hypervisor = hypervisor
         self._touch = touch
         self._latency: Latency | None = None
+        self._reach: tuple[bool, float] | None = None
+        """Whether the disk is reached, and since when that is so."""
         self._is_confirmed = False
         self._is_identified = False
         self._is_nexus_new = True
@@ -87,10 +92,22 @@ class DiskWatch:
         try:
             while True:
                 await self.look_once()
+                self._note_reach()
                 await asyncio.sleep(LOOK_INTERVAL_S)
         finally:
             self.health = _health(DiskState.NOT_REGISTERED, "this node has no session")
             await self._lun.close()
+
+    def _note_reach(self) -> None:
+        """Say whether this node lost the disk, or reaches it steadily, by this node's clock alone."""
+        now = asyncio.get_running_loop().time()
+        is_reached = self.health.state is not DiskState.UNREACHABLE
+        if self._reach is None or self._reach[0] is not is_reached:
+            self._reach = is_reached, now
+        lasted_s = now - self._reach[1]
+        limit_s = (self._mirror.snapshot or Snapshot()).settings.storage_loss_move_ms / 1000
+        is_lost, is_steady = not is_reached and lasted_s >= limit_s, is_reached and lasted_s >= STEADY_S
+        self.health = replace(self.health, is_lost=is_lost, is_steady=is_steady)
 
     async def expel(self, victim: int) -> ExpelOutcome:
         """Take the right to write to this disk from a lost incarnation, by its key. Source: SAFE-2."""

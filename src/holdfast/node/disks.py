@@ -139,6 +139,11 @@ class DiskKeeper:
             for watch in watches:
                 watch.users.remove(uuid)
 
+    def has_lost(self, disks: tuple[DiskName, ...]) -> bool:
+        """Whether this node has not reached one of these for `storage_loss_move_ms`."""
+        health = self.health
+        return any(disk in health and health[disk].is_lost for disk in disks)
+
     def problem(self, disks: tuple[DiskName, ...]) -> str | None:
         """Why no guest may start from these disks now, or None when all are ready."""
         health = self.health

@@ -222,6 +222,7 @@ def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout)
         failback=_failback(spec.failback),
         disks=spec.disks,
         move_method=spec.move_method,
+        on_storage_loss=spec.on_storage_loss,
         method=(ownership.method or MoveMethod.RESTART) if ownership.target is not None else None,
         transfer=_transfer(name, ownership, snapshot),
         has_saved_memory=ownership.memory is not None and ownership.memory.kind is MemoryKind.SAVED,

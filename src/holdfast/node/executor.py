@@ -23,7 +23,7 @@ from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, NodeName, RoleName
 from holdfast.model.nodes import GuestObservation
 from holdfast.model.reasons import ReasonCode, because
-from holdfast.model.roles import Ownership, Phase, Receiver, RoleSpec
+from holdfast.model.roles import Ownership, Phase, Receiver, RoleSpec, StorageLoss
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.disks import DiskKeeper
@@ -145,6 +145,7 @@ class Executor:
             memory_id=now.memory_id,
             attempt=now.attempt,
             can_go_on=now.can_go_on,
+            is_cut_off=now.is_cut_off,
         )
 
     def _situation(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Situation:
@@ -156,6 +157,7 @@ class Executor:
             memory_id=self._listing.memory_id(spec.uuid),
             attempt=attempt_of(self._incarnation, ownership.revision, self._mirror.snapshot or Snapshot()),
             can_go_on=self.stalled.can_go_on(spec),
+            is_cut_off=spec.on_storage_loss is StorageLoss.MOVE and self._disks.has_lost(spec.disks),
         )
 
     @property

@@ -101,6 +101,7 @@ def with_choices(spec: RoleSpec, wanted: RoleChoices, snapshot: Snapshot) -> Rol
             "failover_limit",
             "shutdown_timeout_ms",
             "move_method",
+            "on_storage_loss",
         },
         exclude_none=True,
     )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.model.nodes import FenceSpec, Return
-from holdfast.model.roles import Failback, Label, MoveMethod, Wanted
+from holdfast.model.roles import Failback, Label, MoveMethod, StorageLoss, Wanted
 
 
 class _Params(BaseModel):
@@ -77,6 +77,7 @@ class RoleChoices(_Params):
     anti_affinity: tuple[Label, ...] | None = None
     failback: Failback | None = None
     move_method: MoveMethod | None = None
+    on_storage_loss: StorageLoss | None = None
 
 
 class AddParams(RoleChoices):

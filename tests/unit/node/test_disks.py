@@ -15,7 +15,7 @@ from tests.unit.node.virtual_time import virtual
 
 from holdfast.model.disks import DiskSpec, DiskState, reservation_key
 from holdfast.model.ids import ClusterId, DiskName, NodeName
-from holdfast.model.roles import Phase
+from holdfast.model.roles import MoveMethod, Phase, StorageLoss
 from holdfast.node.disk_watch import LOOK_INTERVAL_S
 from holdfast.storage.arbitration import PROTECTION, Expelled, Refused, expel, protect
 from holdfast.storage.outcome import Done
@@ -26,7 +26,7 @@ from holdfast.storage.simulated import ORDINARY, Exchange, Fate, SimulatedTarget
 from holdfast.storage.simulated_disk import DiskTraits, SimulatedDisk
 from holdfast.storage.transport import Answer
 from holdfast.store.port import Delete, Txn
-from holdfast.store.records import disk_key
+from holdfast.store.records import disk_key, spec_key
 
 A, B = NodeName("a"), NodeName("b")
 ONE, TWO = DiskName("one"), DiskName("two")
@@ -414,3 +414,39 @@ async def test_a_slow_way_is_told_when_it_stays_slow_and_cleared_when_it_is_quic
         a.target.fate = lambda _: ORDINARY
         await until(lambda: not a.disks.health[ONE].is_slow, 30)
         assert a.disks.conditions == ()
+
+
+@virtual
+async def test_a_disk_that_was_not_reached_for_long_is_lost_until_it_is_reached_again() -> None:
+    async with machine() as a:
+        await up(a)
+        await until(lambda: state(a) is DiskState.READY)
+        a.target.stop()
+        await until(lambda: state(a) is DiskState.UNREACHABLE)
+        await asyncio.sleep(13)
+        assert not a.disks.has_lost((ONE,))
+        await until(lambda: a.disks.has_lost((ONE,)), time_s=5)
+        assert not a.disks.has_lost((TWO,))
+        a.target.start()
+        del a.paths[SimulatedDisk(1).name]
+        await until(lambda: not a.disks.has_lost((ONE,)), time_s=5)
+
+
+@virtual
+async def test_the_plug_of_a_guest_is_pulled_that_leaves_a_node_which_lost_its_disk() -> None:
+    """It could take a minute to shut down, and not do it at all: its writes hang."""
+    async with machine() as a:
+        await running(a)
+        specs = a.database.snapshot().specs
+        (role,) = specs
+        spec = replace(specs[role].value, on_storage_loss=StorageLoss.MOVE, shutdown_timeout_ms=60_000)
+        a.database.put(spec_key(role), spec)
+        a.hypervisor.heeds_power_button = False
+        a.target.stop()
+        await until(lambda: a.disks.has_lost((ONE,)), time_s=30)
+        assert await a.runs()
+        leaving = replace(a.ownership(), target=B, source=A, method=MoveMethod.RESTART)
+        a.record(leaving)
+        gone = await a.wait_phase(Phase.VACANT, time_s=3)
+        assert gone.lingering == (incarnation(A),)
+        assert not await a.runs()
