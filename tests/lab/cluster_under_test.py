@@ -44,6 +44,16 @@ A = TypeVar("A")
 _indices = count(1)
 
 
+class RuleBroken(AssertionError):
+    """A guest ran twice, wrote when it was not to, or lost its memory."""
+
+
+def hold(is_held: bool, otherwise: str) -> None:
+    """Fail as nothing that disturbs a machine excuses. Raises: RuleBroken."""
+    if not is_held:
+        raise RuleBroken(otherwise)
+
+
 class ClusterUnderTest:
     """One test's hands and eyes on a cluster that outlives it."""
 
@@ -235,13 +245,13 @@ class ClusterUnderTest:
         Of one on a shared disk: when two ever wrote at once. A process that is kept from writing may live on for long.
         """
         found = records.parse(self.blocks_of(guest))
-        assert not records.overlaps(found), f"{guest.name} ran twice at once: {records.overlaps(found)}"
+        hold(not records.overlaps(found), f"{guest.name} ran twice at once: {records.overlaps(found)}")
         if guest.name in self._luns:
             faults = read_journal(self.blocks_of(guest)).faults
-            assert not faults, f"{guest.name} wrote too late: {faults}"
+            hold(not faults, f"{guest.name} wrote too late: {faults}")
         else:
             overlapping = self.instances.overlapping(guest.name)
-            assert not overlapping, f"{guest.name} had two QEMU processes at once: {overlapping}"
+            hold(not overlapping, f"{guest.name} had two QEMU processes at once: {overlapping}")
         if boots is not None:
             assert len(found) == boots, f"{guest.name} booted {len(found)} times, wanted {boots}: {found}"
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest
+from _pytest.runner import runtestprotocol
+from tests.lab.cluster_under_test import ClusterUnderTest, RuleBroken
+from tests.lab.stillness import Stillness
 
 from holdfast.lab.construction import LabOptions
 from holdfast.lab.errors import LabBroken
@@ -24,6 +28,9 @@ WATCHDOG_TIMEOUT_S = 3.0
 ACCOUNT_S = 20.0
 PREFIX = os.environ.get("HOLDFAST_TEST_LAB", "e2e")
 """Names the labs; another one lets a second run of these tests go on beside the first."""
+BREAKS_A_RULE = pytest.StashKey[bool]()
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,9 @@ class Labs:
             await up[2].aclose()
 
 
+LABS = pytest.StashKey[Labs]()
+
+
 @contextmanager
 def _alone(lab: Lab) -> Iterator[None]:
     """Hold the lab's name against another run of these tests, which would take this lab down."""
@@ -111,18 +121,49 @@ def _fixtures(item: pytest.Item) -> list[str]:
     return list(getattr(item, "fixturenames", ()))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test once more, in a new lab, if it failed while the machine was disturbed.
+
+    Never if a guest ran twice or lost its memory: nothing that disturbs a machine excuses that.
+    """
+    if Path(__file__).parent not in item.path.parents:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    with Stillness() as stillness:
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    failed = [report for report in reports if report.failed]
+    if failed and stillness.is_disturbing and not item.stash.get(BREAKS_A_RULE, False):
+        print(f"\n{item.nodeid} is run once more: {stillness}\n{failed[0].longreprtext}")
+        print(*(f"{title}\n{text}" for title, text in failed[0].sections), sep="\n")
+        if LABS in item.session.stash:
+            _run(item.session.stash[LABS].close())
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to the report of a failed test what its cluster was like then."""
     report = yield
+    if call.excinfo is not None and call.excinfo.errisinstance(RuleBroken):
+        item.stash[BREAKS_A_RULE] = True
     if call.when == "call" and report.failed:
         used = [getattr(value, "cluster", value) for value in getattr(item, "funcargs", {}).values()]
-        with ThreadPoolExecutor(1) as thread:  # the test's own event loop stands still now, and stays as it is
-            for cluster in (one for one in used if isinstance(one, ClusterUnderTest)):
-                report.sections.append(("the cluster", thread.submit(asyncio.run, _account(cluster)).result()))
+        for cluster in (one for one in used if isinstance(one, ClusterUnderTest)):
+            report.sections.append(("the cluster", _run(_account(cluster))))
     return report
+
+
+def _run(work: Coroutine[None, None, A]) -> A:
+    """Do something while the event loop of a test stands still, and leave that one as it is."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def _account(cluster: ClusterUnderTest) -> str:
@@ -134,9 +175,9 @@ async def _account(cluster: ClusterUnderTest) -> str:
 
 
 @pytest.fixture(scope="session")
-def labs() -> Iterator[Labs]:
+def labs(request: pytest.FixtureRequest) -> Iterator[Labs]:
     """The labs of this run."""
-    keeper = Labs()
+    keeper = request.session.stash[LABS] = Labs()
     yield keeper
     asyncio.run(keeper.close())
 

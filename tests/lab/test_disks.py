@@ -191,6 +191,30 @@ async def test_an_owner_whose_session_ends_while_it_does_not_reach_its_disks(dis
     disks.assert_ran_once_at_a_time(guest, boots=2)
 
 
+async def test_a_role_that_is_to_move_off_an_owner_that_lost_its_disk(disks: ClusterUnderTest) -> None:
+    """The owner lives and is heard. What its adapter still has of the guest is refused when the cable is mended."""
+    guest, old, first = await start_guest(disks)
+    await disks.cli(ASKED, "role", "set", guest.name, "--on-storage-loss", "move")
+    waiting = disks.lab.luns[1]
+    other = await disks.start_guest(on=OWNER, lun=waiting)
+
+    await disks.lab.cut(OWNER, [Network.STORAGE])
+    new = await disks.wait_instance(guest, other_than=[old])
+    owner = await disks.wait_online(guest, asked=ASKED)
+    await disks.wait_boots(guest, 2)
+    assert owner == new.node != OWNER
+    assert (await disks.role(other, ASKED)).owner == OWNER
+    await disks.lab.heal(OWNER)
+    await wait_disks_ready(disks.lab, ASKED)
+    await asyncio.sleep(STEADY_S)
+
+    assert boots(disks, guest)[0] == first
+    assert (await disks.role(guest, ASKED)).owner == owner
+    assert EventCode.NODE_LOST not in codes(await disks.events(ASKED), OWNER)
+    assert_one_after_the_other(disks, guest, old, new)
+    disks.assert_ran_once_at_a_time(guest, boots=2)
+
+
 async def test_a_guest_that_an_io_error_stopped_goes_on_by_itself(disks: ClusterUnderTest) -> None:
     """Its directory is full, so QEMU stops it at a write; when there is room it goes on from where it stood."""
     folder, guest = "/srv/holdfast/shared/small", disks.new_guest()
