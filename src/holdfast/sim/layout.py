@@ -12,7 +12,7 @@ from typing import Final
 from holdfast.model.disks import DiskSpec, Protection
 from holdfast.model.ids import DiskName, NetworkName, NodeName, RoleName
 from holdfast.model.nodes import FenceSpec, NodeSpec
-from holdfast.model.roles import RoleSpec, Wanted
+from holdfast.model.roles import RoleSpec, StorageLoss, Wanted
 from holdfast.model.settings import Settings
 from holdfast.sim.shared_disks import designator_of
 from holdfast.storage.simulated_disk import DiskTraits
@@ -21,6 +21,8 @@ GIB: Final = 2**30
 MIB: Final = 2**20
 SAVED_STATE_DIRECTORY: Final = "/saved"
 MAX_VOTERS: Final = 5
+LOSS_MS: Final = 4_000
+"""Of `storage_loss_move_ms`, so that faults outlast it."""
 DOMAIN_XML: Final = (
     "<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid>"
     "<memory unit='MiB'>{memory_mib}</memory><vcpu>{vcpus}</vcpu></domain>"
@@ -33,7 +35,8 @@ class Make:
 
     clock_error    the largest share by which a machine's clock is too fast or too slow.
     quarantine_s   how long a node that was lost three times gets no roles; None: it is not kept from them.
-    helped         so many of the other roles have one disk each that a helper reaches for its guest, and for holdfastd.
+    helped         so many of the other roles have one disk each that a helper reaches for its guest, and for holdfastd;
+                   every other one of all roles moves off a node that lost its disks then, and soon.
     keeps_memory   whether guests can move with their memory.
     disks          so many shared disks with reservations; then each role writes to one or two of them.
     target, paths  what their target can do, and how many ways every node has to it.
@@ -87,10 +90,12 @@ def layout_of(make: Make) -> Layout:
 
 
 def _settings(make: Make) -> Settings:
-    directory = SAVED_STATE_DIRECTORY if make.keeps_memory else ""
+    settings = Settings(saved_state_directory=SAVED_STATE_DIRECTORY if make.keeps_memory else "")
+    if make.helped:
+        settings = replace(settings, storage_loss_move_ms=LOSS_MS)
     if make.quarantine_s is None:
-        return Settings(quarantine_losses=1000, saved_state_directory=directory)
-    return Settings(quarantine_s=make.quarantine_s, saved_state_directory=directory)
+        return replace(settings, quarantine_losses=1000)
+    return replace(settings, quarantine_s=make.quarantine_s)
 
 
 def voters_among(nodes: int) -> int:
@@ -122,14 +127,14 @@ def domain_xml(name: RoleName, uuid: str, *, memory_bytes: int, vcpus: int) -> s
     return DOMAIN_XML.format(name=name, uuid=uuid, memory_mib=memory_bytes // MIB, vcpus=vcpus)
 
 
-def disk_spec(number: int, name: DiskName, *, is_heartbeat: bool = False) -> DiskSpec:
+def disk_spec(number: int, name: DiskName, *, is_heartbeat: bool = False, has_helper: bool = False) -> DiskSpec:
     """The record of the target's disk with this number, from 1."""
     return DiskSpec(
         name=name,
         designator=designator_of(number),
         size_bytes=MIB,
         guest_source="" if is_heartbeat else f"/dev/disk/by-id/{name}",
-        reservations=f"sg:/dev/disk/by-id/{name}",
+        reservations=f"helper:/run/{name}" if has_helper else f"sg:/dev/disk/by-id/{name}",
         is_heartbeat=is_heartbeat,
     )
 
@@ -151,7 +156,7 @@ def _disks(make: Make) -> Iterator[DiskSpec]:
     for index in range(1, make.helped + 1):
         role = make.owned + index
         number = make.disks + make.heartbeats + role
-        yield replace(disk_spec(number, DiskName(f"lone{role}")), reservations=f"helper:/run/lone{role}")
+        yield disk_spec(number, DiskName(f"lone{role}"), has_helper=True)
 
 
 def _disks_of(role: int, make: Make) -> tuple[DiskName, ...]:
@@ -177,4 +182,5 @@ def _roles(make: Make) -> Iterator[RoleSpec]:
             disks=_disks_of(number, make),
             wanted=Wanted.ONLINE,
             shutdown_timeout_ms=5_000,
+            on_storage_loss=StorageLoss.MOVE if make.helped and number % 2 else StorageLoss.WAIT,
         )

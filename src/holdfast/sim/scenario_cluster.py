@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool
 
-from holdfast.model.roles import FailbackPolicy, Wanted
+from holdfast.model.roles import FailbackPolicy, StorageLoss, Wanted
 from holdfast.node.request_params import PriorityName
 from holdfast.sim.scenario_values import Duration, MaybeNames, Name, Names, Part, Size, read_as
 
@@ -92,6 +92,9 @@ class DiskPart(Part):
     count: Annotated[int, Field(strict=True, ge=1, le=16)] | None = None
     """How many disks alike: `name: disk, count: 2` gives disk1 and disk2."""
 
+    helper: StrictBool = False
+    """Whether a helper has what guests wrote there: they end while a path is out, and their writes arrive later."""
+
 
 class LabelPart(Part):
     """An affinity label; a plain name is a soft one."""
@@ -156,6 +159,9 @@ class RoleChoicesPart(Part):
 
     failback: Annotated[FailbackPart, read_as("policy", FailbackPolicy, FailbackPart)] | None = None
     """When it returns to an owner that it prefers to the present one. Default: never."""
+
+    on_storage_loss: StorageLoss | None = None
+    """What becomes of it when its node loses a shared disk of it: `wait`, or `move`. Default: wait."""
 
     shutdown_timeout: Duration | None = None
     """How long its guest may take to shut down before it is ended by force. Default: 5 s."""

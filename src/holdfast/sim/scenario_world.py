@@ -86,7 +86,10 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int, breakage: B
         settings=changed_settings(Settings(), scenario.cluster.settings),
         watchdog_s={NodeName(node.name): node.watchdog for node in scenario.all_nodes()},
         clock_drift={NodeName(node.name): node.clock_drift for node in scenario.all_nodes()},
-        disks=tuple(disk_spec(number, DiskName(disk.name)) for number, disk in enumerate(scenario.all_disks(), 1)),
+        disks=tuple(
+            disk_spec(number, DiskName(disk.name), has_helper=disk.helper)
+            for number, disk in enumerate(scenario.all_disks(), 1)
+        ),
     )
     make = Make(
         nodes=len(nodes),
@@ -162,6 +165,7 @@ def choices_of(choices: RoleChoicesPart) -> dict[str, object]:
         "failback": None
         if failback is None
         else Failback(policy=failback.policy, from_hour=failback.from_hour, until_hour=failback.until_hour),
+        "on_storage_loss": choices.on_storage_loss,
         "shutdown_timeout_ms": None if timeout_s is None else round(timeout_s * 1000),
     }
     return {key: value for key, value in found.items() if value is not None}
