@@ -139,13 +139,17 @@ class Movers:
     def _begin(self, unit: tuple[Runner, ...], layout: Layout) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
         owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from
         assert owner is not None
-        if (disk := self._lost_disk(unit[0].spec, owner)) is not None:
+        disk, is_drain = self._lost_disk(unit[0].spec, owner), owner in self._draining
+        steady = self._steady(unit) if disk is not None else ()
+        if disk is not None and steady:
             facts: dict[str, str | int] = {"disk": disk, "limit_ms": self._snapshot.settings.storage_loss_move_ms}
-            reasons, steady = (because(ReasonCode.STORAGE_LOST, owner, **facts),), self._steady(unit)
-            return begin(unit, layout, reasons, only=steady, method=MoveMethod.RESTART) if steady else ((), ())
-        if owner in self._draining:
-            method = self._snapshot.nodes[owner].value.drain_method
-            return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True, method=method)
+            reasons, method = (because(ReasonCode.STORAGE_LOST, owner, **facts),), MoveMethod.RESTART
+            return begin(unit, layout, reasons, only=steady, is_drain=is_drain, method=method)
+        if is_drain:
+            by_drain = self._snapshot.nodes[owner].value.drain_method
+            return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True, method=by_drain)
+        if disk is not None:
+            return (), ()
         if home is not None and home in self._resumed:
             return begin(unit, layout, (because(ReasonCode.RESUMED, home),), only=(home,))
         for node in self._better(unit[0].spec, unit[0].ownership, layout):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.decide.made_up import NOW_MS, cluster, frozen, owned, record, role, role_spec, up
+from tests.unit.decide.made_up import NOW_MS, cluster, frozen, node_spec, owned, put, record, role, role_spec, up
 
 from holdfast.decide.coordination import Change, plan
 from holdfast.decide.lifecycle import next_step
@@ -59,6 +59,14 @@ def test_nothing_moves_to_a_node_that_has_only_just_come_back_like_its_own_is_ab
 def test_nothing_moves_before_its_time() -> None:
     assert changes(here={ONE: READY, TWO: OUT}) == ()
     assert changes(here=THERE) == ()
+
+
+def test_a_drain_goes_on_where_nobody_is_known_to_reach_them_for_long_and_remembers_its_node() -> None:
+    draining = put("nodes", NodeName("a"), node_spec("a", is_paused=True, is_draining=True))
+    for there, code in ((THERE, ReasonCode.STORAGE_LOST), ({ONE: READY, TWO: BACK}, ReasonCode.DRAINED)):
+        (change,) = changes(draining, there=there)
+        assert (change.after.target, change.after.drained_from) == ("b", "a")
+        assert change.after.reasons[0].code is code
 
 
 def test_a_frozen_cluster_moves_nothing_by_itself() -> None:
