@@ -130,6 +130,8 @@ class SeatKeeper:
         """Have the member run that this node holds data for, and see how it is."""
         if held.member is None and self._held is not None:
             self.seat = None
+            if self._process.data.exists():
+                await self._clear()  # given up by a daemon that ended before it came to this
             return
         is_lost = held.begun and not has_data(self._process.data)
         if is_lost and (not self._is_running or self._process.problem is not None):

@@ -1,0 +1,235 @@
+"""Votes come and go while everybody who moves them is killed, once, between any two steps.
+
+The world is driven round by round: every node attends to its seat and reports, then the coordinator makes at most one
+change. Whoever is killed starts again and knows only what lies on disk and in the database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+from tests.unit.decide.made_up import incarnation, node_spec, session
+from tests.unit.node.dying import Killed, Killer
+from tests.unit.node.simulated_members import SimulatedMembers, SimulatedProcess
+from tests.unit.node.small_database import SmallDatabase
+
+from holdfast.decide.voters import SETTLE_MS
+from holdfast.model.ids import NetworkName, NodeName
+from holdfast.model.nodes import Capacity, NodeReport, Seat, SeatState
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.event_log import EventLog
+from holdfast.node.mirror import Mirror
+from holdfast.node.seat import SeatKeeper
+from holdfast.node.voters import VoterKeeper, peer_urls
+from holdfast.store.memory import MemoryStore
+from holdfast.store.records import report_key
+
+ROUND_MS = 1_000
+ROUNDS = 40
+A, B = NodeName("a"), NodeName("b")
+
+
+class Clock:
+    """Moves a second per round."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+
+    def monotonic_ms(self) -> int:
+        return self.now_ms
+
+    def wall_ms(self) -> int:
+        return self.now_ms
+
+
+class World:
+    """Nodes that are all up; `a` has founded the database and coordinates."""
+
+    def __init__(self, folder: Path, names: str) -> None:
+        self.folder, self.clock = folder, Clock()
+        self.database, self.members = SmallDatabase(), SimulatedMembers()
+        self.mirrors: dict[NodeName, Mirror] = {}
+        self.processes: dict[NodeName, SimulatedProcess] = {}
+        self.seats: dict[NodeName, SeatKeeper] = {}
+        for number, name in enumerate(map(NodeName, names), 1):
+            spec = node_spec(name, is_voter=False, addresses={NetworkName("net"): f"192.0.2.{number}"})
+            self.database.node(spec)
+            me = self.database.up(session(name))
+            if name == A:
+                self.database.elect(me, incarnation("a"))
+            self.mirrors[name] = Mirror()
+            self.processes[name] = SimulatedProcess(self.members, peer_urls(spec), folder / name)
+            if name == A:
+                self.processes[A].begin_as(self.members.found(peer_urls(spec)))
+            self.start_seat(name)
+        self.voters = self.new_voter_keeper()
+
+    @property
+    def killer(self) -> Killer | None:
+        return self.members.killer
+
+    def start_seat(self, name: NodeName) -> None:
+        """The daemon of this node starts."""
+        self.seats[name] = SeatKeeper(
+            me=name,
+            store=MemoryStore(self.database.database),
+            admin=self.members,
+            mirror=self.mirrors[name],
+            process=self.processes[name],
+            file=self.folder / f"{name}.seat",
+        )
+
+    def new_voter_keeper(self) -> VoterKeeper:
+        """Somebody begins to coordinate."""
+        store = MemoryStore(self.database.database)
+        return VoterKeeper(
+            me=A,
+            store=store if self.killer is None else self.killer.around(store),
+            admin=self.members,
+            mirror=self.mirrors[A],
+            clock=self.clock,
+            events=EventLog(A, self.clock),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """The database as it is."""
+        return self.database.snapshot()
+
+    async def round(self) -> None:
+        """One round of everybody."""
+        self.clock.now_ms += ROUND_MS
+        for name, seat in list(self.seats.items()):
+            self.mirrors[name].snapshot = self.snapshot()
+            try:
+                await seat._round()
+            except Killed:
+                self.start_seat(name)
+            self.members.check()
+            self.report(name)
+        self.mirrors[A].snapshot = self.snapshot()
+        try:
+            await self.voters._round()
+        except Killed:
+            self.voters = self.new_voter_keeper()
+        self.members.check()
+
+    def report(self, name: NodeName) -> None:
+        """What a node says of its seat."""
+        report = NodeReport(
+            node=name,
+            incarnation=incarnation(name),
+            capacity=Capacity(memory_bytes=0, vcpus=0),
+            hears={},
+            seat=self.seats[name].seat,
+        )
+        self.database.put(report_key(name), report)
+
+    async def settle(self) -> None:
+        """Rounds until nothing has changed for longer than a learner waits for its vote."""
+        quiet, before = 0, None
+        for _ in range(ROUNDS):
+            await self.round()
+            now = dict(self.members.known), [(seat.seat, name) for name, seat in self.seats.items()]
+            quiet, before = (quiet + 1 if now == before else 0), now
+            if quiet * ROUND_MS > SETTLE_MS + 2 * ROUND_MS:
+                return
+
+    def leave(self, name: NodeName) -> None:
+        """Have a node leave."""
+        self.database.node(replace(self.snapshot().nodes[name].value, is_leaving=True))
+
+    def votes(self) -> str:
+        """Who votes, as the records say; each must be what the members say, and its member must run."""
+        nodes = self.snapshot().nodes
+        assert {node.value.seat for node in nodes.values() if node.value.is_voter} == set(self.members.voters)
+        assert set(self.members.voters) == set(self.members.known)
+        voting = [name for name in sorted(nodes) if nodes[name].value.is_voter]
+        for name in voting:
+            member = nodes[name].value.seat
+            assert member is not None
+            assert self.seats[name].seat == Seat(member=member, state=SeatState.RUNNING)
+        for name in nodes.keys() - set(voting):
+            assert self.seats[name].seat is None
+            assert not (self.folder / name).exists(), "what was given up is cleared"
+        return "".join(voting)
+
+
+KILLS, FEWER = range(37), range(28)
+
+
+@pytest.mark.parametrize("at", KILLS)
+async def test_one_voter_becomes_three_whoever_is_killed_when(tmp_path: Path, at: int) -> None:
+    world = World(tmp_path, "abc")
+    world.members.killer = Killer(at)
+    world.voters = world.new_voter_keeper()
+    await world.settle()
+    assert world.votes() == "abc"
+
+
+@pytest.mark.parametrize("at", FEWER)
+async def test_the_only_voter_hands_its_vote_on_and_leaves_whoever_is_killed_when(tmp_path: Path, at: int) -> None:
+    world = World(tmp_path, "ab")
+    await world.settle()
+    assert world.votes() == "a"
+    world.leave(A)
+    world.members.killer = Killer(at)
+    world.voters = world.new_voter_keeper()
+    await world.settle()
+    assert world.votes() == "b"
+
+
+@pytest.mark.parametrize("at", FEWER)
+async def test_one_of_three_voters_is_replaced_before_it_leaves_whoever_is_killed_when(tmp_path: Path, at: int) -> None:
+    world = World(tmp_path, "abcd")
+    await world.settle()
+    assert world.votes() == "abc"
+    world.leave(A)
+    world.members.killer = Killer(at)
+    world.voters = world.new_voter_keeper()
+    least = 3
+    for _ in range(ROUNDS):
+        await world.round()
+        least = min(least, len(world.members.voters))
+    assert world.votes() == "bcd"
+    assert least == 3, "another one votes before it goes"
+
+
+@pytest.mark.parametrize("at", FEWER)
+async def test_a_node_that_comes_back_gets_another_member_whoever_is_killed_when(tmp_path: Path, at: int) -> None:
+    world = World(tmp_path, "ab")
+    world.leave(A)
+    await world.settle()
+    assert world.votes() == "b"
+    world.database.node(replace(world.snapshot().nodes[A].value, is_leaving=False))
+    world.leave(B)
+    world.members.killer = Killer(at)
+    world.voters = world.new_voter_keeper()
+    await world.settle()
+    assert world.votes() == "a"
+    assert world.snapshot().nodes[A].value.seat == 3
+
+
+@pytest.mark.parametrize("is_seat_gone", [False, True])
+async def test_safe_4_a_voter_without_its_data_never_runs_again(tmp_path: Path, *, is_seat_gone: bool) -> None:
+    world = World(tmp_path, "abc")
+    await world.settle()
+    lost = world.snapshot().nodes[B].value.seat
+    await world.processes[B].stop()
+    rmtree(tmp_path / B)
+    if is_seat_gone:
+        (tmp_path / "b.seat").unlink()
+    world.start_seat(B)
+    await world.settle()
+    assert world.votes() == "abc"
+    assert world.snapshot().nodes[B].value.seat not in (lost, None)
+
+
+async def test_the_kills_reach_every_step(tmp_path: Path) -> None:
+    world = World(tmp_path, "abc")
+    world.members.killer = Killer(KILLS[-1])
+    world.voters = world.new_voter_keeper()
+    await world.settle()
+    assert not world.members.killer.has_killed, "more steps than kills: raise KILLS"
