@@ -25,7 +25,10 @@ _PROBE_BYTES = 4096
 
 
 def read_saved(path: Path) -> SavedState:
-    """Look at a file. Raises OSError when the storage does not let us."""
+    """Look at a file. Raises OSError when the storage does not let us, or its directory is not there.
+
+    A file in a directory that is not mounted may be whole: absent is only what is missing where it would be.
+    """
     try:
         with path.open("rb") as file:
             header = file.read(_XML_AT)
@@ -36,6 +39,8 @@ def read_saved(path: Path) -> SavedState:
             xml_length = cookie_at or length
             xml = file.read(xml_length) if xml_length <= _MAX_XML_BYTES else b""
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise
         return SavedState(kind=SavedKind.ABSENT)
     if magic != _WHOLE or not xml or len(xml) < xml_length:
         return SavedState(kind=SavedKind.PARTIAL, bytes=size)

@@ -13,7 +13,8 @@ from tests.unit.node.small_database import SmallDatabase
 from tests.unit.node.virtual_time import virtual
 
 from holdfast.hypervisor.errors import HypervisorUnavailable
-from holdfast.hypervisor.saved_files import names_in, write_probe
+from holdfast.hypervisor.memory import SavedKind
+from holdfast.hypervisor.saved_files import names_in, read_saved, write_probe
 from holdfast.hypervisor.simulated import SimulatedHypervisor
 from holdfast.hypervisor.simulated_guest import Neighbourhood, SavedFile, SimulatedMemory
 from holdfast.hypervisor.timeouts import HypervisorTimeouts
@@ -200,6 +201,12 @@ def test_a_probe_leaves_nothing_behind_and_a_directory_that_is_missing_is_an_err
     for look in (lambda: write_probe(tmp_path / "gone", ".probe"), lambda: names_in(tmp_path / "gone")):
         with pytest.raises(FileNotFoundError):
             look()
+
+
+def test_safe_7_a_file_is_not_called_absent_while_its_directory_is_not_there(tmp_path: Path) -> None:
+    assert read_saved(tmp_path / "web.state").kind is SavedKind.ABSENT
+    with pytest.raises(FileNotFoundError):
+        read_saved(tmp_path / "unmounted" / "web.state")
 
 
 def test_a_simulated_directory_that_takes_nothing_is_an_error() -> None:
