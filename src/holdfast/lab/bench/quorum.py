@@ -11,7 +11,7 @@ import signal
 import statistics
 import sys
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import click
@@ -33,13 +33,13 @@ from holdfast.model.errors import HoldfastError
 from holdfast.model.status import NodeState
 
 ASKED, OTHER, THIRD = "node1", "node2", "node3"
-WITNESS = "witness"
 RUN_WITNESS = "setsid holdfast witness run >/var/log/holdfast/witness.log 2>&1 </dev/null &"
 LOSSES = {"nobody": None, "follower": OTHER, "leader": OTHER, "witness": THIRD}
 """What each case pulls the plug of; `ASKED` leads the database in all but one of them."""
 SETTING, VALUES = "moves_at_once", (3, 4)
 """What is decided, again and again."""
-DECIDE_EVERY_S = 0.02
+NEXT_AFTER_S = 0.1
+"""The next decision is asked for when the one before is answered, or after so long."""
 BEFORE_S, AFTER_S = 2.0, 6.0
 SAMPLE_S = 20.0
 QUIET_PERCENT, QUIET_LIMIT_S = 60.0, 15.0
@@ -68,7 +68,7 @@ class Losses:
         await join(self._lab, OTHER, asked=ASKED)
         await self._lab.service_stop(THIRD, "holdfastd")
         token = (await (await client_of(self._lab, ASKED)).call(requests.create_token())).token
-        await self._lab.execute(THIRD, "holdfast", "witness", "join", token, "--name", WITNESS)
+        await self._lab.execute(THIRD, "holdfast", "witness", "join", token, "--name", THIRD)
         await self._lab.execute(THIRD, "sh", "-c", RUN_WITNESS)
         await self._all_vote()
 
@@ -102,7 +102,7 @@ class Losses:
             async with asyncio.timeout(REPAIR_S):
                 while True:
                     status = await client.call(requests.status())
-                    if status.voters == status.voters_up == len((ASKED, OTHER, WITNESS)):
+                    if status.voters == status.voters_up == len((ASKED, OTHER, THIRD)):
                         return
                     await asyncio.sleep(0.1)
         except TimeoutError as error:
@@ -110,24 +110,24 @@ class Losses:
 
 
 async def _decide(client: LocalClient, lasts_s: float) -> list[float]:
-    """Ask for a decision every moment; returns when each was answered, between the beginning and the end."""
+    """Ask for decisions, one after the other; returns when each was answered, between the beginning and the end."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     decided_at = [began]
 
-    async def decide(number: int) -> None:
+    async def decide(value: int) -> None:
         try:
-            await client.call(requests.set_cluster(SETTING, VALUES[number % len(VALUES)]))
+            await client.call(requests.set_cluster(SETTING, value))
         except HoldfastError:
             return
         decided_at.append(loop.time())
 
     async with asyncio.TaskGroup() as tasks:
-        for number in range(int(lasts_s / DECIDE_EVERY_S)):
-            tasks.create_task(decide(number))
-            await asyncio.sleep(max(0.0, began + (number + 1) * DECIDE_EVERY_S - loop.time()))
-        ended = loop.time()
-    return [*sorted(at for at in decided_at if at <= ended), ended]
+        for value in cycle(VALUES):
+            await asyncio.wait({tasks.create_task(decide(value))}, timeout=NEXT_AFTER_S)
+            if loop.time() > began + lasts_s:
+                break
+    return [*(at for at in decided_at if at <= began + lasts_s), began + lasts_s]
 
 
 class Growth:
