@@ -128,13 +128,13 @@ class World:
         self.database.put(report_key(name), report)
 
     async def settle(self) -> None:
-        """Rounds until nothing has changed for longer than a learner waits for its vote."""
+        """Rounds until nothing has changed for longer than a learner waits for its vote, twice over if somebody is killed."""
         quiet, before = 0, None
         for _ in range(ROUNDS):
             await self.round()
             now = dict(self.members.known), [(seat.seat, name) for name, seat in self.seats.items()]
             quiet, before = (quiet + 1 if now == before else 0), now
-            if quiet * ROUND_MS > SETTLE_MS + 2 * ROUND_MS:
+            if quiet * ROUND_MS > 2 * (SETTLE_MS + ROUND_MS):
                 return
 
     def leave(self, name: NodeName) -> None:
