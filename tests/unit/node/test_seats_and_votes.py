@@ -128,7 +128,7 @@ class World:
         self.database.put(report_key(name), report)
 
     async def settle(self) -> None:
-        """Rounds until nothing has changed for longer than a learner waits for its vote, twice over if somebody is killed."""
+        """Rounds until nothing has changed for twice as long as a learner waits for its vote."""
         quiet, before = 0, None
         for _ in range(ROUNDS):
             await self.round()
