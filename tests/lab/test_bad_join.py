@@ -20,7 +20,7 @@ from tests.lab.conftest import ALONE, Labs
 from holdfast import __version__
 from holdfast.client import requests
 from holdfast.client.answers import Presence
-from holdfast.lab.database import ETCDCTL, LabDatabase
+from holdfast.lab.database import ETCDCTL, LOCAL, LabDatabase
 from holdfast.lab.lab import Finished
 from holdfast.lab.layout import SHARED_MOUNT, Network, node_address
 from holdfast.lab.namespaces import open_socket
@@ -96,7 +96,7 @@ class Door:
     async def standing(self) -> tuple[list[str], list[str], list[str]]:
         """The nodes, the database's members, and the files on the machine before the door."""
         status = await self.cluster.status(FOUNDER)
-        members = list(await LabDatabase(lab=self.cluster.lab, asked=FOUNDER).members())
+        members = await LabDatabase(lab=self.cluster.lab, asked=FOUNDER).members()
         files = await self.cluster.lab.execute(JOINER, "find", STATE, "-mindepth", "1")
         return [node.name for node in status.nodes], members, files.output.splitlines()
 
@@ -163,7 +163,9 @@ async def test_an_expired_token(closed_door: Door) -> None:
 
 async def test_a_token_that_this_cluster_forgot(closed_door: Door) -> None:
     token = await closed_door.token()
-    await closed_door.cluster.lab.execute(FOUNDER, *ETCDCTL, "del", "--prefix", "holdfast/tokens/")
+    await closed_door.cluster.lab.execute(
+        FOUNDER, *ETCDCTL, f"--endpoints={LOCAL}", "del", "--prefix", "holdfast/tokens/"
+    )
     assert_said(await closed_door.join(token), "no join token", "holdfast token create")
 
 

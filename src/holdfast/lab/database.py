@@ -8,14 +8,14 @@ from typing import Any
 
 from holdfast.lab.lab import Lab
 
+LOCAL = "https://127.0.0.1:2379"
 ETCDCTL = (
     "etcdctl",
-    "--endpoints=https://127.0.0.1:2379",
     "--cacert=/var/lib/holdfast/pki/ca.crt",
     "--cert=/var/lib/holdfast/pki/node.crt",
     "--key=/var/lib/holdfast/pki/node.key",
 )
-"""To be executed on a node that has a member."""
+"""To be executed on a node, with the endpoints of a member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +27,26 @@ class LabDatabase:
 
     async def leader(self) -> str:
         """Return the name of the member that leads, which is its node's. Raises: LabBroken."""
-        ids = await self.members()
-        leader = (await self._etcdctl(self.asked, "endpoint", "status"))[0]["Status"]["leader"]
-        return next(name for name, number in ids.items() if number == leader)
+        number = (await self._etcdctl(LOCAL, "endpoint", "status"))[0]["Status"]["leader"]
+        return next(name for name, member in (await self._members()).items() if member["ID"] == number)
 
     async def lead(self, wanted: str) -> None:
         """Have a member lead. Raises: LabBroken."""
-        leader = await self.leader()
+        leader, members = await self.leader(), await self._members()
         if leader != wanted:
-            await self.lab.execute(leader, *ETCDCTL, "move-leader", f"{(await self.members())[wanted]:x}")
+            asked = members[leader]["clientURLs"][0]
+            await self._execute(asked, "move-leader", f"{members[wanted]['ID']:x}")
 
-    async def members(self) -> dict[str, int]:
-        """Return the members' numbers by their names; one that has not started yet has none. Raises: LabBroken."""
-        told = await self._etcdctl(self.asked, "member", "list")
-        return {member.get("name", ""): int(member["ID"]) for member in told["members"]}
+    async def members(self) -> list[str]:
+        """Return the members' names; one that has not started yet has an empty one. Raises: LabBroken."""
+        return list(await self._members())
 
-    async def _etcdctl(self, node: str, *command: str) -> Any:
-        return json.loads((await self.lab.execute(node, *ETCDCTL, *command, "--write-out=json")).output)
+    async def _members(self) -> dict[str, Any]:
+        told = await self._etcdctl(LOCAL, "member", "list")
+        return {member.get("name", ""): member for member in told["members"]}
+
+    async def _etcdctl(self, endpoint: str, *command: str) -> Any:
+        return json.loads(await self._execute(endpoint, *command, "--write-out=json"))
+
+    async def _execute(self, endpoint: str, *command: str) -> str:
+        return (await self.lab.execute(self.asked, *ETCDCTL, f"--endpoints={endpoint}", *command)).output
