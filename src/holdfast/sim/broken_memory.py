@@ -98,6 +98,19 @@ def spares_strays(original: Any) -> Any:
     return remove
 
 
+def discards_what_runs(original: Any) -> Any:
+    """A person may discard memory that is not at rest, and what was saved is found again afterwards."""
+
+    def discard_memory(snapshot: Any, role: Any, person: str) -> Any:
+        after = original(snapshot, role, person)
+        ownership = snapshot.ownerships[role].value
+        if after is not None or ownership.memory is None:
+            return after
+        return replace(ownership, memory=None)
+
+    return discard_memory
+
+
 def nothing_is_named(original: Any) -> Any:
     """What the records name is not looked at."""
 

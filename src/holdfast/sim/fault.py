@@ -75,6 +75,7 @@ class FaultKind(StrEnum):
     MEMORY_ACT_FAILS = "memory-act-fails"
     SAVED_STORAGE_FULL = "saved-storage-full"
     SAVED_STORAGE_GONE = "saved-storage-gone"
+    MEMORY_DISCARDED = "memory-discarded"
 
 
 OF_THE_DATABASE: Final = (
@@ -112,6 +113,7 @@ OF_MEMORY: Final = (
     FaultKind.MEMORY_ACT_FAILS,
     FaultKind.SAVED_STORAGE_FULL,
     FaultKind.SAVED_STORAGE_GONE,
+    FaultKind.MEMORY_DISCARDED,
 )
 """Faults of memory on its way: drawn only where guests move with it."""
 

@@ -62,9 +62,9 @@ class Removal:
 
 @dataclass(slots=True)
 class Memories:
-    """Everything that happened to memory, in order. `discarded`: by uuid, when a person gave memory up."""
+    """Everything that happened to memory, in order. `given_up`: by uuid, when a person first asked to discard it."""
 
     stretches: list[Stretch] = field(default_factory=list)
     ends: list[HolderEnd] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
-    discarded: dict[str, float] = field(default_factory=dict)
+    given_up: dict[str, float] = field(default_factory=dict)

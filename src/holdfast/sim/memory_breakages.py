@@ -76,6 +76,11 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
         within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),
         inside("holdfast.node.executor:next_step", broken.shuts_down_instead),
     ),
+    "discards-at-any-time": Mutation(
+        "a person's word discards memory that its owner is just restoring",
+        within(20, K.MEMORY_MOVED, K.MEMORY_DISCARDED, rules=RULES, is_quick=True),
+        inside("holdfast.node.maintenance_requests:discard_memory", broken.discards_what_runs),
+    ),
     "tidies-too-much": Mutation(
         "files of saved memory are removed although a record names them",
         within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),

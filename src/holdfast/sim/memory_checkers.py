@@ -17,7 +17,7 @@ from holdfast.sim.kept_on_moves import Span, kept_on_moves
 from holdfast.sim.memories import HolderEnd, Memories, Stretch
 from holdfast.sim.truth import Truth
 from holdfast.store.port import KeyValue
-from holdfast.store.records import VERDICTS, decode
+from holdfast.store.records import OWNERSHIPS, VERDICTS, decode
 
 BY_ITSELF: Final = ("crashed", "killed by the guard", "power lost")
 """How a process ends that nobody of the cluster asked to end."""
@@ -47,7 +47,7 @@ def memory_is_used_once(truth: Truth) -> Iterator[str]:
 
 def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
     """A guest starts afresh only when its memory went with its node or process, or somebody gave it up."""
-    lost, kept = _lost(history), kept_on_moves(history)
+    lost, kept, discarded = _lost(history), kept_on_moves(history), _discarded(truth, history)
     newest: dict[str, Stretch] = {}
     for stretch in truth.memories.stretches:
         before = newest.get(stretch.uuid)
@@ -55,6 +55,8 @@ def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]
         if before is None or before.memory.boot == stretch.memory.boot:
             continue
         spans = kept.get(truth.name_of(stretch.uuid), ())
+        if any(before.at <= at <= stretch.at for at in discarded.get(truth.name_of(stretch.uuid), ())):
+            continue
         if not _is_left_behind(before, stretch, truth, lost) and not _is_explained(
             before, stretch, truth.memories, lost, spans
         ):
@@ -74,8 +76,6 @@ def _is_left_behind(before: Stretch, fresh: Stretch, truth: Truth, lost: dict[st
 def _is_explained(
     before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float], spans: Sequence[Span]
 ) -> bool:
-    if before.at <= memories.discarded.get(fresh.uuid, -1.0) <= fresh.at:
-        return True
     if lost.get(before.incarnation, fresh.at) < fresh.at:
         return True
     holders = [end for end in memories.ends if end.uuid == fresh.uuid and end.memory == before.memory]
@@ -96,6 +96,25 @@ def _lost(history: Sequence[Commit]) -> dict[str, float]:
         for change in commit.changes:
             if isinstance(change, KeyValue) and change.key.startswith(VERDICTS):
                 found.setdefault(decode(Verdict, change.key, change.value).incarnation, commit.at)
+    return found
+
+
+def _discarded(truth: Truth, history: Sequence[Commit]) -> dict[str, list[float]]:
+    """When memory at rest left the record of each role whose memory a person had asked to discard by then."""
+    asked = {truth.name_of(uuid): at for uuid, at in truth.memories.given_up.items()}
+    resting: set[str] = set()
+    found: dict[str, list[float]] = {}
+    for commit in history:
+        for change in commit.changes:
+            if not isinstance(change, KeyValue) or not change.key.startswith(OWNERSHIPS):
+                continue
+            after = decode(Ownership, change.key, change.value)
+            is_given_up = after.role in resting and after.phase is Phase.VACANT and after.memory is None
+            if is_given_up and asked.get(after.role, commit.at + 1.0) <= commit.at:
+                found.setdefault(after.role, []).append(commit.at)
+            resting.discard(after.role)
+            if after.phase is Phase.VACANT and after.memory is not None:
+                resting.add(after.role)
     return found
 
 

@@ -11,12 +11,20 @@ from itertools import product
 from typing import Final
 
 from holdfast.hypervisor.simulated_guest import MoveAct, MoveFault
+from holdfast.model.ids import RoleName
+from holdfast.model.roles import Ownership, Phase, Wanted
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.fault_targets import Begin, End, machine_of
+from holdfast.sim.people import WHO
 from holdfast.sim.world import World
+from holdfast.store.records import OWNERSHIPS, decode
 
 MOVES: Final = ("quick", "live", "auto")
 MOVE_EVERY_S: Final = 4.0
+LOOK_EVERY_S: Final = 0.05
+DISCARD_EVERY_S: Final = 0.4
+DISCARDS: Final = 4
+"""So often a person asks while a role is stopped: the first times its memory may not be at rest yet."""
 ACTS_FAIL: Final = tuple(
     (act, how)
     for act, how in product(MoveAct, MoveFault)
@@ -80,9 +88,42 @@ def _saved_storage_gone(world: World, fault: Fault) -> End:
     return end
 
 
+def _memory_discarded(world: World, fault: Fault) -> End:
+    """A person stops roles while their memory is saved, so that it stays, and gives it up; and starts them again."""
+    discarding = world.loop.create_task(_discard_on_and_on(world, fault), context=Context())
+
+    def end() -> None:
+        discarding.cancel()
+        for role in world.roles():
+            if role.wanted is Wanted.OFFLINE:
+                world.start_role(role.name)
+
+    return end
+
+
+async def _discard_on_and_on(world: World, fault: Fault) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        for item in world.database.listing(OWNERSHIPS).items:
+            record = decode(Ownership, item.key, item.value)
+            if record.phase is Phase.SAVING:
+                await _stop_and_discard(world, fault, record.role)
+
+
+async def _stop_and_discard(world: World, fault: Fault, role: RoleName) -> None:
+    world.stop_role(role)
+    uuid = next(one.uuid for one in world.roles() if one.name == role)
+    for number in range(DISCARDS):
+        await asyncio.sleep(DISCARD_EVERY_S * (0.25 + fault.amount))
+        world.truth.memory_given_up(uuid)
+        world.people.ask("role.discard-saved-state", {"role": role, "person": WHO}, first=fault.other + number)
+    world.start_role(role)
+
+
 MEMORY_FAULTS: Final[dict[FaultKind, Begin]] = {
     FaultKind.MEMORY_MOVED: _memory_moved,
     FaultKind.MEMORY_ACT_FAILS: _memory_act_fails,
     FaultKind.SAVED_STORAGE_FULL: _saved_storage_full,
     FaultKind.SAVED_STORAGE_GONE: _saved_storage_gone,
+    FaultKind.MEMORY_DISCARDED: _memory_discarded,
 }

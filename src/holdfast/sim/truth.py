@@ -153,6 +153,10 @@ class Truth:
             )
         )
 
+    def memory_given_up(self, uuid: str) -> None:
+        """A person asks to discard the saved memory of a guest; it may be done any time from now on, or never."""
+        self.memories.given_up.setdefault(uuid, self.now())
+
     def memory_removed(self, path: str) -> None:
         """A file of saved memory is no more."""
         self.memories.removals.append(Removal(at=self.now(), path=path, revision=self.revision()))
