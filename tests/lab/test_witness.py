@@ -14,7 +14,7 @@ from tests.lab.test_bad_join import addresses
 from holdfast.client import requests
 from holdfast.client.requests import Request
 from holdfast.lab.layout import SHARED_MOUNT
-from holdfast.model.errors import Unavailable
+from holdfast.model.errors import Refused, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
 from holdfast.model.status import NodeState
@@ -114,3 +114,30 @@ async def test_any_one_of_two_hosts_and_a_witness_may_fail(two: ClusterUnderTest
     await two.lab.heal(THIRD)
     status = await two.wait("quorum again", lambda seen: seen.database_answers, asked=SECOND)
     assert node_in(status, FIRST).state is NodeState.FENCED
+
+
+async def test_a_host_and_a_witness_leave_and_nothing_pauses(two: ClusterUnderTest) -> None:
+    await all_vote(two, FIRST)
+    guest = await two.start_guest(on=SECOND, is_booted=False)
+    before = two.instances.of(guest.name)
+    await patiently(two, FIRST, requests.rotate_key())
+    renewed = await patiently(two, SECOND, requests.renew_certificates(None))
+    assert [one.node for one in renewed] == [WITNESS, FIRST, SECOND]
+    with pytest.raises(Refused, match="is still with node2"):
+        await patiently(two, FIRST, requests.leave_cluster(SECOND))
+
+    await patiently(two, FIRST, requests.leave_cluster(WITNESS))
+    left = await two.cli(FIRST, "node", "leave")
+    assert left.exit_code == 0, left.errors
+    status = await two.wait("one node left", lambda seen: len(seen.nodes) == 1, asked=SECOND)
+    assert (status.voters, status.database_answers, node_in(status, SECOND).is_voter) == (1, True, True)
+    assert two.instances.of(guest.name) == before, "the guest did not notice"
+    assert await two.wait_online(guest, asked=SECOND) == SECOND
+    happened = {line.event.code for line in await two.events(SECOND)}
+    assert not happened & {EventCode.NODE_LOST, EventCode.FENCE_ORDERED}
+    assert "not in a cluster" in (await two.cli(FIRST, "status")).errors
+    told = await two.lab.execute(FIRST, "ls", "/var/lib/holdfast")
+    assert "identity.json" not in told.output
+    token = (await two.ask(SECOND, requests.create_token())).token
+    await patiently(two, FIRST, requests.join_node(token=token, node=FIRST, addresses=addresses(1)))
+    await two.wait("two nodes again", lambda seen: len(seen.nodes) == 2, asked=SECOND)

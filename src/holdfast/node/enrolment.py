@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from holdfast import __version__
 from holdfast.decide.certificates import revoked_without
+from holdfast.membership.attempts import REFUSED_AT_MOST, WITHIN_MS, Attempts
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.certificates import fingerprint, sign_request
 from holdfast.membership.endpoint import Endpoint
@@ -22,7 +23,7 @@ from holdfast.membership.identity import IpText, NodeIdentity, Peer, Ports
 from holdfast.membership.revocation import issued, sign_revocations
 from holdfast.membership.tokens import TokenRecord, check_token, create_token, decode_token
 from holdfast.model.certificates import NodeCertificates, Revocations
-from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
+from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, Refused, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec
@@ -100,6 +101,7 @@ class Enrolment:
         self._mirror = mirror
         self._clock = clock
         self._events = events
+        self._attempts = Attempts()
 
     async def create_token(self, ttl_ms: int) -> tuple[str, int]:
         """Make a one-time token; returns it with its expiry in wall-clock ms."""
@@ -120,14 +122,29 @@ class Enrolment:
         await self._store.txn(Txn(then=(Put(TOKENS + record.token_id, encode(record)),)))
         return text, record.expires_at_ms
 
-    async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
-        """Answer on the join port."""
+    async def handle(self, method: str, params: dict[str, Any], *, source: str) -> AsyncGenerator[object, None]:
+        """Answer on the join port; `source` is the address that asks."""
         if method == "authority":
             yield Result(self._files.authority.read_text())
         elif method == "join":
-            yield Result(await self._admit(JoinRequest.model_validate(params)))
+            self._require_patience(source)
+            try:
+                admission = await self._admit(JoinRequest.model_validate(params))
+            except HoldfastError:
+                self._attempts.refused(source, self._clock.monotonic_ms())
+                raise
+            yield Result(admission)
         else:
             raise NotFound(f"the join port knows no method {method!r}", hint="use: holdfast node join TOKEN")
+
+    def _require_patience(self, source: str) -> None:
+        """Raises: Refused when this address was refused too often."""
+        wait_ms = self._attempts.wait_ms(source, self._clock.monotonic_ms())
+        if wait_ms:
+            raise Refused(
+                f"{source} was refused {REFUSED_AT_MOST} times within {WITHIN_MS // 1000} s",
+                hint=f"wait {wait_ms // 1000 + 1} s; make a new token meanwhile: holdfast token create",
+            )
 
     async def _admit(self, request: JoinRequest) -> Admission:
         token = decode_token(request.token)

@@ -10,6 +10,7 @@ import logging
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 from holdfast.fencing.agent import FenceAgentDevice, FenceDeviceConfig
 from holdfast.fencing.guard_client import GuardClient
@@ -153,7 +154,7 @@ class Member:
         for address in self.identity.addresses.values():
             try:
                 server = await asyncio.start_server(
-                    lambda reader, writer: answer(reader, writer, self.enrolment.handle),
+                    self._answer_joiner,
                     address,
                     self.identity.ports.join,
                     ssl=self._join_context,
@@ -164,6 +165,10 @@ class Member:
             stack.callback(server.close)
             servers.append(server)
         return servers
+
+    async def _answer_joiner(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        source = str((writer.get_extra_info("peername") or ("an address that is gone",))[0])
+        await answer(reader, writer, partial(self.enrolment.handle, source=source))
 
     async def _remember_peers(self) -> None:
         """Keep on disk who else there is, and speak to the database members that there are now."""
