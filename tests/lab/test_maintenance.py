@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest
+from tests.lab.cluster_under_test import ClusterUnderTest, node_in
 
 from holdfast.client import requests
-from holdfast.model.status import MoveOutcome
+from holdfast.model.status import MoveOutcome, NodeState
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -40,3 +40,25 @@ async def test_balancing_moves_the_fewest_and_each_role_tells_of_its_moves(three
         assert 0 < told.total_ms < 120_000
     still = next(guest for guest in guests if guest.name not in {move.role for move in planned.moves})
     assert await three.ask("node3", requests.role_history(still.name, limit=5)) == ()
+
+
+async def test_guests_leave_before_the_power_of_a_node_that_shuts_down_goes(three: ClusterUnderTest) -> None:
+    guests = [await three.start_guest(on="node2", is_booted=False) for _ in range(2)]
+    boots = await three.boot_ids(guests)
+
+    asked = await three.cli("node2", "node", "prepare-shutdown", timeout_s=120)
+    assert asked.exit_code == 0, asked.errors
+    assert not [one for guest in guests for one in three.instances.living(guest.name) if one.node == "node2"]
+    await three.lab.power_off("node2")
+
+    for guest in guests:
+        assert await three.wait_online(guest, asked="node1") != "node2"
+    assert await three.boot_ids(guests) == boots
+    await three.lab.power_on("node2")
+    await three.wait(
+        "node2 takes roles again",
+        lambda seen: node_in(seen, "node2").state is NodeState.UP and not node_in(seen, "node2").is_draining,
+        asked="node1",
+    )
+    for guest in guests:
+        three.assert_ran_once_at_a_time(guest, boots=1)
