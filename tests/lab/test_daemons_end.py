@@ -10,6 +10,7 @@ from tests.lab.cluster_under_test import ClusterUnderTest, is_in_order, node_in,
 
 from holdfast.client import requests
 from holdfast.lab.guests import Guest
+from holdfast.lab.pauses import talking
 from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
 from holdfast.model.status import ClusterStatus, NodeState, RoleState
@@ -127,3 +128,23 @@ async def test_the_guard_is_away_when_a_guest_is_to_start(three: ClusterUnderTes
     assert "did not take it up" in assigned[1].text
     assert len(three.instances.of(guest.name)) == 1
     three.assert_ran_once_at_a_time(guest, boots=1)
+
+
+async def test_every_holdfastd_is_restarted_one_after_the_other_under_load(three: ClusterUnderTest) -> None:
+    guests = [await three.start_guest(on=node, is_booted=False) for node in three.nodes]
+    boots = await three.boot_ids(guests)
+
+    began = time.monotonic()
+    with talking(guests[0]) as talk:
+        boot, said = await talk.say()
+        for node in three.nodes:
+            await three.lab.service_stop(node, "holdfastd")
+            await three.lab.service_start(node, "holdfastd")
+            started_at = time.monotonic()
+            guest = next(one for one in guests if three.instances.of(one.name)[0].node == node)
+            print(f"{node} is right again after {await right_again_after(three, guest, node, started_at):.2f} s")
+            said += 1
+            assert await talk.say() == (boot, said)
+
+    for guest, before in zip(guests, boots, strict=True):
+        await assert_nothing_happened(three, guest, [before], began * 1000)
