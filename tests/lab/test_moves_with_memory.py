@@ -3,7 +3,7 @@
 None is lost, none runs twice, and memory is lost only with the node that held it.
 
 `HOLDFAST_MOVES=50 ./dev test tests/lab/test_moves_with_memory.py -k random` makes more of them; HOLDFAST_MOVES_SEED
-repeats a sequence, as far as a real machine repeats anything.
+repeats a sequence, as far as a real machine repeats anything, and HOLDFAST_MOVES_VICTIMS names who suffers in turn.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from tests.lab.cluster_under_test import ClusterUnderTest, hold, node_in
 
 from holdfast.client import requests
 from holdfast.lab.guests import Guest
+from holdfast.lab.layout import SHARED_MOUNT
 from holdfast.lab.pauses import giving_time, talking
-from holdfast.lab.provision import wait_nodes_up
+from holdfast.lab.provision import SAVED, wait_nodes_up
 from holdfast.model.errors import HoldfastError
 from holdfast.model.roles import MoveMethod
 from holdfast.model.status import NodeState, RoleState
 
-MOVES = int(os.environ.get("HOLDFAST_MOVES", "4"))
+MOVES = int(os.environ.get("HOLDFAST_MOVES", "5"))
 SEED = int(os.environ.get("HOLDFAST_MOVES_SEED", random.randrange(10**6)))
 LATEST_S = 3.0
 """Plugs are pulled within so many seconds of a move's order: a move takes about as long."""
 STILL_THERE_S = 0.5
 """An original that lives so long after its target's plug was not on its way out, and nothing else was started yet."""
 GUESTS = int(os.environ.get("HOLDFAST_DRAINED", "3"))
+VICTIMS = tuple(os.environ.get("HOLDFAST_MOVES_VICTIMS", "source target coordinator storage nobody").split())
+READ_ONLY_S = 4.0
+SAVED_AT = str(SHARED_MOUNT / SAVED)
 MEMORY_METHODS = (MoveMethod.LIVE, MoveMethod.QUICK)
 
 pytestmark = pytest.mark.timeout(300 + 90 * MOVES)
@@ -57,7 +61,7 @@ class Misfortune:
 
     method: MoveMethod
     victim: str
-    """source, target, coordinator or nobody."""
+    """source, target, coordinator, nobody, or storage: the saved memory's directory is read-only on one of the two."""
     after_s: float
 
 
@@ -65,9 +69,10 @@ async def test_memory_is_lost_only_with_its_node_in_random_moves(three: ClusterU
     chance = random.Random(SEED)
     guest = await three.start_guest(on="node2")
     for number in range(MOVES):
+        victim, method = VICTIMS[number % len(VICTIMS)], chance.choice(MEMORY_METHODS)
         misfortune = Misfortune(
-            method=chance.choice(MEMORY_METHODS),
-            victim=("source", "target", "coordinator", "nobody")[number % 4],
+            method=MoveMethod.QUICK if victim == "storage" else method,
+            victim=victim,
             after_s=chance.uniform(0, LATEST_S),
         )
         await _move_and_pull(three, guest, chance, misfortune)
@@ -83,6 +88,8 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
     asked = next(node for node in three.nodes if node not in (victim, source))
     await three.ask(asked, requests.move_role(guest.name, to=target, wait=False, method=what.method))
     await asyncio.sleep(what.after_s)
+    if what.victim == "storage":
+        await _be_read_only(three, chance.choice((source, target)))
     held_by = {one.node for one in three.instances.living(guest.name)}
     has_memory = True
     if victim is not None:
@@ -99,6 +106,14 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
     if victim is not None:
         await three.lab.power_on(victim)
         await wait_nodes_up(three.lab, asked)
+
+
+async def _be_read_only(three: ClusterUnderTest, node: str) -> None:
+    """Let a node write nothing to the directory of saved memory for some seconds."""
+    for command in (("mount", "--bind", SAVED_AT, SAVED_AT), ("mount", "-o", "remount,ro,bind", SAVED_AT)):
+        await three.lab.execute(node, *command)
+    await asyncio.sleep(READ_ONLY_S)
+    await three.lab.execute(node, "umount", "--lazy", SAVED_AT)
 
 
 async def _wait_at_rest(three: ClusterUnderTest, guest: Guest, asked: str, said: str) -> None:
