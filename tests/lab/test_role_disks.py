@@ -19,7 +19,7 @@ from tests.lab.test_disks import (
     wait_records,
 )
 
-from holdfast.client import requests
+from holdfast.client import requests, storage_requests
 from holdfast.lab.layout import Network
 from holdfast.lab.provision import wait_disks_ready
 from holdfast.model.disks import DiskState
@@ -58,7 +58,7 @@ async def _add_again(cluster: ClusterUnderTest, protection: str) -> None:
 
 async def states(cluster: ClusterUnderTest) -> dict[str, str]:
     """Return how each node stands with the disk."""
-    disks = {disk.name: disk for disk in await cluster.ask(ASKED, requests.list_disks())}
+    disks = {disk.name: disk for disk in await cluster.ask(ASKED, storage_requests.list_disks())}
     return {name: seen.state for name, seen in disks[cluster.lab.luns[NUMBER].disk].nodes.items()}
 
 

@@ -166,10 +166,10 @@ def _offer(ctx: click.Context, kind: str, incomplete: str) -> list[CompletionIte
 
 def _names(client: BlockingClient, kind: str) -> list[str]:
     """Ask for the names of one kind. Raises: HoldfastError."""
-    from holdfast.client import requests
+    from holdfast.client import requests, storage_requests
 
     if kind == "disks":
-        return [disk.name for disk in client.call(replace(requests.list_disks(), silence_s=_COMPLETION_S))]
+        return [disk.name for disk in client.call(replace(storage_requests.list_disks(), silence_s=_COMPLETION_S))]
     status = client.call(replace(requests.status(), silence_s=_COMPLETION_S))
     named = status.nodes if kind == "nodes" else status.roles
     return [thing.name for thing in named]

@@ -12,7 +12,7 @@ from holdfast.cli.groups import Command
 from holdfast.cli.output import json_option, put, put_json, show
 from holdfast.cli.parameters import chap_of
 from holdfast.cli.words import count, listed
-from holdfast.client import requests
+from holdfast.client import storage_requests
 from holdfast.model.kernel_sessions import SessionList
 
 
@@ -51,7 +51,7 @@ def login(
     itself, under its own name.
     """
     chap = chap_of(chap_user, chap_password_file)
-    request = requests.log_in(portal, target=target, chap=chap, replacement_timeout_s=replacement_timeout)
+    request = storage_requests.log_in(portal, target=target, chap=chap, replacement_timeout_s=replacement_timeout)
     report = ask(request)
     failed = [one for one in report.logins if one.problem]
     if as_json:
@@ -81,7 +81,7 @@ def logout(*, target: str, portal: str | None, as_json: bool) -> None:
 
     Refused while a role on this node uses a disk that only these sessions lead to.
     """
-    report = ask(requests.log_out(target, portal=portal))
+    report = ask(storage_requests.log_out(target, portal=portal))
     through = f", through {listed(report.portals)}" if report.portals else "; there was no session"
     put(report, f"{report.node} is logged out of {report.target}{through}", as_json=as_json)
 
@@ -90,14 +90,14 @@ def logout(*, target: str, portal: str | None, as_json: bool) -> None:
 @json_option
 def sessions(*, as_json: bool) -> None:
     """List the iSCSI sessions of this node's kernel, and their disks."""
-    _put(ask(requests.list_sessions()), as_json=as_json)
+    _put(ask(storage_requests.list_sessions()), as_json=as_json)
 
 
 @click.command("rescan", cls=Command, examples=("holdfast storage rescan",))
 @json_option
 def rescan(*, as_json: bool) -> None:
     """Have this node's kernel look for LUNs that its targets added, or made larger."""
-    _put(ask(requests.rescan()), as_json=as_json)
+    _put(ask(storage_requests.rescan()), as_json=as_json)
 
 
 def _put(found: SessionList, *, as_json: bool) -> None:

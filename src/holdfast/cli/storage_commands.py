@@ -14,7 +14,7 @@ from holdfast.cli.parameters import chap_of, complete_disk, disk_argument
 from holdfast.cli.session_commands import login, logout, rescan, sessions
 from holdfast.cli.vm_commands import no_wait_option
 from holdfast.cli.words import count, printable
-from holdfast.client import requests
+from holdfast.client import storage_requests
 from holdfast.model.disk_status import CheckResult, DiskCheck, DiskStatus
 from holdfast.model.disks import DiskState, Protection
 
@@ -71,7 +71,7 @@ def discover(
     if portal is None and (chap_user or initiator):
         raise click.UsageError("--chap-user and --initiator are for a --portal")
     chap = chap_of(chap_user, chap_password_file)
-    seen = ask(requests.discover_disks(ways=ways, portal=portal, chap=chap, initiator=initiator))
+    seen = ask(storage_requests.discover_disks(ways=ways, portal=portal, chap=chap, initiator=initiator))
     if as_json:
         put_json(seen)
         return
@@ -148,7 +148,7 @@ def add(
     First it is checked from this node, with a throw-away key; other hosts that write to it meanwhile are refused. In a
     guest's XML it is then: <disk type='volume'><source pool='holdfast' volume='NAME'/>.
     """
-    request = requests.add_disk(
+    request = storage_requests.add_disk(
         disk,
         designator=designator,
         reservations=reservations,
@@ -167,7 +167,7 @@ def add(
 @json_option
 def list_(*, as_json: bool) -> None:
     """List the disks of the cluster, and where they are ready."""
-    disks = ask(requests.list_disks())
+    disks = ask(storage_requests.list_disks())
     if as_json:
         put_json(disks)
         return
@@ -181,7 +181,7 @@ def list_(*, as_json: bool) -> None:
 @json_option
 def show_(*, disk: str, as_json: bool) -> None:
     """Show everything known of NAME, and how each node stands with it."""
-    found = ask(requests.show_disk(disk))
+    found = ask(storage_requests.show_disk(disk))
     if as_json:
         put_json(found)
         return
@@ -195,7 +195,7 @@ def show_(*, disk: str, as_json: bool) -> None:
 @json_option
 def remove(*, disk: str, as_json: bool) -> None:
     """Take NAME out of the cluster. Refused while a role uses it; what it holds stays, and what is registered too."""
-    answer = ask(requests.remove_disk(disk))
+    answer = ask(storage_requests.remove_disk(disk))
     put(answer, f"{answer.name} is removed; what it holds is still there", as_json=as_json)
 
 
@@ -211,7 +211,9 @@ def validate(*, disk: str, as_json: bool) -> None:
     A disk of the cluster, by its NAME, is only read. One that is not, by a WAY to it, is tried out with a throw-away
     key if nobody is registered with it; other hosts that write to it meanwhile are refused.
     """
-    check: DiskCheck = ask(requests.rehearse_disk(disk) if ":" in disk else requests.validate_disk(disk))
+    check: DiskCheck = ask(
+        storage_requests.rehearse_disk(disk) if ":" in disk else storage_requests.validate_disk(disk)
+    )
     if as_json:
         put_json(check)
     else:

@@ -23,8 +23,6 @@ from holdfast.client.answers import (
     SettingValue,
 )
 from holdfast.model.backups import BackupInfo, RestoredCluster
-from holdfast.model.disk_status import AddedDisk, DiskCheck, DiskStatus, RemovedDisk, SeenDisk
-from holdfast.model.kernel_sessions import LoginReport, LogoutReport, SessionList
 from holdfast.model.roles import Wanted
 from holdfast.model.status import (
     BalanceReport,
@@ -70,7 +68,7 @@ class Stream(Generic[A]):
     params: Params = field(default_factory=dict)
 
 
-def _change(
+def change(
     method: str, answer: type[A], params: Mapping[str, object], silence_s: float | None = CHANGE_S
 ) -> Request[A]:
     """A request that changes something; parameters that are None are left to the daemon's defaults."""
@@ -93,7 +91,7 @@ def create_cluster(
     settings: Mapping[str, object] | None = None,
 ) -> Request[Presence]:
     """Found a cluster on this machine. `addresses`: per network the IP address of this node."""
-    return _change(
+    return change(
         "cluster.create",
         Presence,
         {
@@ -109,19 +107,19 @@ def create_cluster(
 
 def set_cluster(name: str, value: object) -> Request[SettingValue]:
     """Change one setting of the cluster, by its dotted name."""
-    return _change("cluster.set", SettingValue, {"name": name, "value": value})
+    return change("cluster.set", SettingValue, {"name": name, "value": value})
 
 
 def create_token(*, ttl_s: int | None = None) -> Request[IssuedToken]:
     """Issue a token that lets one node join."""
-    return _change("token.create", IssuedToken, {"ttl_s": ttl_s})
+    return change("token.create", IssuedToken, {"ttl_s": ttl_s})
 
 
 def join_node(
     *, token: str, node: str, addresses: Mapping[str, str], ports: Mapping[str, int] | None = None
 ) -> Request[Presence]:
     """Join this machine to the cluster that issued the token."""
-    return _change("node.join", Presence, {"token": token, "node": node, "addresses": dict(addresses), "ports": ports})
+    return change("node.join", Presence, {"token": token, "node": node, "addresses": dict(addresses), "ports": ports})
 
 
 def set_node(node: str, changes: Mapping[str, object]) -> Request[NodeStatus]:
@@ -140,23 +138,23 @@ def fence_test(node: str) -> Request[FenceAnswer]:
 
 def confirm_down(node: str, *, person: str, reason: str) -> Request[ConfirmedDown]:
     """Record a person's word that a node is down, as a proof. Source: DESIGN 4, proofs."""
-    return _change("node.confirm-down", ConfirmedDown, {"node": node, "person": person, "reason": reason})
+    return change("node.confirm-down", ConfirmedDown, {"node": node, "person": person, "reason": reason})
 
 
 def add_vm(domain_xml: str, *, wanted: Wanted = Wanted.ONLINE, **placement: object) -> Request[RoleStatus]:
     """Make a virtual machine a role. `placement`: see `set_role`."""
     params = {"domain_xml": domain_xml, "wanted": wanted.value, **placement}
-    return _change("vm.add", RoleStatus, params)
+    return change("vm.add", RoleStatus, params)
 
 
 def start_vm(role: str, *, wait: bool) -> Request[RoleStatus]:
     """Want a role online; with `wait` the answer comes when it is."""
-    return _change("vm.start", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
+    return change("vm.start", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
 
 
 def stop_vm(role: str, *, wait: bool) -> Request[RoleStatus]:
     """Want a role offline; with `wait` the answer comes when it is."""
-    return _change("vm.stop", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
+    return change("vm.stop", RoleStatus, {"role": role, "wait": wait}, None if wait else CHANGE_S)
 
 
 def set_role(role: str, **placement: object) -> Request[RoleStatus]:
@@ -166,7 +164,7 @@ def set_role(role: str, **placement: object) -> Request[RoleStatus]:
     clears it), `affinity` and `anti_affinity` (of {"name", "is_hard"}), `failback` ({"policy", "from_hour",
     "until_hour"}), `restart_limit`, `failover_limit`, `shutdown_timeout_ms`.
     """
-    return _change("role.set", RoleStatus, {"role": role, **placement})
+    return change("role.set", RoleStatus, {"role": role, **placement})
 
 
 def move_role(
@@ -178,12 +176,12 @@ def move_role(
     timeout_s   a move that is not over by then is taken back.
     """
     params = {"role": role, "to": to, "wait": wait, "method": method, "timeout_s": timeout_s}
-    return _change("role.move", RoleStatus, params, None if wait else CHANGE_S)
+    return change("role.move", RoleStatus, params, None if wait else CHANGE_S)
 
 
 def cancel_move(role: str) -> Request[RoleStatus]:
     """Take a move back: the role stays, or starts again, where it came from."""
-    return _change("role.cancel", RoleStatus, {"role": role})
+    return change("role.cancel", RoleStatus, {"role": role})
 
 
 def role_history(role: str, *, limit: int) -> Request[tuple[PastMove, ...]]:
@@ -193,7 +191,7 @@ def role_history(role: str, *, limit: int) -> Request[tuple[PastMove, ...]]:
 
 def discard_saved_state(role: str, *, person: str) -> Request[RoleStatus]:
     """Give up the saved memory of a role, so that it boots afresh. Source: SAFE-7."""
-    return _change("role.discard-saved-state", RoleStatus, {"role": role, "person": person})
+    return change("role.discard-saved-state", RoleStatus, {"role": role, "person": person})
 
 
 def drain_node(
@@ -212,7 +210,7 @@ def drain_node(
 
 def resume_node(node: str, *, failback: Literal["policy", "now", "never"]) -> Request[NodeStatus]:
     """Let a node take roles again. `failback`: what becomes of those that its drain moved away."""
-    return _change("node.resume", NodeStatus, {"node": node, "failback": failback})
+    return change("node.resume", NodeStatus, {"node": node, "failback": failback})
 
 
 def prepare_shutdown() -> Request[DrainReport]:
@@ -222,12 +220,12 @@ def prepare_shutdown() -> Request[DrainReport]:
 
 def evict_node(node: str) -> Request[EvictedNode]:
     """Take a node out of the cluster for good: one that is drained, or proven down."""
-    return _change("node.evict", EvictedNode, {"node": node})
+    return change("node.evict", EvictedNode, {"node": node})
 
 
 def leave_cluster(node: str) -> Request[EvictedNode]:
     """Have a node that is up and empty hand its vote on and leave the cluster; it may be the one that answers."""
-    return _change("node.leave", EvictedNode, {"node": node})
+    return change("node.leave", EvictedNode, {"node": node})
 
 
 def list_certificates() -> Request[tuple[CertificateStatus, ...]]:
@@ -257,17 +255,17 @@ def balance_cluster(*, threshold_percent: int | None, dry_run: bool) -> Request[
 
 def freeze_cluster(*, person: str, reason: str) -> Request[FreezeState]:
     """Have the cluster do nothing by itself."""
-    return _change("cluster.freeze", FreezeState, {"person": person, "reason": reason})
+    return change("cluster.freeze", FreezeState, {"person": person, "reason": reason})
 
 
 def unfreeze_cluster() -> Request[FreezeState]:
     """Have the cluster act by itself again."""
-    return _change("cluster.unfreeze", FreezeState, {})
+    return change("cluster.unfreeze", FreezeState, {})
 
 
 def create_backup(path: str | None) -> Request[BackupInfo]:
     """Take a backup of the cluster database; None: among the others of that node."""
-    return _change("backup.create", BackupInfo, {"path": path})
+    return change("backup.create", BackupInfo, {"path": path})
 
 
 def list_backups() -> Request[tuple[BackupInfo, ...]]:
@@ -286,123 +284,27 @@ def restore_backup(
 ) -> Request[RestoredCluster]:
     """Have this machine go on from a backup as the only node of its cluster. `down`: the person says so of these."""
     params = {"path": path, "person": person, "down": list(down), "node": node, "addresses": addresses, "ports": ports}
-    return _change("backup.restore", RestoredCluster, params)
+    return change("backup.restore", RestoredCluster, params)
 
 
 def look_at_own_copy(node: str, *, person: str) -> Request[BackupInfo]:
     """Save what this node's member of the database has stored as a backup, and say what is in it."""
-    return _change("quorum.force", BackupInfo, {"node": node, "person": person, "look": True})
+    return change("quorum.force", BackupInfo, {"node": node, "person": person, "look": True})
 
 
 def force_quorum(node: str, *, person: str, down: Sequence[str]) -> Request[RestoredCluster]:
     """Have this node go on with its own data as the only one; `down` names every other host."""
-    return _change("quorum.force", RestoredCluster, {"node": node, "person": person, "down": list(down)})
+    return change("quorum.force", RestoredCluster, {"node": node, "person": person, "down": list(down)})
 
 
 def remove_vm(role: str, *, force: bool) -> Request[RemovedRole]:
     """Remove a role; `force` stops it first. Its disks stay."""
-    return _change("vm.remove", RemovedRole, {"role": role, "force": force}, None if force else CHANGE_S)
+    return change("vm.remove", RemovedRole, {"role": role, "force": force}, None if force else CHANGE_S)
 
 
 def vm_xml(role: str) -> Request[DomainXml]:
     """Ask for the libvirt domain of a role."""
     return Request(method="vm.xml", answer=DomainXml, params={"role": role})
-
-
-def discover_disks(
-    *,
-    ways: tuple[str, ...] = (),
-    portal: str | None = None,
-    chap: Mapping[str, str] | None = None,
-    initiator: str | None = None,
-) -> Request[tuple[SeenDisk, ...]]:
-    """Ask which disks a node sees, by its ways or at an iSCSI portal. `chap`: `user` and `password`."""
-    given: Params = {"portal": portal, "chap": chap, "initiator": initiator, "ways": list(ways) or None}
-    params = {name: value for name, value in given.items() if value is not None}
-    return Request(method="storage.discover", answer=tuple[SeenDisk, ...], params=params, silence_s=CHANGE_S)
-
-
-def list_disks() -> Request[tuple[DiskStatus, ...]]:
-    """Ask for the disks of the cluster."""
-    return Request(method="storage.list", answer=tuple[DiskStatus, ...])
-
-
-def show_disk(disk: str) -> Request[DiskStatus]:
-    """Ask for one disk of the cluster."""
-    return Request(method="storage.show", answer=DiskStatus, params={"disk": disk})
-
-
-def validate_disk(disk: str) -> Request[DiskCheck]:
-    """Check a disk of the cluster from the answering node, by reading only."""
-    return Request(method="storage.validate", answer=DiskCheck, params={"disk": disk}, silence_s=CHANGE_S)
-
-
-def rehearse_disk(way: str) -> Request[DiskCheck]:
-    """Check a disk that is not in the cluster, with a throw-away key if nobody uses it."""
-    return _change("storage.rehearse", DiskCheck, {"way": way})
-
-
-def add_disk(
-    disk: str,
-    *,
-    designator: str,
-    reservations: str,
-    guest_source: str | None = None,
-    heartbeat: bool = False,
-    accept_forgetful: bool = False,
-    clear_keys: bool = False,
-    protection: Literal["node", "role"] = "node",
-    wait: bool = False,
-) -> Request[AddedDisk]:
-    """Check a disk and make it one of the cluster. Without `guest_source`, QEMU opens the device of `reservations`.
-
-    One for `heartbeat` is stamped by the nodes, and no guest may use it. With `wait` the answer comes when every node
-    that is up has said how it stands with the disk, or after a while.
-    """
-    params = {
-        "disk": disk,
-        "designator": designator,
-        "reservations": reservations,
-        "guest_source": guest_source,
-        "heartbeat": heartbeat,
-        "accept_forgetful": accept_forgetful,
-        "clear_keys": clear_keys,
-        "protection": protection,
-        "wait": wait,
-    }
-    return _change("storage.add", AddedDisk, params)
-
-
-def remove_disk(disk: str) -> Request[RemovedDisk]:
-    """Take a disk out of the cluster; what it holds stays."""
-    return _change("storage.remove", RemovedDisk, {"disk": disk})
-
-
-def list_sessions() -> Request[SessionList]:
-    """Ask for the iSCSI sessions of a node's kernel."""
-    return Request(method="storage.sessions", answer=SessionList, silence_s=CHANGE_S)
-
-
-def log_in(
-    portal: str,
-    *,
-    target: str | None = None,
-    chap: Mapping[str, str] | None = None,
-    replacement_timeout_s: int | None = None,
-) -> Request[LoginReport]:
-    """Have a node's kernel log in to a target, or to all that a portal offers. `chap`: `user` and `password`."""
-    params = {"portal": portal, "target": target, "chap": chap, "replacement_timeout_s": replacement_timeout_s}
-    return _change("storage.login", LoginReport, params)
-
-
-def log_out(target: str, *, portal: str | None = None) -> Request[LogoutReport]:
-    """End the sessions of a node's kernel with a target, through one portal or all."""
-    return _change("storage.logout", LogoutReport, {"target": target, "portal": portal})
-
-
-def rescan() -> Request[SessionList]:
-    """Have a node's kernel look for new LUNs."""
-    return _change("storage.rescan", SessionList, {})
 
 
 def status() -> Request[ClusterStatus]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.client import requests
+from holdfast.client import requests, storage_requests
 from holdfast.client.local import LocalClient
 from holdfast.client.requests import Request
 from holdfast.lab.errors import LabBroken
@@ -119,7 +119,7 @@ async def wait_disks_ready(lab: Lab, asked: str, *, timeout_s: float = DISKS_WAI
             client = await client_of(lab, asked)
             while not seen or not {state for disk in seen.values() for state in disk.values()} <= fit:
                 await asyncio.sleep(0.1)
-                disks = await client.call(requests.list_disks())
+                disks = await client.call(storage_requests.list_disks())
                 seen = {d.name: {node: d.nodes[node].state if node in d.nodes else "?" for node in on} for d in disks}
     except TimeoutError as error:
         raise LabBroken(
@@ -130,11 +130,11 @@ async def wait_disks_ready(lab: Lab, asked: str, *, timeout_s: float = DISKS_WAI
 async def _add_disks(lab: Lab, asked: str, progress: Progress) -> None:
     """Make each LUN a disk of the cluster. The lab's target forgets reservations, which is accepted here."""
     client = await client_of(lab, asked)
-    known = {disk.name for disk in await client.call(requests.list_disks())}
+    known = {disk.name for disk in await client.call(storage_requests.list_disks())}
     for lun in (*lab.luns, *lab.heartbeat_luns):
         if lun.disk not in known:
             progress(f"adding disk {lun.disk}")
-            add = requests.add_disk(
+            add = storage_requests.add_disk(
                 lun.disk,
                 designator=lun.designator,
                 guest_source=None if lun.is_heartbeat else lun.guest_source,

@@ -26,11 +26,11 @@ from holdfast.node.certificate_requests import CertificateRequests
 from holdfast.node.commits import Commits
 from holdfast.node.documents import (
     cluster_status,
-    event_line,
     explanation,
     node_status,
     quorum_status,
 )
+from holdfast.node.event_words import event_line
 from holdfast.node.eviction_requests import EvictionRequests, Revoke, revokes_nothing
 from holdfast.node.history import moves_of
 from holdfast.node.iscsi_requests import READS as ISCSI_READS
