@@ -135,7 +135,7 @@ async def test_every_holdfastd_is_restarted_one_after_the_other_under_load(three
     boots = await three.boot_ids(guests)
 
     began = time.monotonic()
-    with talking(guests[0]) as talk:
+    async with talking(guests[0]) as talk:
         boot, said = await talk.say()
         for node in three.nodes:
             await three.lab.service_stop(node, "holdfastd")

@@ -72,7 +72,7 @@ async def test_memory_and_connections_survive_a_quick_move(
     a, b = hosts
     uuid = await a.start(guest)
     path = str(tmp_path / "state")
-    with talking(guest) as talk, giving_time(guest):
+    async with talking(guest) as talk, giving_time(guest):
         boot, first = await talk.say()
         await a.libvirt.suspend(uuid)
         await a.libvirt.save(uuid, path, "m1", SAVE)
@@ -88,7 +88,7 @@ async def test_memory_and_connections_survive_a_quick_move(
 async def test_memory_and_connections_survive_a_live_move(hosts: tuple[Host, Host], guest: Guest) -> None:
     a, b = hosts
     uuid = await a.start(guest)
-    with talking(guest) as talk, giving_time(guest):
+    async with talking(guest) as talk, giving_time(guest):
         boot, first = await talk.say()
         await a.libvirt.migrate(uuid, target("node2"), "m1", options())
         assert await a.guest(uuid) is None

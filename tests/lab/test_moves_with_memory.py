@@ -43,7 +43,7 @@ pytestmark = pytest.mark.timeout(300 + 90 * MOVES)
 @pytest.mark.parametrize("method", MEMORY_METHODS)
 async def test_memory_and_connections_survive_a_move(three: ClusterUnderTest, method: MoveMethod) -> None:
     guest = await three.start_guest(on="node2")
-    with talking(guest) as talk, giving_time(guest):
+    async with talking(guest) as talk, giving_time(guest):
         boot, first = await talk.say()
         moved = await three.ask("node1", requests.move_role(guest.name, to="node3", wait=True, method=method))
         assert (moved.state, moved.owner) == (RoleState.ONLINE, "node3")

@@ -11,8 +11,8 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from holdfast.lab.errors import LabBroken
@@ -24,29 +24,44 @@ _POLL_S = 0.1
 _ANSWER_S = 60.0
 
 
-@contextmanager
-def giving_time(guest: Guest) -> Iterator[None]:
-    """Have the guest measure its pauses from now on; what it finds is in its answers (`longest_gap_ms`)."""
-    over = threading.Event()
+@asynccontextmanager
+async def giving_time(guest: Guest) -> AsyncGenerator[None, None]:
+    """Have the guest measure its pauses; what it finds is in its answers (`longest_gap_ms`). Begins when it does.
+
+    Raises: LabBroken when it does not.
+    """
+    asked, over = threading.Event(), threading.Event()
     with open_socket(guest.layout.switch_namespace, socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.settimeout(_POLL_S)
-        link.sendto(b"start", (guest.address, CLOCK_PORT))
-        thread = threading.Thread(target=_answer, args=(link, over), name=f"time-for-{guest.name}", daemon=True)
+        answering = (link, asked, over)
+        thread = threading.Thread(target=_answer, args=answering, name=f"time-for-{guest.name}", daemon=True)
         thread.start()
         try:
+            await _begin(guest, link, asked)
             yield
         finally:
             over.set()
             thread.join()
 
 
-def _answer(link: socket.socket, over: threading.Event) -> None:
+async def _begin(guest: Guest, link: socket.socket, asked: threading.Event) -> None:
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            while not asked.is_set():
+                link.sendto(b"start", (guest.address, CLOCK_PORT))
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise LabBroken(f"guest {guest.name} does not measure its pauses") from error
+
+
+def _answer(link: socket.socket, asked: threading.Event, over: threading.Event) -> None:
     while not over.is_set():
         try:
             _, asker = link.recvfrom(64)
             link.sendto(str(time.monotonic_ns() // 1000).encode(), asker)
         except OSError:
             continue  # nobody asks, or the guest is on its way to another node
+        asked.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +85,10 @@ class Talk:
         return words["boot"], int(words["answered"])
 
 
-@contextmanager
-def talking(guest: Guest) -> Iterator[Talk]:
+@asynccontextmanager
+async def talking(guest: Guest) -> AsyncGenerator[Talk, None]:
     """Open a connection to a guest that answers."""
     with open_socket(guest.layout.switch_namespace, socket.AF_INET, socket.SOCK_STREAM) as link:
-        link.settimeout(_ANSWER_S)
-        link.connect((guest.address, TALK_PORT))
-        link.setblocking(False)
+        async with asyncio.timeout(_ANSWER_S):
+            await asyncio.get_running_loop().sock_connect(link, (guest.address, TALK_PORT))
         yield Talk(link=link)

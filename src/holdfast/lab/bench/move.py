@@ -110,7 +110,7 @@ class Moves:
     async def _measure(self, guest: Guest, move: Callable[[], Awaitable[object]]) -> tuple[float, float]:
         """Return how long a move took, and the longest time within it that the guest stood still."""
         before = await guest.wait_answer()
-        with giving_time(guest):
+        async with giving_time(guest):
             await asyncio.sleep(SETTLE_S)
             total = await self._timed(move)
             await asyncio.sleep(SETTLE_S)
