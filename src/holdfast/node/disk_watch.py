@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 0.5
 CONFIRM_TIMEOUT_S: Final = 2.0
+BACK_WITHIN_S: Final = 5.0
+AGAIN_S: Final = 0.1
 STEADY_S: Final = 10.0
 """After an outage of the target, its nodes reach it again within less of each other."""
 
@@ -156,6 +158,22 @@ class DiskWatch:
                 self.health = _health(DiskState.READY, "")
             else:
                 self.health = _health(DiskState.NOT_REGISTERED, outcome.words)
+
+    async def come_back(self) -> None:
+        """Look now, and wait while this node registers anew after another's start took its key: see `settle`.
+
+        An expulsion shows in a look only; who started a guest without one would fail for nothing. Source: SAFE-1.
+        """
+        if self._way is not WayKind.HELPER or self.spec.protection is not Protection.NODE:
+            return
+        loop = asyncio.get_running_loop()
+        until = loop.time() + BACK_WITHIN_S
+        while True:
+            await self.look_once()
+            self._note_reach()
+            if self.health.state not in (DiskState.NOT_REGISTERED, DiskState.EXPELLED) or loop.time() >= until:
+                return
+            await asyncio.sleep(AGAIN_S)
 
     async def settle(self, earlier: tuple[int, ...] | None) -> str | None:
         """See to it that nothing lands any more that guests wrote under these keys, or say why not; None: any key.

@@ -111,6 +111,12 @@ class DiskKeeper:
                 if watch.spec.protection is Protection.ROLE:
                     tasks.create_task(watch.take())
 
+    async def come_back(self, disks: tuple[DiskName, ...]) -> None:
+        """See to it that this node is registered again where another's start took its key; `problem` says if not."""
+        async with asyncio.TaskGroup() as tasks:
+            for watch in [self._watches[disk] for disk in disks if disk in self._watches]:
+                tasks.create_task(watch.come_back())
+
     async def settle(self, disks: tuple[DiskName, ...], lingering: tuple[Incarnation, ...] | None) -> str | None:
         """See to it that no write lands any more that a role's earlier guests left under way, or say why not.
 

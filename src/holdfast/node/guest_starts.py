@@ -57,6 +57,8 @@ class GuestStarts:
         No process is made before nothing can land any more of what the role's earlier ones wrote. Source: SAFE-1.
         """
         await self._disks.take(spec.disks)
+        if act is not Act.RESUME:
+            await self._disks.come_back(spec.disks)
         with self._disks.used_by(spec.uuid, spec.disks) as problem:
             if act is Act.RESUME:
                 return await self.agent(spec).go_on()

@@ -151,3 +151,18 @@ async def test_a_node_that_was_expelled_for_its_earlier_writes_is_ready_again_by
         assert keys(a) == {KEY_OF_B}
         await until(lambda: keys(a) == {KEY_OF_B, key_of()} and state(a) is DiskState.READY, time_s=2)
         await b.close()
+
+
+@virtual
+async def test_a_node_that_was_just_expelled_starts_its_guest_at_the_first_attempt() -> None:
+    """As when a role comes back from a node whose own start failed: one failure would be the last, here."""
+    for after_ms in (0, 100, 400, 700):
+        async with machine() as a:
+            b = await up(a)
+            assert await settle(b, KEY_OF_B, earlier=(key_of(),)) is None
+            await asyncio.sleep(after_ms / 1000)
+            a.record(owned("web", "a", Phase.ASSIGNED, lingering=(incarnation("c"), B)))
+            online = await a.wait_phase(Phase.ONLINE)
+            assert not online.failed_on
+            assert KEY_OF_B not in keys(a)
+            await b.close()
