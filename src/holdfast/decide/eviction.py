@@ -63,7 +63,7 @@ def _of_leaving(snapshot: Snapshot, node: NodeName) -> Iterator[Reason]:
 
 def _is_last_host(snapshot: Snapshot, node: NodeName) -> bool:
     """Whether the cluster would have no node left that can run anything. Of a witness alone nothing comes back."""
-    others = (one.value.is_witness for name, one in snapshot.nodes.items() if name != node)
+    others = (one.value.is_witness or one.value.is_leaving for name, one in snapshot.nodes.items() if name != node)
     return not snapshot.nodes[node].value.is_witness and all(others)
 
 

@@ -7,6 +7,7 @@ touched, so restoring can be repeated. Source: SAFE-1, docs/safety.md.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.membership.cluster_key import read_cluster_key
 from holdfast.membership.errors import NotJoined
 from holdfast.membership.identity import (
     IncarnationFile,
@@ -37,7 +39,7 @@ from holdfast.node.config import DaemonConfig
 from holdfast.node.database import database_member
 from holdfast.node.enrolment import peer_of
 from holdfast.node.founding import NAME_PATTERN, Tell, commit_first, write_own_authority
-from holdfast.node.left_behind import set_aside
+from holdfast.node.left_behind import kept_of_another_generation, set_aside
 from holdfast.node.residence import forget_cluster, known_nodes, node_spec, require_own_addresses
 from holdfast.node.restored_records import Restoration
 from holdfast.store.backup import Backup
@@ -143,6 +145,7 @@ class Restorer:
 
         Source: SAFE-1: nothing of the earlier generation runs here when the new one may let it run.
         """
+        key = self._heartbeat_key(restoration.backup)
         tell("ending every guest of a role on this machine")
         await self.machine.end_guests({*roles, *_uuids(restoration.backup)})
         IncarnationFile(read_boot_id(), self.config.run_directory / "incarnation").replace()
@@ -155,7 +158,7 @@ class Restorer:
             tell(f"what this machine had of the cluster is kept in {folder}")
         identity = restoration.me
         tell(f"beginning generation {identity.generation} of the database")
-        write_own_authority(self.config, identity, bytes.fromhex(restoration.backup.cluster_key_hex))
+        write_own_authority(self.config, identity, key)
         await self.machine.begin_database(identity, restoration.records())
         write_identity(identity, self.config.identity)
         return RestoredCluster(
@@ -164,6 +167,18 @@ class Restorer:
             generation=identity.generation,
             unaccounted=restoration.unaccounted(),
         )
+
+    def _heartbeat_key(self, backup: Backup) -> bytes:
+        """The one that this machine had last: the others may have changed theirs since the backup, and with it.
+
+        Only by heartbeats that they can read do they learn that they are left behind. Source: docs/safety.md.
+        """
+        kept = kept_of_another_generation(self.config)
+        for folder in (self.config.state_directory, *((kept,) if kept is not None else ())):
+            with contextlib.suppress(NotJoined):
+                if read_identity(folder / self.config.identity.name).cluster_id == backup.cluster_id:
+                    return read_cluster_key(folder / self.config.cluster_key.name)
+        return bytes.fromhex(backup.cluster_key_hex)
 
     def _present(self, backup: Backup) -> NodeIdentity | None:
         """Who this machine is. Raises: Conflict when it is a node of another cluster."""

@@ -52,6 +52,12 @@ def test_the_last_node_stays() -> None:
     assert [reason.code for reason in against_eviction(snapshot, B)] == [ReasonCode.LAST_NODE]
 
 
+def test_a_host_that_is_leaving_itself_is_nobody_to_leave_the_cluster_to() -> None:
+    """Else both would be gone, and the witness alone would vote."""
+    snapshot = cluster(up("b"), known("a", is_paused=True, is_leaving=True), up("a"), known("w", is_witness=True))
+    assert ReasonCode.LAST_NODE in [reason.code for reason in against_leaving(snapshot, B)]
+
+
 def test_a_witness_is_nobody_to_leave_the_cluster_to_and_may_go_itself() -> None:
     snapshot = cluster(up("b"), known("w", is_witness=True), up("w"))
     assert [reason.code for reason in against_leaving(snapshot, B)] == [ReasonCode.LAST_NODE]

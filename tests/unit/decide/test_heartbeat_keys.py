@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.made_up import Part, cluster, incarnation, put, session
+from tests.unit.decide.made_up import Part, cluster, incarnation, owned, proven, put, session
 from tests.unit.decide.made_up import known as known_node
 
 from holdfast.decide.heartbeat_keys import lagging, next_keys
 from holdfast.model.certificates import HeartbeatKey, HeartbeatKeys
 from holdfast.model.ids import NodeName, Revision
 from holdfast.model.nodes import Capacity, NodeReport
+from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Snapshot, Versioned
 
 OLD, NEW = HeartbeatKey(id="old", secret_hex="00"), HeartbeatKey(id="new", secret_hex="11")
@@ -66,6 +67,15 @@ def test_a_step_waits_for_all_that_are_up(
     parts: tuple[Part, ...], expected: tuple[tuple[str, ...], str] | None
 ) -> None:
     assert step(*parts) == expected
+
+
+def test_one_that_may_run_roles_is_waited_for_though_it_is_not_up() -> None:
+    """It lost its way to the database, is heard, and cannot read the new secret: the others would hear it no more."""
+    has_role = put("ownerships", "web", owned("web", "b", Phase.ONLINE))
+    parts = (ACCEPTING, up("a", "old", "new"), known_node("b"), has_role)
+    assert lagging(cluster(*parts)) == ("b",)
+    assert step(*parts) is None
+    assert lagging(cluster(*parts, proven("b"))) == ()
 
 
 def test_who_is_waited_for_is_known() -> None:

@@ -30,7 +30,8 @@ from holdfast.store.records import CLUSTER, decode, encode, node_key, ownership_
 
 ID = "6a3f0f5e-0000-4000-8000-000000000001"
 OTHER_ID = "6a3f0f5e-0000-4000-8000-000000000002"
-KEY = bytes(range(32))
+KEY, NEWER_KEY = bytes(range(32)), bytes(range(1, 33))
+"""The heartbeats' secret at the time of the backup, and now."""
 TRACED = ("node/restore.py", "node/left_behind.py", "node/residence.py")
 
 
@@ -118,7 +119,7 @@ class Site:
         write_backup(self.backup, machine)
         if is_joined:
             me = identity(cluster=cluster)
-            write_own_authority(self.config, me, KEY)
+            write_own_authority(self.config, me, NEWER_KEY)
             write_seat(HeldSeat(member=1, begun=True), self.config.seat)
             wal = self.config.database / "member" / "wal" / "old.wal"
             wal.parent.mkdir(parents=True)
@@ -165,12 +166,12 @@ def check_safe(site: Site) -> None:
         check_restored(site)
 
 
-def check_restored(site: Site) -> None:
+def check_restored(site: Site, key: bytes = NEWER_KEY) -> None:
     now = site.now()
     assert now is not None
     assert now.generation > 1
     assert site.twin.record().generation == now.generation
-    assert read_cluster_key(site.config.cluster_key) == KEY
+    assert read_cluster_key(site.config.cluster_key) == key, "the others could not be told"
     assert not any(peer.is_voter for peer in now.peers)
     assert site.config.keys.joinpath("node.crt").exists()
     assert not site.config.seat.exists()
@@ -259,7 +260,7 @@ def test_safe_2_another_machine_cannot_take_the_name_of_one_that_may_still_run_g
     with pytest.raises(Conflict, match="another machine as a"):
         asyncio.run(site.restore(node="a", addresses={"cluster-a": "127.0.0.1"}))
     asyncio.run(site.restore(node="new", addresses={"cluster-a": "127.0.0.1"}))
-    check_restored(site)
+    check_restored(site, KEY)
 
 
 def test_large_databases_are_written_in_pieces_in_their_order() -> None:
