@@ -99,6 +99,8 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
         has_memory = victim not in held_by or (victim != source and is_original_there)
         await three.wait(said, lambda seen: node_in(seen, victim).state is not NodeState.UP, asked=asked)
     await _wait_at_rest(three, guest, asked, said)
+    for move in await three.ask(asked, requests.role_history(guest.name, limit=1)):
+        print(f"{said}: {move.source} to {move.target}, {move.outcome} on {move.owner}; {'; '.join(move.trouble)}")
     after = await guest.wait_answer(timeout_s=120)
     three.assert_ran_once_at_a_time(guest)
     if has_memory:
