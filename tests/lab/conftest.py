@@ -29,6 +29,7 @@ ACCOUNT_S = 20.0
 PREFIX = os.environ.get("HOLDFAST_TEST_LAB", "e2e")
 """Names the labs; another one lets a second run of these tests go on beside the first."""
 BREAKS_A_RULE = pytest.StashKey[bool]()
+PANICKED = pytest.StashKey[str]()
 
 A = TypeVar("A")
 
@@ -123,7 +124,7 @@ def _fixtures(item: pytest.Item) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test once more, in a new lab, if it failed while the machine was disturbed.
+    """Run a test once more, in a new lab, if it failed while the machine was disturbed or the emulator failed a guest.
 
     Never if a guest ran twice or lost its memory: nothing that disturbs a machine excuses that.
     """
@@ -133,8 +134,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     with Stillness() as stillness:
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
     failed = [report for report in reports if report.failed]
-    if failed and stillness.is_disturbing and not item.stash.get(BREAKS_A_RULE, False):
-        print(f"\n{item.nodeid} is run once more: {stillness}\n{failed[0].longreprtext}")
+    panicked = item.stash.get(PANICKED, "")
+    is_excused = stillness.is_disturbing or panicked
+    if failed and is_excused and not item.stash.get(BREAKS_A_RULE, False):
+        print(f"\n{item.nodeid} is run once more: {panicked or stillness}\n{failed[0].longreprtext}")
         print(*(f"{title}\n{text}" for title, text in failed[0].sections), sep="\n")
         if LABS in item.session.stash:
             _run(item.session.stash[LABS].close())
@@ -156,6 +159,8 @@ def pytest_runtest_makereport(
     if call.when == "call" and report.failed:
         used = [getattr(value, "cluster", value) for value in getattr(item, "funcargs", {}).values()]
         for cluster in (one for one in used if isinstance(one, ClusterUnderTest)):
+            panicked = [guest.name for guest in cluster.guests if guest.has_panicked]
+            item.stash[PANICKED] = f"the emulator let {', '.join(panicked)} panic" if panicked else ""
             report.sections.append(("the cluster", _run(_account(cluster))))
     return report
 
