@@ -69,7 +69,7 @@ class Guest:
     def has_panicked(self) -> bool:
         """Whether its kernel died by itself: a few in a hundred do that are copied alive under TCG.
 
-        Source: QEMU commit 9458a9a1 tells of a race in which a copy misses what an emulated guest writes; with 7.2 guests still panic.
+        Source: QEMU commit 9458a9a1 (a race in which a copy misses what an emulated guest writes); 7.2 still has some.
         """
         return self.serial_log.exists() and b"Kernel panic" in self.serial_log.read_bytes()
 
