@@ -15,6 +15,7 @@ from holdfast.decide.layout import Layout, closed
 from holdfast.decide.loads import Amount, amount_of, loads_of, rooms_of, spread, taken_of
 from holdfast.decide.moves import Move, Runner, begin, clash_within, refusals_of, unit_of
 from holdfast.decide.placement import candidacy, rank
+from holdfast.decide.storage_loss import may_settle
 from holdfast.decide.traffic import Traffic
 from holdfast.model.ids import NodeName, RoleName, SiteName
 from holdfast.model.reasons import ReasonCode, because
@@ -195,8 +196,9 @@ class _Rules:
         def unwelcome(where: NodeName | None) -> int:
             return 0 if where is None else near.avoids.get(where, 0) - near.joins.get(where, 0)
 
-        is_preferred = rank(one.spec, node) <= rank(one.spec, owner)
-        return is_preferred and node not in search.slow and unwelcome(node) <= unwelcome(owner)
+        if rank(one.spec, node) > rank(one.spec, owner) or node in search.slow:
+            return False
+        return may_settle(self._layout.snapshot, one.spec, node) and unwelcome(node) <= unwelcome(owner)
 
 
 def _moved(snapshot: Snapshot, shifts: Sequence[Shift]) -> Snapshot:

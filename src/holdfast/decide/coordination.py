@@ -55,7 +55,7 @@ class Plan:
 
     blocked         roles that do not run and get no owner, and why: something has to happen first.
     waiting         roles that wait a moment for nodes that are about to come up.
-    staying         roles that are to leave a node that is drained and cannot, and why; they run on.
+    staying         roles that are to leave a drained node or lost disks and cannot, and why; they run on.
     look_again_ms   when time alone may change the plan; None: only a change of the snapshot does.
     """
 

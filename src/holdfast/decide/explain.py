@@ -13,6 +13,7 @@ from holdfast.decide.freedom import freedom_of, needs_decision, obstacle, wants_
 from holdfast.decide.layout import Layout
 from holdfast.decide.placement import candidacy, refusals
 from holdfast.decide.settling import settling
+from holdfast.decide.storage_loss import lost_disk, too_often
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import Reason, ReasonCode, because
 from holdfast.model.roles import Ownership, Phase, RoleSpec, Wanted
@@ -51,10 +52,18 @@ def explain_role(
         role=role,
         phase=ownership.phase,
         owner=ownership.owner,
-        here=ownership.reasons,
+        here=(*ownership.reasons, *_kept_here(snapshot, spec, ownership, now_ms)),
         not_running=why_not_running(snapshot, role, now_ms, fencing),
         elsewhere=elsewhere,
     )
+
+
+def _kept_here(snapshot: Snapshot, spec: RoleSpec, ownership: Ownership, now_ms: int) -> tuple[Reason, ...]:
+    """Why it does not leave disks that its node lost, when it did so too often."""
+    if ownership.owner is None or ownership.phase is not Phase.ONLINE or ownership.target is not None:
+        return ()
+    is_cut_off = lost_disk(snapshot, spec, ownership.owner) is not None
+    return too_often([(spec, ownership)], now_ms) if is_cut_off else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,12 @@ from holdfast.decide.layout import Layout
 from holdfast.decide.methods import Way, way_of
 from holdfast.decide.placement import NODES_NAMED, candidacy, choose, rank, refusals, score
 from holdfast.decide.steps import moved
+from holdfast.decide.storage_loss import failed_over, lost_disk, may_settle, reaches_all, too_often
 from holdfast.decide.traffic import Traffic
-from holdfast.model.ids import DiskName, NodeName, RoleName
+from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import Return
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import FailbackPolicy, MoveMethod, Ownership, Phase, RoleSpec, StorageLoss, Wanted
+from holdfast.model.roles import FailbackPolicy, MoveMethod, Ownership, Phase, RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 
 RETRY_AFTER_MS: Final = 60_000
@@ -99,7 +100,7 @@ class Movers:
         if 0 < again_ms <= RETRY_AFTER_MS and not self._is_preview:
             self.look_again_ms.append(again_ms)
             return
-        if ownership.phase is Phase.ONLINE and self._lost_disk(spec, owner) is not None:
+        if ownership.phase is Phase.ONLINE and lost_disk(self._snapshot, spec, owner) is not None:
             self._cut_off.append(Runner(spec=spec, ownership=ownership))
         elif owner in self._draining:
             self._drained.append(Runner(spec=spec, ownership=ownership))
@@ -132,47 +133,44 @@ class Movers:
             begun |= {move.after.role: move for move in moves}
             for move in moves:
                 self._traffic.add(move.after)
-            if not moves and runner.ownership.owner in self._draining:
+            if not moves and against:
                 staying |= {member.spec.name: against for member in unit}
         return Moves(begun=tuple(begun.values()), staying=staying)
 
     def _begin(self, unit: tuple[Runner, ...], layout: Layout) -> tuple[tuple[Move, ...], tuple[Reason, ...]]:
         owner, home = unit[0].ownership.owner, unit[0].ownership.drained_from
         assert owner is not None
-        disk, is_drain = self._lost_disk(unit[0].spec, owner), owner in self._draining
+        disk, is_drain = lost_disk(self._snapshot, unit[0].spec, owner), owner in self._draining
         steady = self._steady(unit) if disk is not None else ()
-        if disk is not None and steady:
+        kept = too_often(((one.spec, one.ownership) for one in unit), self._now_ms)
+        if disk is not None and steady and not kept:
             facts: dict[str, str | int] = {"disk": disk, "limit_ms": self._snapshot.settings.storage_loss_move_ms}
             reasons, method = (because(ReasonCode.STORAGE_LOST, owner, **facts),), MoveMethod.RESTART
-            return begin(unit, layout, reasons, only=steady, is_drain=is_drain, method=method)
+            moves, against = begin(unit, layout, reasons, only=steady, is_drain=is_drain, method=method)
+            counted = (replace(move, after=failed_over(move.after, self._now_ms)) for move in moves)
+            return tuple(counted), against
         if is_drain:
             by_drain = self._snapshot.nodes[owner].value.drain_method
             return begin(unit, layout, (because(ReasonCode.DRAINED, owner),), is_drain=True, method=by_drain)
         if disk is not None:
-            return (), ()
+            return (), kept if steady else ()
         if home is not None and home in self._resumed:
-            return begin(unit, layout, (because(ReasonCode.RESUMED, home),), only=(home,))
+            moves, _ = begin(unit, layout, (because(ReasonCode.RESUMED, home),), only=(home,))
+            return moves, ()
         for node in self._better(unit[0].spec, unit[0].ownership, layout):
-            if all(rank(one.spec, node) <= rank(one.spec, owner) for one in unit):
+            if all(self._is_as_good(one.spec, node, owner) for one in unit):
                 moves, _ = begin(unit, layout, (because(ReasonCode.FAILBACK, node, owner=owner),), only=(node,))
                 if moves:
                     return moves, ()
         return (), ()
 
-    def _lost_disk(self, spec: RoleSpec, owner: NodeName) -> DiskName | None:
-        """A disk that its owner lost, of a role that is to move then; a frozen cluster moves nothing by itself."""
-        report = self._snapshot.reports.get(owner)
-        if spec.on_storage_loss is StorageLoss.WAIT or report is None or self._snapshot.is_frozen:
-            return None
-        health = report.value.disks
-        return next((disk for disk in spec.disks if disk in health and health[disk].is_lost), None)
-
     def _steady(self, unit: tuple[Runner, ...]) -> tuple[NodeName, ...]:
         """Who has reached all their disks for a while: where all nodes lost them, all come back, and nothing moves."""
-        disks = [disk for one in unit for disk in one.spec.disks]
-        reports = self._snapshot.reports.items()
-        reached = {node: {name for name, one in said.value.disks.items() if one.is_steady} for node, said in reports}
-        return tuple(node for node in sorted(reached) if reached[node].issuperset(disks))
+        return tuple(
+            node
+            for node in sorted(self._snapshot.reports)
+            if all(reaches_all(self._snapshot, one.spec, node) for one in unit)
+        )
 
     def _may_fail_back(self, spec: RoleSpec, ownership: Ownership) -> bool:
         """Whether time lets it return to a node that it prefers; when it does not yet, say when to look again."""
@@ -193,14 +191,18 @@ class Movers:
         slow = candidacy(spec, ownership, layout).slow
         return [n for n in preferred if n not in slow and settles_in_ms(self._snapshot, n, self._now_ms) == 0]
 
+    def _is_as_good(self, spec: RoleSpec, node: NodeName, owner: NodeName) -> bool:
+        return rank(spec, node) <= rank(spec, owner) and may_settle(self._snapshot, spec, node)
+
     def _preferred(self, spec: RoleSpec, ownership: Ownership) -> list[NodeName]:
-        """The preferred owners before its owner; none of which a person said that it is not to return there."""
+        """The preferred owners before its owner that reach its disks if it leaves lost ones, and that nobody barred."""
         nodes = self._snapshot.nodes
         return [
             node
             for node in spec.preferred_owners[: rank(spec, ownership.owner)]
             if node in nodes
             and not nodes[node].value.is_paused
+            and may_settle(self._snapshot, spec, node)
             and not (node == ownership.drained_from and nodes[node].value.returns is Return.NEVER)
         ]
 

@@ -89,8 +89,13 @@ class Situation:
 
     @property
     def ending(self) -> Act:
-        """How its guest is ended: in order, or by its plug when it hangs in what it wrote."""
-        return Act.DESTROY if self.is_cut_off else Act.TAKE_OFFLINE
+        """How its guest is ended: in order, or by its plug when it leaves because it hangs in what it wrote.
+
+        The plug is for that move alone: who stops or moves it meanwhile gets the shutdown that was asked for.
+        """
+        lost = any(reason.code is ReasonCode.STORAGE_LOST for reason in self.ownership.reasons)
+        moves_off = lost and self.ownership.is_leaving and self.spec.wanted is Wanted.ONLINE
+        return Act.DESTROY if self.is_cut_off and moves_off else Act.TAKE_OFFLINE
 
     @property
     def is_over(self) -> bool:

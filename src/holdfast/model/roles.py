@@ -99,7 +99,8 @@ class RoleSpec:
 
     possible_owners      empty means every node.
     restart_limit        restarts in place within `restart_period_s`, then it fails over.
-    failover_limit       failovers because the role itself failed within `failover_period_s`, then it is blocked.
+    failover_limit       failovers because the role itself failed, and moves off lost disks, within
+                         `failover_period_s`, then it is blocked.
     generation           counts the changes of `wanted` by a person; a new one forgives earlier failures.
     preferred_site       counts after the preferred owners.
     affinity             labels: roles that share one want the same node.

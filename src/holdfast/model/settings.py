@@ -27,6 +27,8 @@ LEAST: Final = {
 SESSION_MARGIN_MS: Final = 2000
 VOTERS: Final = (1, 3, 5, 7)
 LEAST_REPLACE_S: Final = 5
+LEAST_LOSS_MS: Final = 12_000
+"""Two readings of 5 s, the pause before them, and the way of the report to the coordinator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +152,11 @@ class Settings:
         for name in ("moves_at_once", "moves_per_node", "moves_per_network"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}: a drain would never end", hint="set 1 or more")
-        if not 3_000 <= self.storage_loss_move_ms <= 3_600_000:
+        if not LEAST_LOSS_MS <= self.storage_loss_move_ms <= 3_600_000:
             raise InvalidInput(
-                f"storage_loss_move_ms is {self.storage_loss_move_ms}, and one request to a disk may take seconds",
-                hint="set it to a number from 3000 to 3600000 (an hour)",
+                f"storage_loss_move_ms is {self.storage_loss_move_ms}, and a look may hang for 11.5 s before it shows "
+                "that a disk is lost: who lost it too would seem to reach it",
+                hint=f"set it to a number from {LEAST_LOSS_MS} to 3600000 (an hour)",
             )
         self._check_voters()
         if not 60 <= self.backup_interval_s <= 604_800:

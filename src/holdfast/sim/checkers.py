@@ -95,8 +95,12 @@ def not_yet_well(world: World) -> Iterator[str]:
 def needing_a_person(world: World) -> Iterator[RoleName]:
     """The roles that failed so often that only a person may start them again, and that do not run."""
     living = {run.uuid for run in world.truth.living()}
-    failed = {o.role for o in _records(world, OWNERSHIPS, Ownership) if o.failovers or o.failed_on}
-    yield from (role.name for role in world.roles() if role.name in failed and role.uuid not in living)
+    owned = {o.role: o for o in _records(world, OWNERSHIPS, Ownership)}
+    for role in world.roles():
+        known = owned.get(role.name)
+        failed = known is not None and (known.failed_on or len(known.failovers) > role.failover_limit)
+        if failed and role.uuid not in living:
+            yield role.name
 
 
 def _records(world: World, prefix: str, kind: type[T]) -> list[T]:

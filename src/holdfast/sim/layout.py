@@ -21,8 +21,8 @@ GIB: Final = 2**30
 MIB: Final = 2**20
 SAVED_STATE_DIRECTORY: Final = "/saved"
 MAX_VOTERS: Final = 5
-LOSS_MS: Final = 4_000
-"""Of `storage_loss_move_ms`, so that faults outlast it."""
+LOSS_MS: Final = 12_000
+"""Of `storage_loss_move_ms`: the least that is allowed, so that faults outlast it."""
 DOMAIN_XML: Final = (
     "<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid>"
     "<memory unit='MiB'>{memory_mib}</memory><vcpu>{vcpus}</vcpu></domain>"

@@ -15,6 +15,7 @@ from tests.unit.node.virtual_time import virtual
 
 from holdfast.model.disks import DiskSpec, DiskState, reservation_key
 from holdfast.model.ids import ClusterId, DiskName, NodeName
+from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import MoveMethod, Phase, StorageLoss
 from holdfast.node.disk_watch import LOOK_INTERVAL_S
 from holdfast.storage.arbitration import PROTECTION, Expelled, Refused, expel, protect
@@ -445,7 +446,8 @@ async def test_the_plug_of_a_guest_is_pulled_that_leaves_a_node_which_lost_its_d
         a.target.stop()
         await until(lambda: a.disks.has_lost((ONE,)), time_s=30)
         assert await a.runs()
-        leaving = replace(a.ownership(), target=B, source=A, method=MoveMethod.RESTART)
+        lost = because(ReasonCode.STORAGE_LOST, A, disk=ONE, limit_ms=15_000)
+        leaving = replace(a.ownership(), target=B, source=A, method=MoveMethod.RESTART, reasons=(lost,))
         a.record(leaving)
         gone = await a.wait_phase(Phase.VACANT, time_s=3)
         assert gone.lingering == (incarnation(A),)
