@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 
-from holdfast.model.roles import StorageLoss
-from holdfast.sim.checkers import not_yet_well
+from holdfast.model.roles import Ownership, StorageLoss
+from holdfast.sim.checkers import needing_a_person, not_yet_well
 from holdfast.sim.layout import Make
 from holdfast.sim.run import broken_rules, quiet
 from holdfast.sim.target_faults import cut_paths
 from holdfast.sim.truth import GuestRun
 from holdfast.sim.world import World
 from holdfast.store.port import Put, Txn
-from holdfast.store.records import encode, spec_key
+from holdfast.store.records import decode, encode, ownership_key, spec_key
 
 CALM_S = 15.0
 MOVED_S = CALM_S + 25.0
@@ -85,3 +85,15 @@ def test_a_short_loss_moves_nothing() -> None:
         world.loop.run_until(CALM_S + 40)
         assert runs(world) == before
         assert list(broken_rules(world)) == []
+
+
+def test_no_person_excuses_a_role_that_moved_off_lost_disks_and_is_not_up() -> None:
+    with cluster(to_move=1) as world:
+        role = world.roles()[0]
+        world.stop_role(role.name)
+        world.loop.run_until(CALM_S + 20)
+        (stopped,) = (one for one in world.database.listing(ownership_key(role.name)).items)
+        for times, needs in ((1, []), (role.failover_limit, []), (role.failover_limit + 1, [role.name])):
+            moved = replace(decode(Ownership, stopped.key, stopped.value), failovers=(1,) * times)
+            world.write(Txn(then=(Put(stopped.key, encode(moved)),)))
+            assert list(needing_a_person(world)) == needs
