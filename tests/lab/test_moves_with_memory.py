@@ -83,6 +83,7 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
     said = f"seed {SEED}: {what}"
     before = await guest.wait_answer()
     source = await three.wait_online(guest, asked="node1")
+    originals = {one.pid for one in three.instances.living(guest.name)}
     target = chance.choice(three.others(source))
     nodes = {"source": source, "target": target, "coordinator": await three.coordinator()}
     victim = nodes.get(what.victim)
@@ -97,7 +98,7 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
         await three.lab.power_off(victim)
         owner = (await three.role(guest, asked)).owner
         await asyncio.sleep(STILL_THERE_S)
-        is_original_there = source in {one.node for one in three.instances.living(guest.name)}
+        is_original_there = bool(originals & {one.pid for one in three.instances.living(guest.name)})
         has_memory = owner != source if victim == source else victim not in held_by or is_original_there
         await three.wait(said, lambda seen: node_in(seen, victim).state is not NodeState.UP, asked=asked)
     await _wait_at_rest(three, guest, asked, said)
