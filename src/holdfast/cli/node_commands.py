@@ -7,6 +7,7 @@ from typing import Literal, TextIO
 
 import click
 
+from holdfast.cli.backup_commands import confirm
 from holdfast.cli.connection import ask
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.groups import Group
@@ -248,10 +249,12 @@ def evict(*, node: str, as_json: bool) -> None:
     """Take NODE out of the cluster for good: one that is drained, or down and proven so.
 
     Its vote is taken back, roles prefer it no longer, and its identity is worth nothing any more: to come back, its
-    machine joins anew. A machine that is up forgets the cluster by itself; another one does when it starts again.
+    machine joins anew. A machine that is up forgets the cluster by itself; another one is told there when it has
+    started: holdfast node forget.
     """
     answer = ask(requests.evict_node(node))
-    told = "its machine forgets the cluster now" if answer.was_up else "its machine forgets the cluster when it starts"
+    later = "its machine cannot learn of it; there, when it has started: holdfast node forget"
+    told = "its machine forgets the cluster now" if answer.was_up else later
     put(answer, f"{answer.node} is no node of the cluster any more; {told}", as_json=as_json)
 
 
@@ -275,6 +278,32 @@ def put_left(answer: EvictedNode, *, as_json: bool) -> None:
     """Say that a node has left, and how it comes back."""
     again = "to be let in again it needs a new token: holdfast token create"
     put(answer, f"{answer.node} has left the cluster, and its machine forgets it now; {again}", as_json=as_json)
+
+
+@node.command("forget", examples=("holdfast node forget", "holdfast node forget --yes demo"))
+@click.option("--yes", "cluster", metavar="CLUSTER", help="Do not ask; the name of the cluster to forget.")
+@json_option
+def forget(*, cluster: str | None, as_json: bool) -> None:
+    """Have this machine forget the cluster that took it out, so that it can join anew.
+
+    For a machine that was evicted or left while it was off: no voter answers it any more, so it cannot learn of it. It
+    ends this machine's guests, works without the cluster's database, and is refused while this node is up. What the
+    machine had of the cluster is kept in a folder.
+    """
+    if cluster is None:
+        presence = ask(requests.ping())
+        if presence.cluster is None:
+            raise Refused("this machine is not in a cluster", hint="holdfast node join TOKEN")
+        click.echo(
+            f"{presence.node} ends the guests of roles on this machine and forgets cluster {presence.cluster}. If\n"
+            "the cluster still has it as a node, evict it there as well: holdfast node evict.",
+            err=True,
+        )
+        confirm(presence.cluster)
+        cluster = presence.cluster
+    answer = ask(requests.forget_cluster(cluster))
+    told = f"what it had of it is kept in {answer.kept}; to be let in again: holdfast node join TOKEN"
+    put(answer, f"this machine is not {answer.node} of cluster {answer.cluster} any more; {told}", as_json=as_json)
 
 
 @node.command("fence-test", examples=("holdfast node fence-test node2",))

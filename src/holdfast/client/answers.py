@@ -39,6 +39,15 @@ class EvictedNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenCluster:
+    """What a machine was that is in no cluster any more. `kept`: the folder with what it had of the cluster."""
+
+    node: str
+    cluster: str
+    kept: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RotatedKey:
     """The id of the secret that heartbeats are made with; the secret itself is never shown."""
 

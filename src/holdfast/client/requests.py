@@ -15,6 +15,7 @@ from holdfast.client.answers import (
     DomainXml,
     EvictedNode,
     FenceAnswer,
+    ForgottenCluster,
     FreezeState,
     IssuedToken,
     Presence,
@@ -226,6 +227,11 @@ def evict_node(node: str) -> Request[EvictedNode]:
 def leave_cluster(node: str) -> Request[EvictedNode]:
     """Have a node that is up and empty hand its vote on and leave the cluster; it may be the one that answers."""
     return change("node.leave", EvictedNode, {"node": node})
+
+
+def forget_cluster(cluster: str) -> Request[ForgottenCluster]:
+    """Have the answering machine forget the cluster that took it out, by the cluster's name."""
+    return change("node.forget", ForgottenCluster, {"cluster": cluster})
 
 
 def list_certificates() -> Request[tuple[CertificateStatus, ...]]:

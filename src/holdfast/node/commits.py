@@ -61,7 +61,7 @@ class Commits:
         snapshot = self.life.mirror.snapshot
         if snapshot is None or snapshot.cluster is None:
             raise Unavailable(
-                f"node {self.life.me} has not reached the cluster database since it started",
+                f"node {self.life.me} is not up: {self.life.obstacle or 'it has not reached the cluster database yet'}",
                 hint="check the other nodes: a majority of voters must run; then try again",
             )
         return snapshot

@@ -13,13 +13,14 @@ from typing import Any
 from holdfast import __version__
 from holdfast.membership.errors import NotJoined
 from holdfast.membership.identity import NodeIdentity, read_identity
-from holdfast.model.backups import RestoredCluster
 from holdfast.model.errors import Conflict, HoldfastError, Refused
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress
 from holdfast.node.clean_machine import clean_machine
 from holdfast.node.clock import Clock
 from holdfast.node.config import DaemonConfig
+from holdfast.node.forgetting import METHOD as FORGET
+from holdfast.node.forgetting import Forgetting, check
 from holdfast.node.founding import CreateParams, Founder
 from holdfast.node.joining import Joiner, JoinParams
 from holdfast.node.left_behind import kept_of_another_generation, set_aside
@@ -27,6 +28,7 @@ from holdfast.node.line_protocol import LINE_BYTES, Result, answer
 from holdfast.node.member import Member
 from holdfast.node.requests import Requests
 from holdfast.node.residence import forget_cluster
+from holdfast.node.restore import ThisMachine
 from holdfast.node.restore_requests import RestoreRequests, Work
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Daemon:
         self._restoring = RestoreRequests(config, clock, self._instead)
         self._order: Callable[[], Awaitable[None]] | None = None
         self._ordered = asyncio.Event()
+        self._is_leaving = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then announce the stop to the cluster and end. Raises: Conflict when one runs."""
@@ -70,7 +73,7 @@ class Daemon:
                 await self._joined
                 identity = read_identity(self._config.identity)
             await self._live_as(identity)
-            member, self._member, self._requests = self._member, None, None
+            member, self._member, self._requests, self._is_leaving = self._member, None, None, True
             self._joined = asyncio.get_running_loop().create_future()
             if self._order is not None:
                 order, self._order = self._order, None
@@ -82,6 +85,7 @@ class Daemon:
                 told = "node %s is no node of cluster %s any more; to be let in again: holdfast node join TOKEN"
                 log.warning(told, identity.node, identity.cluster_name)
                 await forget_cluster(self._config)
+            self._is_leaving = False
 
     async def _live_as(self, identity: NodeIdentity) -> None:
         """Live as a node until it is evicted, left behind by a restore of its cluster, or to be restored itself."""
@@ -101,7 +105,7 @@ class Daemon:
     async def _stay_behind(self, member: Member) -> None:
         """Its cluster went on without this node: end its guests, set its data aside. Source: SAFE-1."""
         identity, snapshot = member.identity, member.life.mirror.snapshot or Snapshot()
-        roles = [spec.value.uuid for _, spec in sorted(snapshot.specs.items())]
+        roles = _roles_in(snapshot)
         log.error("cluster %s was restored elsewhere; %s ends its guests", identity.cluster_name, identity.node)
         await clean_machine(self._config, roles, within_s=None)
         folder = await set_aside(self._config, identity.generation)
@@ -109,10 +113,10 @@ class Daemon:
 
     async def _instead(self, work: Work) -> AsyncGenerator[object, None]:
         """Do the work while no node lives here, and live as what the machine is then. Raises what the work raises."""
-        if self._entering.locked() or self._order is not None:
-            raise Conflict("this machine is just entering a cluster", hint="look at it: holdfast status")
+        if self._entering.locked() or self._order is not None or self._is_leaving:
+            raise Conflict("this machine is just entering or leaving a cluster", hint="look at it: holdfast status")
         steps: asyncio.Queue[str | None] = asyncio.Queue()
-        outcome: asyncio.Future[RestoredCluster | HoldfastError] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
         async def order() -> None:
             try:
@@ -133,7 +137,7 @@ class Daemon:
             result = await outcome
             if isinstance(result, HoldfastError):
                 raise result
-            if self._member is None and not self._joined.done():
+            if self._member is None and self._config.identity.exists() and not self._joined.done():
                 self._joined.set_result(None)
         yield Result(result)
 
@@ -156,16 +160,37 @@ class Daemon:
         elif method in self._restoring.methods:
             async for item in self._restoring.handle(method, params, self._member):
                 yield item
+        elif method == FORGET:
+            async for item in self._forget(params):
+                yield item
         elif self._requests is None:
             raise self._not_in_a_cluster()
         else:
             async for item in self._requests.handle(method, params):
                 yield item
 
+    async def _forget(self, params: dict[str, Any]) -> AsyncGenerator[object, None]:
+        """Be in no cluster, on a person's word."""
+        if self._member is None:
+            raise self._not_in_a_cluster()
+        life, identity = self._member.life, self._member.identity
+        check(params, identity, is_up=life.is_up)
+        forgetting = Forgetting(
+            config=self._config,
+            identity=identity,
+            roles=_roles_in(life.mirror.snapshot or Snapshot()),
+            end_guests=ThisMachine(self._config).end_guests,
+        )
+        async for item in self._instead(forgetting.forget):
+            yield item
+
     async def _enter(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Found or join a cluster, once."""
-        if self._entering.locked() or self._joined.done() or self._requests is not None:
-            raise Conflict("this machine is in a cluster already", hint="holdfast status shows it")
+        if self._entering.locked() or self._joined.done() or self._requests is not None or self._is_leaving:
+            raise Conflict(
+                "this machine is in a cluster already",
+                hint="holdfast status shows it; if it was removed from it: holdfast node forget",
+            )
         wanted = CreateParams if method == "cluster.create" else JoinParams
         checked = wanted.model_validate(params)
         async with self._entering, asyncio.TaskGroup() as tasks:
@@ -208,6 +233,11 @@ class Daemon:
             "cluster": identity.cluster_name if identity is not None else None,
             "version": __version__,
         }
+
+
+def _roles_in(snapshot: Snapshot) -> tuple[str, ...]:
+    """The uuids of every guest that is a role's."""
+    return tuple(spec.value.uuid for _, spec in sorted(snapshot.specs.items()))
 
 
 @contextmanager

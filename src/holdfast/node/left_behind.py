@@ -14,11 +14,20 @@ from holdfast.node.config import DaemonConfig
 from holdfast.node.residence import end_member, forget_cluster
 
 PREFIX: Final = "left-behind-"
+FORGOTTEN: Final = "forgotten-"
 
 
 async def set_aside(config: DaemonConfig, generation: int) -> Path:
     """Be in no cluster any more, and keep all that was there in a folder of its own. Raises: FileNotWritten."""
-    folder = config.state_directory / f"{PREFIX}{generation}"
+    return await _keep_in(config.state_directory / f"{PREFIX}{generation}", config)
+
+
+async def set_forgotten_aside(config: DaemonConfig, node_id: str) -> Path:
+    """The same for a machine that its cluster took out: it may have been in the same generation more than once."""
+    return await _keep_in(config.state_directory / f"{FORGOTTEN}{node_id}", config)
+
+
+async def _keep_in(folder: Path, config: DaemonConfig) -> Path:
     for file in (config.identity, config.cluster_key, config.seat, *sorted(config.keys.glob("*"))):
         if file.is_file():
             write_durably(folder / file.relative_to(config.state_directory), file.read_bytes())

@@ -51,6 +51,11 @@ log = logging.getLogger(__name__)
 
 CLEAN_AGAIN_S: Final = 0.5
 STOP_ANNOUNCE_S: Final = 1.0
+NO_ANSWER_S: Final = 10.0
+NO_ANSWER: Final = (
+    "the cluster database has not answered it since it started: no majority of voters answers here, or this node was "
+    "evicted or has left, which holdfast status on another node shows; then: holdfast node forget"
+)
 
 
 class Incarnations(Protocol):
@@ -207,6 +212,11 @@ class Life:
             tasks.create_task(self.events.run(self._ports.store))
             tasks.create_task(self._warm_hypervisor())
             tasks.create_task(self._live())
+
+    @property
+    def is_up(self) -> bool:
+        """Whether this node has a session, as far as it knows."""
+        return self._keeper is not None
 
     async def announce_stop(self) -> None:
         """Before an orderly end: give this node's guests time until holdfastd is back, and coordination to another.
@@ -402,10 +412,18 @@ class Life:
             return
 
     async def _wait_snapshot(self) -> Snapshot:
+        """The cluster as this node knows it; says after a while why that may never come."""
         changed = self.mirror.subscribe()
         while self.mirror.snapshot is None:
-            await changed.wait()
+            try:
+                async with asyncio.timeout(None if self.obstacle == NO_ANSWER else NO_ANSWER_S):
+                    await changed.wait()
+            except TimeoutError:
+                self.obstacle = NO_ANSWER
+                log.warning("%s: %s", self.me, self.obstacle)
             changed.clear()
+        if self.obstacle == NO_ANSWER:
+            self.obstacle = None
         return self.mirror.snapshot
 
     async def _warm_hypervisor(self) -> None:

@@ -27,7 +27,7 @@ from holdfast.store.records import ROOT
 
 OWN_COPY_S: Final = 10.0
 
-Work = Callable[[Tell], Awaitable[RestoredCluster]]
+Work = Callable[[Tell], Awaitable[object]]
 Instead = Callable[[Work], AsyncGenerator[object, None]]
 """Ends the node that lives here, if one does, does the work, and has the machine live as what it is then."""
 

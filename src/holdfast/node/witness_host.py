@@ -53,7 +53,11 @@ async def join(token: str, *, name: str, state: Path = STATE) -> NodeIdentity:
     key = decode_token(token).authority_fingerprint[:16]
     folder = state / key
     if (folder / "identity.json").exists():
-        raise Conflict("this machine is a witness of that cluster already", hint="holdfast witness list shows it")
+        raise Conflict(
+            "this machine is a witness of that cluster already",
+            hint="holdfast witness list shows it; if it was removed from it while it was off: "
+            f"stop holdfast-witness, remove {folder}, start it, and join again",
+        )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     joiner = Joiner(config_of(folder), SystemClock(), is_witness=True)
     return await joiner.join(JoinParams(token=token, node=name, ports=free_ports(instances(state))), log.info)

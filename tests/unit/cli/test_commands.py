@@ -16,7 +16,7 @@ from tests.unit.cli.conftest import Holdfast
 from tests.unit.cli.daemon import Daemon
 from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, NOON_MS, WELL, node, role
 
-from holdfast.client.answers import ConfirmedDown, FenceAnswer, IssuedToken, Presence
+from holdfast.client.answers import ConfirmedDown, FenceAnswer, ForgottenCluster, IssuedToken, Presence
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
 from holdfast.model.status import (
     BalanceMove,
@@ -201,6 +201,12 @@ def domain_file(tmp_path: Path) -> None:
             ConfirmedDown(node="node3", incarnation="i"),
         ),
         (
+            ("node", "forget", "--yes", "demo"),
+            "node.forget",
+            {"cluster": "demo"},
+            ForgottenCluster(node="node3", cluster="demo", kept="/var/lib/holdfast/forgotten-1"),
+        ),
+        (
             (*ADD, "--offline", "--priority", "high", "--preferred-owner", "node2", "--shutdown-timeout", "90s"),
             "vm.add",
             {
@@ -373,6 +379,28 @@ def test_confirm_down_wants_the_name_typed(  # noqa: PLR0917
     assert ended.code == (0 if asked else 1)
     assert "will run twice" in ended.err
     assert bool(daemon.asked) == asked
+
+
+@pytest.mark.parametrize(("typed", "asked"), [("demo", True), ("node3", False), ("", False)])
+def test_forgetting_wants_the_name_of_the_cluster_typed(  # noqa: PLR0917
+    typed: str, asked: bool, daemon: Daemon, holdfast: Holdfast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "typed").write_text(typed + "\n")
+    daemon.on("ping", Presence(node="node3", cluster="demo", version="1"))
+    daemon.on("node.forget", ForgottenCluster(node="node3", cluster="demo", kept="/k"))
+    with (tmp_path / "typed").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        ended = holdfast("node", "forget")
+    assert ended.code == (0 if asked else 1)
+    assert "node3 ends the guests of roles on this machine and forgets cluster demo" in ended.err
+    assert daemon.asked == [("ping", {}), *([("node.forget", {"cluster": "demo"})] if asked else [])]
+    assert ("what it had of it is kept in /k" in ended.out) == asked
+
+
+def test_a_machine_in_no_cluster_has_nothing_to_forget(daemon: Daemon, holdfast: Holdfast) -> None:
+    daemon.on("ping", Presence(node=None, cluster=None, version="1"))
+    ended = holdfast("node", "forget")
+    assert (ended.code, ended.err.splitlines()[0]) == (1, "error: this machine is not in a cluster")
 
 
 def test_json_is_the_document(daemon: Daemon, holdfast: Holdfast) -> None:
