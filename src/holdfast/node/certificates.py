@@ -1,8 +1,8 @@
 """This node's certificate: renewed in good time or when asked, told to the database, and the list of what is revoked.
 
 Rule of the file: every round begins with what the files and the database say, so that a round that is cut off anywhere
-is made good by the next; the certificate on disk is replaced at once, with the same key, and only then recorded.
-Source: docs/security.md.
+is made good by the next; the certificate on disk is replaced at once, with the same key, then shown, and only then
+recorded. Files are written in a thread: heartbeats and entitlement wait for no disk. Source: docs/security.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from holdfast.store.records import certificates_key, encode, node_key
 
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 3600.0
+LOOK_S: Final = 60.0
+"""How long a lost list stays lost when the cluster is quiet: without it no peer gets to the database here."""
 RETRY_S: Final = 5.0
 TOGETHER_S: Final = 1.0
 """News that come so close together are looked at once."""
@@ -41,8 +42,9 @@ TOGETHER_S: Final = 1.0
 class CertificateKeeper:
     """Keeps one node's certificate good.
 
-    on_new   is called with the replaced one (PEM) once a new one is in place.
-    cut      ends the connections that these addresses have open to the database here.
+    show   has the certificate on disk used from the next handshake on; called at the start and after each renewal.
+    copy   lets the copies of it follow, after `show`; called in a thread.
+    cut    ends the connections that these addresses have open to the database here.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class CertificateKeeper:
         store: Store,
         mirror: Mirror,
         clock: Clock,
-        on_new: Callable[[bytes], None],
+        show: Callable[[], None],
         cut: Callable[[tuple[str, ...]], Awaitable[object]],
+        copy: Callable[[], object] = lambda: None,
     ) -> None:
         self._identity = identity
         self._me = identity.node
@@ -62,9 +65,13 @@ class CertificateKeeper:
         self._store = store
         self._mirror = mirror
         self._clock = clock
-        self._on_new = on_new
+        self._show = show
+        self._copy = copy
         self._cut = cut
-        self._listed: str | None = None
+        self._shown: bytes | None = None
+        """The certificate that is shown and that the copies are of; None until this daemon has looked."""
+        self._cut_for: str | None = None
+        """The list whose machines have nothing open here any more; None until this daemon has looked."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -75,7 +82,7 @@ class CertificateKeeper:
             try:
                 if snapshot is not None and self._me in snapshot.nodes:
                     await self.round(snapshot)
-            except HoldfastError as error:
+            except (HoldfastError, OSError) as error:
                 log.warning("certificate of %s: %s", self._me, error)
                 pause_s = RETRY_S
             try:
@@ -87,44 +94,51 @@ class CertificateKeeper:
             changed.clear()
 
     async def round(self, snapshot: Snapshot) -> None:
-        """Do what is to be done now. Raises: HoldfastError."""
+        """Do what is to be done now. Raises: HoldfastError, OSError (a file that cannot be read or used)."""
         await self._follow_list(snapshot)
         record = snapshot.certificates.get(self._me)
         if record is None or not record.value.issued:
             await self._tell(snapshot, record)  # before it is replaced: it could be used until its end
             return
         if is_due(record.value, self._own(), self._clock.wall_ms()):
-            self._renew(record.value)
+            await asyncio.to_thread(self._renew, record.value)
+        own = self._files.read_node()
+        if own != self._shown:
+            self._show()
         await self._tell(snapshot, record)
         if snapshot.coordinator is not None and snapshot.coordinator.value.node == self._me:
             await self._grant(snapshot)
+        if own != self._shown:
+            await asyncio.to_thread(self._copy)
+            self._shown = own
 
     def _own(self) -> IssuedCertificate:
         return issued(self._files.read_node(), str(self._files.certificate))
 
     async def _follow_list(self, snapshot: Snapshot) -> None:
         """Have the members here refuse what the cluster has revoked, and end what that has open."""
-        if snapshot.revocations is None or snapshot.revocations.value.list_pem == self._listed:
+        if snapshot.revocations is None:
+            await asyncio.to_thread(ensure_list, self._files, self._now())
             return
         found = snapshot.revocations.value
-        if self._files.write_revocations(found.list_pem.encode()):
-            present = {ip for node in snapshot.nodes.values() for ip in node.value.addresses.values()}
-            gone = dict.fromkeys(ip for one in found.revoked for ip in one.addresses if ip not in present)
-            await self._cut(tuple(gone))
-        self._listed = found.list_pem
+        await asyncio.to_thread(self._files.write_revocations, found.list_pem.encode())
+        if found.list_pem == self._cut_for:
+            return
+        present = {ip for node in snapshot.nodes.values() for ip in node.value.addresses.values()}
+        gone = dict.fromkeys(ip for one in found.revoked for ip in one.addresses if ip not in present)
+        await self._cut(tuple(gone))
+        self._cut_for = found.list_pem
 
     def _renew(self, record: NodeCertificates) -> None:
         """Have a new certificate for the same key: signed here, or what was granted to a witness."""
-        before = self._files.read_node()
         if self._files.authority_key.exists():
             addresses = self._identity.addresses.values()
             self._files.renew_node(node=self._me, addresses=addresses, now=self._now(), is_due=True)
-        elif record.granted_pem and record.granted_pem.encode() != before:
+        elif record.granted_pem and record.granted_pem.encode() != self._files.read_node():
             write_durably(self._files.certificate, record.granted_pem.encode())
         else:
             return
         log.info("the certificate of %s was renewed", self._me)
-        self._on_new(before)
 
     async def _tell(self, snapshot: Snapshot, before: Versioned[NodeCertificates] | None) -> None:
         """Keep the record of this node's certificates right."""

@@ -25,6 +25,7 @@ from holdfast.node.line_protocol import Result
 from holdfast.node.record_changes import find_node
 from holdfast.node.request_params import NodeParams
 from holdfast.node.transactions import revision_of, set_node, set_role
+from holdfast.node.voters import why_vote_stays
 from holdfast.store.port import Compare, Delete, ModRevision, Operation, Txn
 from holdfast.store.records import (
     COORDINATOR,
@@ -95,6 +96,11 @@ class EvictionRequests:
     def _leave(self, snapshot: Snapshot, node: NodeName, departure: Departure) -> tuple[Txn, None]:
         """Have it take nothing more: no roles, no vote."""
         before = _checked(snapshot, node, departure)
+        if snapshot.is_frozen and _has_vote(snapshot, node):
+            raise Refused(
+                f"node {node} cannot {departure.words}: votes do not move while the cluster is frozen",
+                hint="holdfast cluster unfreeze, then try again",
+            )
         after = replace(before.value, is_paused=True, is_leaving=True)
         return set_node(after, before=before, events=()), None
 
@@ -103,14 +109,16 @@ class EvictionRequests:
         until = asyncio.get_running_loop().time() + VOTE_WAIT_S
         changed = self._commits.life.mirror.subscribe()
         told = False
-        while _has_vote(await self._commits.snapshot(), node):
+        while _has_vote(snapshot := await self._commits.snapshot(), node):
             if not told:
                 yield Progress(text=f"the vote of {node} is being taken back")
                 told = True
             if asyncio.get_running_loop().time() > until:
+                why = why_vote_stays(snapshot, node) or "the coordinator has named no reason"
                 raise Refused(
-                    f"the vote of {node} could not be taken back within {VOTE_WAIT_S:.0f} s",
-                    hint=f"holdfast quorum show names who votes; then try again, or: holdfast node resume {node}",
+                    f"the vote of {node} could not be taken back within {VOTE_WAIT_S:.0f} s ({why}); {node} is paused "
+                    "and still leaves: its vote goes by itself as soon as it can",
+                    hint=f"try again then (holdfast quorum show); or keep the node: holdfast node resume {node}",
                 )
             await wait_change(changed)
 

@@ -1,7 +1,8 @@
 """The secrets of this node's heartbeats: kept on its disk and in its codec as the database says.
 
 Rule of the file: on disk first, then in use, then reported, so that a daemon that is killed anywhere here is understood
-by the others, and understands them, as soon as it is back. Source: docs/security.md, SAFE-6.
+by the others, and understands them, as soon as it is back. A thread waits for the disk.
+Source: docs/security.md, SAFE-6.
 """
 
 from __future__ import annotations
@@ -53,18 +54,18 @@ class KeyRing:
             if snapshot is None or snapshot.heartbeat_keys is None:
                 continue
             try:
-                self.follow(snapshot.heartbeat_keys.value)
+                await self.follow(snapshot.heartbeat_keys.value)
             except HoldfastError as error:
                 log.error("the key of the heartbeats cannot be changed here: %s", error)
                 await asyncio.sleep(RETRY_S)
                 changed.set()
 
-    def follow(self, wanted: HeartbeatKeys) -> None:
+    async def follow(self, wanted: HeartbeatKeys) -> None:
         """Have what is wanted on disk, then in the codec. Raises: FileNotWritten."""
         keys = in_order(wanted)
         if keys == self._keys:
             return
-        write_cluster_keys(keys, self._file)
+        await asyncio.to_thread(write_cluster_keys, keys, self._file)
         self._codec.use_keys(keys)
         self._keys = keys
 

@@ -12,7 +12,11 @@ import os
 from pathlib import Path
 from typing import Final
 
+from cryptography.x509 import Certificate
+
 from holdfast.membership.atomic_file import write_durably
+from holdfast.membership.certificates import read_certificate
+from holdfast.membership.errors import CertificateInvalid, FileNotWritten
 from holdfast.membership.identity import NodeIdentity
 from holdfast.model.errors import Conflict, NotFound
 from holdfast.model.nodes import MemoryTarget
@@ -59,15 +63,33 @@ def install(own: Path, target: Path = PKI) -> tuple[Path, ...]:
     return tuple(target / name for name in (*contents, *_KEYS))
 
 
-def follow_renewal(own: Path, before: bytes, target: Path = PKI) -> bool:
-    """Put a renewed certificate where the one before it was; whether it was there. Raises: as `install` does."""
+def follow_renewal(own: Path, target: Path = PKI) -> tuple[Path, ...]:
+    """Put the node's certificate where an older one for its key is; returns what was written.
+
+    Each copy for itself: a daemon that was killed between two of them finds the others. The key never changes.
+
+    Raises:
+        CertificateInvalid: the node's own one is damaged.
+        FileNotWritten: see `write_durably`.
+        OSError: a file is there and cannot be read.
+    """
+    content = (own / "node.crt").read_bytes()
+    present = read_certificate(content, str(own / "node.crt"))
+    older = tuple(target / name for name in _CERTIFICATES if _is_older(target / name, content, present))
+    for path in older:
+        write_durably(path, content, mode=0o644)
+    return older
+
+
+def _is_older(path: Path, content: bytes, present: Certificate) -> bool:
+    """Whether this is another certificate of the same authority for the same key, and no later one."""
     try:
-        installed = all((target / name).read_bytes() == before for name in _CERTIFICATES)
-    except OSError:
+        found = path.read_bytes()
+        copy = read_certificate(found, str(path))
+    except (FileNotFoundError, CertificateInvalid):
         return False
-    if installed:
-        install(own, target)
-    return installed
+    is_same = (copy.issuer, copy.public_key()) == (present.issuer, present.public_key())
+    return is_same and found != content and copy.not_valid_before_utc <= present.not_valid_before_utc
 
 
 def memory_target(own: Path, identity: NodeIdentity) -> MemoryTarget | None:
@@ -99,10 +121,15 @@ def _is_listening() -> bool:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    write_durably(path, content, mode=mode)
-    if mode == 0o640:
-        _give_to_qemu(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        write_durably(path, content, mode=mode)
+        if mode == 0o640:
+            _give_to_qemu(path)
+    except OSError as error:
+        raise FileNotWritten(
+            f"cannot write {path}: {error.strerror}", hint="run as root, on a file system that is mounted read-write"
+        ) from error
 
 
 def _give_to_qemu(path: Path) -> None:

@@ -105,8 +105,9 @@ class Member:
             store=self.database.store,
             mirror=self.life.mirror,
             clock=clock,
-            on_new=self._use_new_certificate,
+            show=self._show_certificate,
             cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer)),
+            copy=lambda: follow_renewal(config.keys),
         )
         self.enrolment = Enrolment(
             identity=identity,
@@ -135,16 +136,16 @@ class Member:
                 for server in servers:
                     tasks.create_task(server.serve_forever())
 
-    def _use_new_certificate(self, before: bytes) -> None:
-        """Show the new certificate from the next handshake on: connections that are open stay so."""
+    def _show_certificate(self) -> None:
+        """Show the certificate that is on disk from the next handshake on: connections that are open stay so."""
         files = CertificateFiles(self._config.keys)
         self._join_context.load_cert_chain(files.certificate, files.key)
         self.database.connections.use_new_certificate()
         self._process.use_new_certificate()
-        follow_renewal(self._config.keys, before)
 
     def _conditions(self) -> tuple[Condition, ...]:
-        return (*self.seat.conditions(), *self.backups.conditions())
+        votes = self.life.voters.conditions() if self.life.voters is not None else ()
+        return (*self.seat.conditions(), *self.backups.conditions(), *votes)
 
     def _seat(self) -> Seat | None:
         return self.seat.seat

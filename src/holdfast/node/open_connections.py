@@ -1,7 +1,8 @@
 """Ends connections that a machine has open to this one's database, when its certificate is worth nothing any more.
 
 Rule of the file: the database looks at a certificate when a connection begins and never again, so the kernel ends what
-is open. One that cannot leaves them open until the member restarts, and that is said. Source: ss(8), --kill.
+is open. What it did not end lives until the member restarts; `ss` passes over it in silence, so what is open is looked
+at again afterwards, and every way to fail is said. Source: ss(8), --kill.
 """
 
 from __future__ import annotations
@@ -14,38 +15,48 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 CUT_S: Final = 5.0
+_STAY: Final = "connections of %s to port %d may stay open until the database restarts: %s"
 
 
-async def cut(peers: Iterable[str], ports: Iterable[int]) -> int:
-    """End every TCP connection from these addresses to these ports here; returns how many were ended."""
+async def cut(peers: Iterable[str], ports: Iterable[int], *, tool: str = "ss", within_s: float = CUT_S) -> int:
+    """End every TCP connection from these addresses to these ports here; returns how many were ended.
+
+    tool      the command that ends and lists connections.
+    within_s  how long it may take each time.
+    """
     ended = 0
     for peer in peers:
         for port in ports:
-            ended += await _cut(peer, port)
+            try:
+                async with asyncio.timeout(within_s):
+                    ended += len(await _connections(tool, peer, port, "--kill"))
+                    left = await _connections(tool, peer, port)
+            except TimeoutError:
+                log.warning(_STAY, peer, port, f"{tool} did not answer within {within_s:g} s")
+            except OSError as error:
+                log.warning(_STAY, peer, port, f"{tool}: {error}")
+            else:
+                if left:
+                    log.warning(_STAY, peer, port, f"the kernel left {len(left)} open: {'; '.join(left)}")
     return ended
 
 
-async def _cut(peer: str, port: int) -> int:
-    wanted = ("--kill", "--no-header", "--numeric", "--tcp", "state", "established")
+async def _connections(tool: str, peer: str, port: int, *options: str) -> list[str]:
+    """What the tool lists, a line each: what it ended, or what is there. Raises: OSError with its words."""
+    child = await asyncio.create_subprocess_exec(
+        tool,
+        *(*options, "--no-header", "--numeric", "--tcp", "state", "established"),
+        *("dst", f"[{peer}]" if ":" in peer else peer, "sport", "=", f":{port}"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     try:
-        child = await asyncio.create_subprocess_exec(
-            "ss",
-            *(*wanted, "dst", f"[{peer}]" if ":" in peer else peer, "sport", "=", f":{port}"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        log.warning("connections of %s to port %d stay open until the database restarts: ss: %s", peer, port, error)
-        return 0
-    try:
-        async with asyncio.timeout(CUT_S):
-            told, problems = await child.communicate()
-    except TimeoutError:
+        told, problems = await child.communicate()
+    except asyncio.CancelledError:
         child.kill()
         await child.wait()
-        return 0
+        raise
     if child.returncode:
-        why = problems.decode(errors="replace").strip()
-        log.warning("connections of %s to port %d stay open until the database restarts: %s", peer, port, why)
-    return len(told.splitlines())
+        raise OSError(problems.decode(errors="replace").strip())
+    return [" ".join(line.split()) for line in told.decode(errors="replace").splitlines()]

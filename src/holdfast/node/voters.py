@@ -18,7 +18,7 @@ from holdfast.membership.endpoint import Endpoint
 from holdfast.model.errors import Conflict, HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName
-from holdfast.model.nodes import NodeSpec
+from holdfast.model.nodes import Condition, NodeSpec
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
@@ -82,7 +82,10 @@ class VoterKeeper:
     async def _round(self) -> float:
         """Make at most one change; returns after how many seconds to look again, news apart."""
         snapshot = self._mirror.snapshot
-        if snapshot is None or snapshot.is_frozen:
+        if snapshot is None:
+            return LOOK_S
+        if snapshot.is_frozen:
+            self.waits_for = "the cluster is frozen, and votes do not move then"
             return LOOK_S
         try:
             members = await self._members()
@@ -95,9 +98,12 @@ class VoterKeeper:
                 learning_ms=self._learning(members),
             )
             if step is None:
-                self.waits_for = None
+                self.waits_for = _too_few(snapshot, members)
                 return LOOK_S
-            if step.act is not VoterAct.WAIT and await self._may_change(step, snapshot):
+            if step.act is VoterAct.WAIT:
+                self.waits_for = f"{step.node} has to catch up with the database before it votes in its place"
+                return BUSY_S
+            if await self._may_change(step, snapshot):
                 await self._make(step, snapshot, members)
         except HoldfastError as error:
             self.waits_for = error.message
@@ -105,6 +111,17 @@ class VoterKeeper:
             return REFUSED_S
         self.waits_for = None
         return BUSY_S
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Each node that leaves and keeps its vote so far, with what holds that up."""
+        snapshot = self._mirror.snapshot
+        if snapshot is None or self.waits_for is None:
+            return ()
+        return tuple(
+            Condition(code="vote-stays", subject=name, text=f"the vote of {name} stays for now: {self.waits_for}")
+            for name, node in sorted(snapshot.nodes.items())
+            if node.value.is_leaving and (node.value.is_voter or node.value.seat is not None)
+        )
 
     async def _members(self) -> tuple[Member, ...]:
         """The members as of now: etcd 3.4 lists them as one of them last knew, so that one catches up first."""
@@ -168,6 +185,25 @@ class VoterKeeper:
             if heir is not None:
                 await self._admin.move_leader(heir, timeout_s=CALL_S)
         await self._admin.remove(member, timeout_s=CALL_S)
+
+
+def _too_few(snapshot: Snapshot, members: tuple[Member, ...]) -> str | None:
+    """Why nobody's vote is taken back although a node leaves; None when none does."""
+    voting = [member.node for member in seated(snapshot, members) if member.node is not None and not member.is_learner]
+    going = min((name for name in voting if snapshot.nodes[name].value.is_leaving), default=None)
+    if going is None:
+        return None
+    staying = sorted(name for name in voting if name != going)
+    down = [name for name in staying if name not in snapshot.sessions]
+    needed, up = len(staying) // 2 + 1, len(staying) - len(down)
+    named = ", ".join(down) or "none"
+    return f"of those who would vote without {going} {needed} are needed to decide and {up} are up (down: {named})"
+
+
+def why_vote_stays(snapshot: Snapshot, node: NodeName) -> str | None:
+    """What the coordinator says holds it up that a node which leaves has no vote any more; None: nothing so far."""
+    told = (condition for name in sorted(snapshot.reports) for condition in snapshot.reports[name].value.conditions)
+    return next((one.text for one in told if (one.code, one.subject) == ("vote-stays", node)), None)
 
 
 def peer_urls(node: NodeSpec) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Witness:
             store=self._database.store,
             mirror=self._mirror,
             clock=clock,
-            on_new=self._use_new_certificate,
+            show=self._show_certificate,
             cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer)),
         )
         port = identity.ports.heartbeat
@@ -118,7 +118,7 @@ class Witness:
                 for task in working:
                     task.cancel()
 
-    def _use_new_certificate(self, _before: bytes) -> None:
+    def _show_certificate(self) -> None:
         self._database.connections.use_new_certificate()
         self._process.use_new_certificate()
 

@@ -6,11 +6,12 @@ Every way through is also taken with a kill before or after each write to the da
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 from cryptography.x509 import load_der_x509_crl
@@ -24,7 +25,7 @@ from holdfast.decide.certificates import with_issued
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.certificates import create_authority, create_request, sign_request
 from holdfast.membership.identity import NodeIdentity
-from holdfast.membership.revocation import issued, sign_revocations
+from holdfast.membership.revocation import issued, sign_revocations, to_der
 from holdfast.model.certificates import IssuedCertificate, NodeCertificates, Revocations, RevokedCertificate
 from holdfast.model.errors import Unavailable
 from holdfast.model.ids import ClusterId, NodeName
@@ -57,6 +58,22 @@ class Calendar:
         return 0
 
 
+WRITERS: list[int] = []
+"""The threads in which `Watched` wrote."""
+
+
+class Watched(CertificateFiles):
+    """Files that note in which thread they are written."""
+
+    def write_revocations(self, list_pem: bytes) -> bool:
+        WRITERS.append(get_ident())
+        return CertificateFiles.write_revocations(self, list_pem)
+
+    def renew_node(self, *, node: NodeName, addresses: Iterable[str], now: datetime, is_due: bool = False) -> bool:
+        WRITERS.append(get_ident())
+        return CertificateFiles.renew_node(self, node=node, addresses=addresses, now=now, is_due=is_due)
+
+
 class Place:
     """The host a, which can sign, and the witness w, which cannot."""
 
@@ -69,8 +86,11 @@ class Place:
         self.database.node(node_spec("w", is_witness=True))
         self.database.elect(self.database.up(session("a")), incarnation("a"))
         self.database.up(session("w"))
-        self.replaced: list[bytes] = []
+        self.shown: list[IssuedCertificate] = []
         self.shut_out: list[str] = []
+        self.copied: list[int] = []
+        self.fails = 0
+        """So many calls of `show` or `copy` go wrong, in turn."""
         self.killer: Killer | None = None
 
     def _files(self, folder: Path, name: NodeName) -> CertificateFiles:
@@ -80,7 +100,7 @@ class Place:
         files.write_node(key_pem=request.key_pem, certificate_pem=pem, authority_pem=self.authority.certificate_pem)
         return files
 
-    def keeper(self, name: NodeName) -> CertificateKeeper:
+    def keeper(self, name: NodeName, mirror: Mirror | None = None) -> CertificateKeeper:
         """A keeper that was just started."""
 
         async def shut_out(peers: tuple[str, ...]) -> None:
@@ -98,11 +118,26 @@ class Place:
             ),
             files=self.files[name],
             store=store if self.killer is None else self.killer.around(store),
-            mirror=Mirror(),
+            mirror=mirror or Mirror(),
             clock=self.clock,
-            on_new=self.replaced.append,
+            show=lambda: self._shown(name),
             cut=shut_out,
+            copy=self._copied,
         )
+
+    def _shown(self, name: NodeName) -> None:
+        if self.fails == 2:
+            self._fail()
+        self.shown.append(self.in_use(name))
+
+    def _copied(self) -> None:
+        if self.fails == 1:
+            self._fail()
+        self.copied.append(get_ident())
+
+    def _fail(self) -> None:
+        self.fails -= 1
+        raise OSError("no such luck")
 
     async def round(self, name: NodeName) -> None:
         """One round of a keeper that was just started."""
@@ -138,7 +173,7 @@ async def test_what_is_in_use_is_recorded_and_stays_while_it_is_good(tmp_path: P
     assert [place.record(name).issued for name in (A, W)] == [(before[0],), (before[1],)]
     assert place.record(W).request_pem
     assert not place.record(A).request_pem
-    assert place.replaced == []
+    assert set(place.shown) == set(before), "those that are in use, at every start"
 
 
 async def test_both_renew_by_themselves_120_days_before_the_end_and_keep_their_keys(tmp_path: Path) -> None:
@@ -152,7 +187,7 @@ async def test_both_renew_by_themselves_120_days_before_the_end_and_keep_their_k
         assert len(place.record(name).issued) == 2
         place.files[name].check_node(START + timedelta(days=246))
     assert [place.files[name].key.read_bytes() for name in (A, W)] == keys
-    assert len(place.replaced) == 2
+    assert place.shown[-2:] == [place.in_use(A), place.in_use(W)]
 
 
 @pytest.mark.parametrize("at", range(16))
@@ -190,7 +225,91 @@ async def test_the_list_of_the_cluster_reaches_the_members_and_ends_what_is_open
     for name in (A, W):
         listed_here = load_der_x509_crl(place.files[name].revocations.read_bytes())
         assert [one.serial_number for one in listed_here] == [0xAB]
-    assert place.shut_out == [gone, gone], "once on each machine, and no address that a node has"
+    assert place.shut_out == [gone] * 8, "at every start on each machine, and no address that a node has"
+
+
+def listing(place: Place, *addresses: str) -> bytes:
+    """Have the database list a machine as revoked; returns the list as the members read it."""
+    entry = RevokedCertificate(node=NodeName("x"), serial="ab", until_ms=0, at_ms=0, addresses=addresses)
+    listed = sign_revocations(place.authority, (entry,), START)
+    place.database.put(REVOCATIONS, Revocations(revoked=(entry,), list_pem=listed.decode()))
+    return to_der(listed)
+
+
+async def test_a_keeper_that_goes_on_cuts_once_and_one_that_was_killed_before_it_cuts_at_its_start(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    listed = listing(place, "203.0.113.9")
+    place.files[A].revocations.write_bytes(listed)  # as a daemon leaves it that is killed before it cuts
+    keeper = place.keeper(A)
+    for _ in range(3):
+        await keeper.round(place.database.snapshot())
+    assert place.shut_out == ["203.0.113.9"]
+
+
+async def test_a_list_that_was_deleted_comes_back(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    keeper, file = place.keeper(A), place.files[A].revocations
+    for _ in range(2):
+        await keeper.round(place.database.snapshot())
+        assert file.exists(), "one that revokes nothing"
+        file.unlink()
+    listed = listing(place, "203.0.113.9")
+    for _ in range(2):
+        await keeper.round(place.database.snapshot())
+        assert file.read_bytes() == listed
+        file.unlink()
+
+
+async def test_a_file_that_cannot_be_read_ends_nothing_and_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place(tmp_path)
+    listed, file = listing(place), place.files[A].revocations
+    file.mkdir()
+    mirror = Mirror()
+    keeper = place.keeper(A, mirror=mirror)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(mirror.run(MemoryStore(place.database.database)))
+        working = tasks.create_task(keeper.run())
+        await until(lambda: "certificate of a" in caplog.text)
+        assert str(file) in caplog.text
+        file.rmdir()
+        place.database.node(node_spec("c"))
+        await until(file.exists)
+        following.cancel()
+        working.cancel()
+    assert file.read_bytes() == listed
+
+
+async def test_what_could_not_be_shown_or_copied_is_shown_and_copied_later(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    await place.round(A)
+    place.want(A)
+    keeper = place.keeper(A)
+    place.fails = 2
+    for _ in range(2):
+        with pytest.raises(OSError, match="no such luck"):
+            await keeper.round(place.database.snapshot())
+    for _ in range(3):
+        await keeper.round(place.database.snapshot())
+    assert place.shown == [place.in_use(A)] * 2
+    assert len(place.copied) == 1
+    assert place.record(A).replace == ""
+
+
+async def test_files_are_written_outside_of_the_loop(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    await place.round(A)
+    place.want(A)
+    listing(place)
+    place.files[A] = watched = Watched(place.files[A].folder)
+    await place.round(A)
+    assert len(WRITERS) == 2
+    assert get_ident() not in {*WRITERS, *place.copied}
+    assert place.copied
+    assert watched.read_node()
 
 
 @pytest.mark.parametrize(
@@ -249,3 +368,12 @@ async def test_a_node_that_does_not_renew_is_named_and_the_wish_stands() -> None
 
 async def _all(items: AsyncGenerator[object, None]) -> list[object]:
     return [item async for item in items]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it, ten seconds at most."""
+    for _ in range(500):
+        if is_so():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it never came")

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.made_up import cluster, node_spec, owned, proof, role_spec, session, up, verdict
+from tests.unit.decide.made_up import cluster, incarnation, node_spec, owned, proof, role_spec, session, up, verdict
 from tests.unit.node.test_maintenance_requests import A, B, Desk, desk
 from tests.unit.node.virtual_time import virtual
 
@@ -14,14 +14,14 @@ from holdfast.decide.certificates import revoked_without
 from holdfast.model.certificates import IssuedCertificate, NodeCertificates, Revocations, RevokedCertificate
 from holdfast.model.errors import NotFound, Refused
 from holdfast.model.ids import NodeName, Revision
-from holdfast.model.nodes import NodeSpec
-from holdfast.model.snapshot import Snapshot, Versioned
+from holdfast.model.nodes import Capacity, Condition, NodeReport, NodeSpec
+from holdfast.model.snapshot import Freeze, Snapshot, Versioned
 from holdfast.model.status import Progress
 from holdfast.node.commits import Commits
 from holdfast.node.eviction_requests import EvictionRequests
 from holdfast.node.line_protocol import Result
 from holdfast.store.port import Put
-from holdfast.store.records import REVOCATIONS, certificates_key, encode, proof_key, verdict_key
+from holdfast.store.records import CLUSTER, REVOCATIONS, certificates_key, encode, proof_key, report_key, verdict_key
 
 C = NodeName("c")
 
@@ -95,11 +95,49 @@ async def test_a_vote_that_cannot_be_taken_back_keeps_the_node_and_resuming_it_e
     async with desk(a=8, b=8) as here:
         here.database.node(replace(node_spec("b"), is_paused=True))
         await asyncio.sleep(1)
-        with pytest.raises(Refused, match="could not be taken back within 120 s"):
+        with pytest.raises(Refused, match=r"within 120 s \(the coordinator has named no reason\)") as refused:
             await evict(here, "b")
+        assert "b is paused and still leaves: its vote goes by itself" in refused.value.message
+        assert "holdfast node resume b" in refused.value.hint
         assert here.spec(B).is_leaving
         await here.ask("node.resume", node="b")
         assert not here.spec(B).is_leaving
+
+
+@virtual
+async def test_what_holds_a_vote_up_is_said_when_the_patience_ends() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(node_spec("b", is_paused=True))
+        stays = Condition(code="vote-stays", subject="b", text="the vote of b stays for now: too few are up")
+        other = Condition(code="vote-stays", subject="c", text="another")
+        report = NodeReport(
+            node=C,
+            incarnation=incarnation("c"),
+            capacity=Capacity(memory_bytes=0, vcpus=0),
+            hears={},
+            conditions=(other, stays),
+        )
+        here.database.put(report_key(C), report)
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match=r"within 120 s \(the vote of b stays for now: too few are up\)"):
+            await evict(here, "b")
+
+
+@virtual
+async def test_while_the_cluster_is_frozen_who_has_a_vote_stays_as_it_is() -> None:
+    async with desk(a=8, b=8) as here:
+        here.database.node(node_spec("b", is_paused=True))
+        cluster = here.database.snapshot().cluster
+        assert cluster is not None
+        here.database.put(CLUSTER, replace(cluster.value, frozen=Freeze(by="Ada", reason="switches", at_ms=1)))
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match="votes do not move while the cluster is frozen") as refused:
+            await asyncio.wait_for(evict(here, "b"), 5)
+        assert "holdfast cluster unfreeze" in refused.value.hint
+        assert not here.spec(B).is_leaving
+        here.database.node(without_vote("b", is_paused=True))
+        await asyncio.sleep(1)
+        assert await evict(here, "b") == [Result({"node": "b", "was_up": True})]
 
 
 @virtual

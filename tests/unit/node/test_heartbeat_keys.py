@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -99,11 +100,11 @@ class Change:
         )
         self.database.put(report_key(voice.name), report)
 
-    def happen(self) -> None:
+    async def happen(self) -> None:
         voice = self.random.choice(self.voices)
         match self.random.choice(["follow", "report", "coordinate", "restart"]):
             case "follow":
-                voice.ring.follow(self.keys)
+                await voice.ring.follow(self.keys)
             case "report":
                 self.report(voice)
             case "restart":
@@ -118,7 +119,7 @@ class Change:
 async def test_at_every_moment_all_understand_all(tmp_path: Path, seed: int) -> None:
     change = Change(tmp_path, seed)
     for _ in range(400):
-        change.happen()
+        await change.happen()
         for one in change.voices:
             for other in change.voices:
                 assert one.understands(other), f"{one.name} does not understand {other.name}: {change.keys}"
@@ -130,11 +131,26 @@ async def test_at_every_moment_all_understand_all(tmp_path: Path, seed: int) -> 
     stranger.file.unlink()
 
 
+async def test_the_loop_goes_on_while_the_disk_works_and_a_broken_off_change_is_repeated(tmp_path: Path) -> None:
+    voice = Voice(tmp_path, 0)
+    wanted = HeartbeatKeys(accepted=(named(OLD), named(NEW)), used=named(NEW).id)
+    following = asyncio.create_task(voice.ring.follow(wanted))
+    await asyncio.sleep(0)
+    assert not following.done(), "the disk was waited for in the loop"
+    assert voice.ring.used == OLD
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    assert voice.ring.used == OLD
+    await voice.ring.follow(wanted)
+    assert (voice.ring.used, read_cluster_keys(voice.file)) == (NEW, (NEW, OLD))
+
+
 async def test_who_registers_meanwhile_holds_the_step_up(tmp_path: Path) -> None:
     change = Change(tmp_path, 0)
     change.database.node(node_spec("d"))
     for voice in change.voices:
-        voice.ring.follow(change.keys)
+        await voice.ring.follow(change.keys)
         change.report(voice)
     before = change.snapshot
     after = next_keys(before)

@@ -1,11 +1,18 @@
 """The node's certificate for libvirt and QEMU."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from holdfast.membership.certificate_files import CertificateFiles
+from holdfast.membership.certificates import create_authority, create_request, sign_request
 from holdfast.model.errors import Conflict, NotFound
-from holdfast.node.libvirt_certificates import install
+from holdfast.model.ids import NodeName
+from holdfast.node.libvirt_certificates import follow_renewal, install
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+COPIES = ("libvirt/servercert.pem", "libvirt/clientcert.pem", "qemu/server-cert.pem", "qemu/client-cert.pem")
 
 
 @pytest.fixture
@@ -55,3 +62,69 @@ def test_another_authoritys_files_are_left_alone(own: Path, tmp_path: Path) -> N
 def test_a_machine_outside_of_any_cluster_has_nothing_to_install(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         install(tmp_path, tmp_path / "pki")
+
+
+class Machine:
+    """A node with its own authority, and copies of its certificate."""
+
+    def __init__(self, folder: Path) -> None:
+        self.own, self.target = folder / "node", folder / "pki"
+        self.files = CertificateFiles(self.own)
+        self.authority = create_authority(cluster_name="test", now=START)
+        self.request = create_request(NodeName("a"))
+        self.write(self.signed(0))
+        self.files.write_authority(self.authority)
+        install(self.own, self.target)
+
+    def write(self, certificate_pem: bytes) -> None:
+        authority_pem = self.authority.certificate_pem
+        self.files.write_node(
+            key_pem=self.request.key_pem, certificate_pem=certificate_pem, authority_pem=authority_pem
+        )
+
+    def signed(self, day: int, *, request_pem: bytes | None = None) -> bytes:
+        now = START + timedelta(days=day)
+        pem = request_pem or self.request.request_pem
+        return sign_request(self.authority, pem, node=NodeName("a"), addresses=("192.0.2.1",), now=now)
+
+    def copies(self) -> list[bytes]:
+        return [(self.target / name).read_bytes() for name in COPIES]
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_copies_follow_a_renewal_that_was_killed_between_any_two(tmp_path: Path, done: int) -> None:
+    machine = Machine(tmp_path)
+    machine.write(new := machine.signed(1))
+    for name in COPIES[:done]:
+        (machine.target / name).write_bytes(new)
+    assert follow_renewal(machine.own, machine.target) == tuple(machine.target / name for name in COPIES[done:])
+    assert machine.copies() == [new] * 4
+    assert {(machine.target / name).stat().st_mode & 0o777 for name in COPIES[done:]} <= {0o644}
+    assert follow_renewal(machine.own, machine.target) == ()
+
+
+def test_two_renewals_in_one_second_are_followed(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.write(new := machine.signed(0))
+    follow_renewal(machine.own, machine.target)
+    assert machine.copies() == [new] * 4
+
+
+def test_what_is_not_an_older_copy_stays(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.write(machine.signed(1))
+    later = machine.signed(2)
+    for_another_key = machine.signed(0, request_pem=create_request(NodeName("a")).request_pem)
+    machine.authority = create_authority(cluster_name="other", now=START)
+    of_another_authority = machine.signed(0)
+    theirs = [later, for_another_key, of_another_authority, b"words"]
+    for name, content in zip(COPIES, theirs, strict=True):
+        (machine.target / name).write_bytes(content)
+    assert follow_renewal(machine.own, machine.target) == ()
+    assert machine.copies() == theirs
+
+
+def test_without_copies_there_is_nothing_to_follow(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.write(machine.signed(1))
+    assert follow_renewal(machine.own, tmp_path / "none") == ()

@@ -19,13 +19,13 @@ from tests.unit.node.small_database import SmallDatabase
 from holdfast.decide.voters import SETTLE_MS
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import Capacity, NodeReport, Seat, SeatState
-from holdfast.model.snapshot import Snapshot
+from holdfast.model.snapshot import Freeze, Snapshot
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.seat import SeatKeeper
-from holdfast.node.voters import VoterKeeper, peer_urls
+from holdfast.node.voters import VoterKeeper, peer_urls, why_vote_stays
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import report_key
+from holdfast.store.records import CLUSTER, report_key
 
 ROUND_MS = 1_000
 ROUNDS = 40
@@ -210,6 +210,48 @@ async def test_a_node_that_comes_back_gets_another_member_whoever_is_killed_when
     await world.settle()
     assert world.votes() == "a"
     assert world.snapshot().nodes[A].value.seat == 3
+
+
+async def test_what_holds_up_the_vote_of_a_node_that_leaves_is_said_until_it_is_gone(tmp_path: Path) -> None:
+    world = World(tmp_path, "abc")
+    await world.settle()
+    world.database.end_session(B)
+    world.database.end_session(NodeName("c"))
+    world.leave(A)
+    assert world.voters.conditions() == ()
+    await world.settle()
+    (condition,) = world.voters.conditions()
+    assert (condition.code, condition.subject) == ("vote-stays", A)
+    assert "of those who would vote without a 1 are needed to decide and 0 are up (down: " in condition.text
+    world.report(A)
+    report = replace(world.snapshot().reports[A].value, conditions=(condition,))
+    world.database.put(report_key(A), report)
+    assert why_vote_stays(world.snapshot(), A) == condition.text
+    assert why_vote_stays(world.snapshot(), B) is None
+    world.database.up(session("b"))
+    world.database.up(session("c"))
+    await world.settle()
+    assert "a" not in world.votes()
+    assert world.voters.conditions() == ()
+
+
+async def test_a_vote_that_waits_for_a_learner_or_for_the_end_of_a_freeze_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, "ab")
+    await world.settle()
+    world.seats.pop(B)
+    world.leave(A)
+    found = set()
+    for _ in range(10):
+        await world.round()
+        found |= {condition.text for condition in world.voters.conditions()}
+    assert found == {"the vote of a stays for now: b has to catch up with the database before it votes in its place"}
+    before = world.snapshot().cluster
+    assert before is not None
+    world.database.put(CLUSTER, replace(before.value, frozen=Freeze(by="Ada", reason="switches", at_ms=1)))
+    await world.round()
+    assert [condition.text for condition in world.voters.conditions()] == [
+        "the vote of a stays for now: the cluster is frozen, and votes do not move then"
+    ]
 
 
 @pytest.mark.parametrize("is_seat_gone", [False, True])
