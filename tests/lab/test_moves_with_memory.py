@@ -64,6 +64,7 @@ class Misfortune:
     victim: str
     """source, target, coordinator, nobody, or storage: the saved memory's directory is read-only on one of the two."""
     after_s: float
+    """After the move was ordered; of storage: so long before it."""
 
 
 async def test_memory_is_lost_only_with_its_node_in_random_moves(three: ClusterUnderTest) -> None:
@@ -88,10 +89,15 @@ async def _move_and_pull(three: ClusterUnderTest, guest: Guest, chance: random.R
     nodes = {"source": source, "target": target, "coordinator": await three.coordinator()}
     victim = nodes.get(what.victim)
     asked = next(node for node in three.nodes if node not in (victim, source))
-    await three.ask(asked, requests.move_role(guest.name, to=target, wait=False, method=what.method))
-    await asyncio.sleep(what.after_s)
+    order = requests.move_role(guest.name, to=target, wait=False, method=what.method)
     if what.victim == "storage":
-        await _be_read_only(three, chance.choice((source, target)))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_be_read_only(three, chance.choice((source, target))))
+            await asyncio.sleep(what.after_s)
+            await three.ask(asked, order)
+    else:
+        await three.ask(asked, order)
+        await asyncio.sleep(what.after_s)
     held_by = {one.node for one in three.instances.living(guest.name)}
     has_memory = True
     if victim is not None:
