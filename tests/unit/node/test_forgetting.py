@@ -178,9 +178,12 @@ class Guard:
 
     def __init__(self) -> None:
         self.guests = ["6695eb01-f6a4-8304-79aa-97f2502e193f"]
+        self.is_frozen = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
+            if self.is_frozen:
+                continue
             request = json.loads(line)
             if request["command"] == "unprotect":
                 self.guests = [uuid for uuid in self.guests if uuid != request["uuid"]]
@@ -254,6 +257,28 @@ async def test_safe_1_holdfastd_forgets_without_any_database_and_joins_anew(tmp_
         assert (await client.call(requests.ping())).cluster is None
         assert (await refusal(client, join)).code != "conflict"
         assert "not in a cluster" in (await refusal(client, requests.forget_cluster("demo"))).message
+
+
+async def test_safe_1_nothing_joins_while_its_guests_may_run_though_nobody_waits_any_more(tmp_path: Path) -> None:
+    site = Site(tmp_path, identity().model_copy(update={"ports": free_ports()}))
+    guard, join = Guard(), requests.join_node(token="hf1.x", node="a", addresses={"n": "127.0.0.1"})
+    async with daemon(site, guard) as client:
+        guard.is_frozen = True
+        begun = asyncio.Event()
+        forgetting = asyncio.create_task(
+            client.call(requests.forget_cluster("demo"), on_progress=lambda _: begun.set())
+        )
+        await asyncio.wait_for(begun.wait(), 10)
+        forgetting.cancel()
+        await asyncio.wait((forgetting,))
+        await asyncio.sleep(0.5)
+        assert (await refusal(client, join)).code == "conflict"
+        assert site.is_joined
+        guard.is_frozen = False
+        async with asyncio.timeout(20):
+            while (await refusal(client, join)).code == "conflict":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert guard.guests == []
 
 
 @virtual
