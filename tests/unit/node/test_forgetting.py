@@ -273,6 +273,7 @@ async def test_safe_1_nothing_joins_while_its_guests_may_run_though_nobody_waits
         await asyncio.wait((forgetting,))
         await asyncio.sleep(0.5)
         assert (await refusal(client, join)).code == "conflict"
+        assert "just leaving" in (await refusal(client, requests.status())).message
         assert site.is_joined
         guard.is_frozen = False
         async with asyncio.timeout(20):
