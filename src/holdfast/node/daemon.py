@@ -218,7 +218,9 @@ class Daemon:
 
     def _not_in_a_cluster(self) -> Refused:
         if self._is_leaving:
-            return Refused("this machine is just leaving its cluster", hint="look again in a moment: holdfast status")
+            return Refused(
+                "this machine is not in a cluster now: it is just leaving one", hint="look again: holdfast status"
+            )
         kept = kept_of_another_generation(self._config)
         if kept is None:
             hint = "holdfast cluster create NAME, or holdfast node join TOKEN"
