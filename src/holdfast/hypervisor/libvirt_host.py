@@ -131,8 +131,12 @@ class LibvirtHost:
         return await self._ask(lambda handle: libvirt_move_calls.progress(handle, uuid), self._timeouts.ask_ms)
 
     async def cancel_move(self, uuid: str) -> None:
-        """Have it given up. See the port."""
-        await self._ask_guest(uuid, libvirt_move_calls.cancel, what="Cancelling the move of")
+        """Have it given up; where libvirt cannot, its connection is ended. See the port."""
+        try:
+            await self._ask_guest(uuid, libvirt_move_calls.cancel, what="Cancelling the move of")
+        except (HypervisorUnavailable, GuestOutcomeUnknown):
+            await self._moves.cut_off(uuid)
+            raise
 
     async def has_moved_away(self, uuid: str, name: str) -> bool:
         """Whether its last process here was moved. See the port."""

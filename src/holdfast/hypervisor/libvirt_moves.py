@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from holdfast.hypervisor import libvirt_move_calls, saved_files
 from holdfast.hypervisor.blocking_calls import BlockingCalls, CallUnanswered, wait_answer
+from holdfast.hypervisor.copy_connections import end_copies_to
 from holdfast.hypervisor.errors import GuestOutcomeUnknown, HypervisorUnavailable
 from holdfast.hypervisor.memory import MigrateOptions, MigrationTarget, SavedState, SaveOptions
 from holdfast.hypervisor.qemu_log import ended_by_migration
@@ -37,6 +39,8 @@ class LibvirtMoves:
         self._probe_calls = BlockingCalls(name="probe", limit=1)
         """Regular looks at a directory: while one of them hangs, no other takes a slot from what a guest waits for."""
         self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._copied_to: dict[str, str] = {}
+        """By uuid, the host that a copy under way goes to."""
 
     async def save(self, uuid: str, path: str, memory_id: str, options: SaveOptions) -> None:
         """See the port."""
@@ -49,12 +53,19 @@ class LibvirtMoves:
 
     async def migrate(self, uuid: str, target: MigrationTarget, memory_id: str, options: MigrateOptions) -> None:
         """See the port."""
+        if uuid not in self._under_way:
+            self._copied_to[uuid] = urlsplit(target.data_uri or target.uri).hostname or ""
         await self._move(
             uuid,
             lambda: libvirt_move_calls.migrate(self._uri, uuid, target, memory_id, options, processes=self._processes),
             options.timeout_ms,
             what="Copying",
         )
+
+    async def cut_off(self, uuid: str) -> None:
+        """End the connection of a copy that libvirt cannot give up, if one is under way."""
+        if uuid in self._under_way and (host := self._copied_to.get(uuid)):
+            await end_copies_to(host)
 
     async def begin_restore(self, uuid: str, path: str, memory_id: str) -> asyncio.Future[None]:
         """Begin to restore; the future tells how it ends. Raises HypervisorUnavailable when nothing was sent."""
@@ -95,7 +106,7 @@ class LibvirtMoves:
             raise GuestOutcomeUnknown(f"An earlier save or copy of guest {uuid} has not been answered by libvirt.")
         moving = await self._calls.begin(call, deadline=self._deadline(self._timeouts.ask_ms))
         self._under_way[uuid] = moving
-        moving.add_done_callback(lambda _: self._under_way.pop(uuid, None))
+        moving.add_done_callback(lambda _: self._forget(uuid))
         try:
             await wait_answer(moving, deadline=self._deadline(timeout_ms))
         except CallUnanswered as error:
@@ -103,6 +114,10 @@ class LibvirtMoves:
                 f"{what} guest {uuid} has not ended within {timeout_ms} ms; it goes on.",
                 hint="`holdfast role move --cancel` gives it up.",
             ) from error
+
+    def _forget(self, uuid: str) -> None:
+        self._under_way.pop(uuid, None)
+        self._copied_to.pop(uuid, None)
 
     async def _look(self, call: Callable[[], T], path: str, calls: BlockingCalls | None = None) -> T:
         """Ask the file system, which may hang as long as the storage does."""

@@ -100,7 +100,7 @@ class MemoryMoves:
                 timeout_ms=int(2 * seconds_for(now.spec.memory_bytes, rate) * 1000),
             )
             copying = self._hypervisor.migrate(uuid, target, making.id, options)
-            await self._while_wanted(uuid, copying, is_wanted)
+            await self._while_wanted(uuid, copying, lambda: is_wanted() and not self._is_gone(receiver))
         except GuestNotFound:
             return None
         except GuestRequestFailed as error:
@@ -141,9 +141,12 @@ class MemoryMoves:
         making, receiver = now.ownership.making, now.ownership.receiving
         if making is None or receiver is None:
             return after_lost_copy(now, "nobody received it")
-        if is_gone(receiver, self._mirror.snapshot or Snapshot()):
+        if self._is_gone(receiver):
             return after_lost_copy(now, f"{receiver.node}, which had its copy, is gone")
         return handed_over(now, making, receiver)
+
+    def _is_gone(self, receiver: Receiver) -> bool:
+        return is_gone(receiver, self._mirror.snapshot or Snapshot())
 
     async def _after_failed(self, now: Situation, detail: str) -> Ownership | None:
         """What is here after a certain failure; only what nothing is under way with goes on."""
