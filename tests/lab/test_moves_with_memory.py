@@ -28,7 +28,7 @@ from holdfast.model.status import NodeState, RoleState
 
 MOVES = int(os.environ.get("HOLDFAST_MOVES", "5"))
 SEED = int(os.environ.get("HOLDFAST_MOVES_SEED", random.randrange(10**6)))
-LATEST_S = 3.0
+LATEST_S = 2.0
 """Plugs are pulled within so many seconds of a move's order: a move takes about as long."""
 STILL_THERE_S = 0.5
 """An original that lives so long after its target's plug was not on its way out, and nothing else was started yet."""

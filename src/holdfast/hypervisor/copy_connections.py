@@ -14,29 +14,37 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-FIRST_PORT, LAST_PORT = 49152, 49215
+FIRST_PORT: Final = 49152
+LAST_PORT: Final = 49215
 """Where libvirt has QEMU listen for copies. Source: /etc/libvirt/qemu.conf, migration_port_min and _max."""
+FIRST_OUTGOING_PORT: Final = 32768
+"""Below it services listen: what comes from there is an answer, and no copy. Source: ip(7), ip_local_port_range."""
 CUT_S: Final = 5.0
 
 
-async def end_copies_to(host: str, *, tool: str = "ss") -> None:
+async def end_copies_to(host: str, *, tool: str = "ss", limit_s: float = CUT_S) -> None:
     """End every connection from here to where copies are taken in on a host. What fails is logged."""
-    ports = ("dport", "ge", f":{FIRST_PORT}", "and", "dport", "le", f":{LAST_PORT}")
-    child = await asyncio.create_subprocess_exec(
-        *(tool, "--kill", "--no-header", "--numeric", "--tcp", "state", "established", "dst", host, "and", *ports),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    ports = f"sport ge :{FIRST_OUTGOING_PORT} and dport ge :{FIRST_PORT} and dport le :{LAST_PORT}"
+    wanted = ("state", "established", "dst", host, "and", *ports.split())
     try:
-        async with asyncio.timeout(CUT_S):
-            told, problems = await child.communicate()
-    except (TimeoutError, asyncio.CancelledError) as error:
-        child.kill()
-        await child.wait()
-        if isinstance(error, asyncio.CancelledError):
-            raise
-        log.warning("copies to %s go on: %s did not answer within %g s", host, tool, CUT_S)
+        child = await asyncio.create_subprocess_exec(
+            *(tool, "--kill", "--no-header", "--numeric", "--tcp", *wanted),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        log.warning("copies to %s go on: %s cannot be run: %s", host, tool, error)
         return
+    try:
+        async with asyncio.timeout(limit_s):
+            told, problems = await child.communicate()
+    except TimeoutError:
+        log.warning("copies to %s go on: %s did not answer within %g s", host, tool, limit_s)
+        return
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
     words = (told if not child.returncode else problems).decode(errors="replace").split()
     log.warning("ending the connections of copies to %s: %s", host, " ".join(words) or "there is none")
