@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import uuid
 from pathlib import Path
 
 from holdfast.lab import fence_agent
@@ -17,6 +18,7 @@ from holdfast.lab.luns import LUNS_FOLDER
 from holdfast.lab.rig import BootPlan
 from holdfast.lab.spec import LabSpec, Service
 from holdfast.lab.target import target_service
+from holdfast.lab.witness import WITNESS_FOLDER, witness_service
 
 _DEVICES = "/run/lab"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,6 +27,8 @@ _NODE_FOLDERS = (
     "/etc/holdfast", "/var/lib/holdfast", "/var/log/holdfast", "/etc/pki",
 )  # fmt: skip
 _STORAGE_FOLDERS = ("/var/log/holdfast", str(LUNS_FOLDER))
+_WITNESS_FOLDERS = (WITNESS_FOLDER, "/etc/holdfast", "/var/lib/holdfast", "/var/log/holdfast")
+_MACHINE_ID = "/etc/machine-id"
 
 
 def programs_path() -> str:
@@ -34,14 +38,15 @@ def programs_path() -> str:
 
 def boot_plan(layout: Layout, spec: LabSpec, node: NodeLayout, boot_id: str) -> BootPlan:
     """Return what the init of a machine is to do, and make the files that it will find."""
-    folders = _STORAGE_FOLDERS if node.is_storage else _NODE_FOLDERS
-    binds = {folder: str(node.on_disk(folder)) for folder in folders}
+    binds = {folder: str(node.on_disk(folder)) for folder in _folders(node)}
     for source in binds.values():
         Path(source).mkdir(parents=True, exist_ok=True)
     hosts = node.root / "hosts"
     hosts.write_text(hosts_file(spec.node_names))
     binds["/etc/hosts"] = str(hosts)
-    if not node.is_storage:
+    if Path(_MACHINE_ID).exists():
+        binds[_MACHINE_ID] = str(_machine_id(layout, node))
+    if node.is_host:
         write_libvirt_files(node)
         binds[str(SHARED_MOUNT)] = str(layout.shared)
         binds |= _devices(layout, spec, node)
@@ -59,6 +64,19 @@ def boot_plan(layout: Layout, spec: LabSpec, node: NodeLayout, boot_id: str) -> 
     )  # fmt: skip
 
 
+def _folders(node: NodeLayout) -> tuple[str, ...]:
+    if node.is_storage:
+        return _STORAGE_FOLDERS
+    return _WITNESS_FOLDERS if node.is_witness else _NODE_FOLDERS
+
+
+def _machine_id(layout: Layout, node: NodeLayout) -> Path:
+    """Make the file that tells a machine from the others of its lab, and of other labs. Source: machine-id(5)."""
+    file = node.root / "machine-id"
+    file.write_text(uuid.uuid5(uuid.NAMESPACE_DNS, f"{node.name}.{layout.name}.lab.holdfast").hex + "\n")
+    return file
+
+
 def _devices(layout: Layout, spec: LabSpec, node: NodeLayout) -> dict[str, str]:
     binds = {}
     if spec.has_fence:
@@ -73,7 +91,9 @@ def _devices(layout: Layout, spec: LabSpec, node: NodeLayout) -> dict[str, str]:
 
 
 def _services(layout: Layout, spec: LabSpec, node: NodeLayout) -> tuple[Service, ...]:
-    if not node.is_storage:
+    if node.is_witness:
+        return (witness_service(),)
+    if node.is_host:
         return (*spec.services, *adapter_services(layout, spec.storage, node.name))
     assert spec.storage is not None, "a lab has a storage node only when its specification says what it serves"
     return (target_service(layout, spec.storage),)

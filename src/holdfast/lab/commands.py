@@ -22,7 +22,7 @@ from holdfast.lab.construction import LabOptions
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.fence_device import FenceFault
 from holdfast.lab.lab import Lab
-from holdfast.lab.layout import STORAGE_NODE, Network
+from holdfast.lab.layout import STORAGE_NODE, WITNESS, Network
 from holdfast.lab.luns import LUN_BYTES, StorageSpec
 from holdfast.lab.machine import Power
 from holdfast.lab.spec import LIBVIRTD
@@ -57,7 +57,11 @@ def group() -> None:
     """A whole cluster on this one machine, to try things."""
 
 
-@group.command(epilog=_examples("up", "up --nodes 5 --name big", "up --no-fence", "up --storage-luns 4", "up --bare"))
+@group.command(
+    epilog=_examples(
+        "up", "up --nodes 5 --name big", "up --no-fence", "up --nodes 2 --witness", "up --storage-luns 4", "up --bare"
+    )
+)
 @click.option("--nodes", default=3, show_default=True, help="How many nodes (1 to 16).")
 @click.option("--fence/--no-fence", default=True, help="Whether the nodes have fence devices.")
 @click.option("--watchdog/--no-watchdog", default=True, help="Whether the nodes have hardware watchdogs.")
@@ -68,6 +72,7 @@ def group() -> None:
     help="How many LUNs for guests a storage node serves (1 to 16), and one for heartbeats; 0 for none.",
 )
 @click.option("--lun-size-mib", default=LUN_BYTES >> 20, show_default=True, help="Size of each LUN.")
+@click.option("--witness", is_flag=True, help="One more machine, which votes and runs no guests.")
 @click.option("--storage-chap", is_flag=True, help="The storage node demands CHAP.")
 @click.option("--bare", is_flag=True, help="Machines with libvirt only, no cluster on them.")
 @_on_lab
@@ -80,6 +85,7 @@ async def up(
     watchdog_timeout_s: float,
     storage_luns: int,
     lun_size_mib: int,
+    witness: bool,
     storage_chap: bool,
     bare: bool,
 ) -> None:
@@ -94,6 +100,7 @@ async def up(
         storage=StorageSpec(luns=storage_luns, lun_bytes=lun_size_mib << 20, has_heartbeat=True, has_chap=storage_chap)
         if storage_luns
         else None,
+        has_witness=witness,
     )
     status = await lab.up(options, provision=None if bare else provision.forming(fence=fence), progress=_say)
     _show(status)
@@ -255,7 +262,7 @@ def _services(node: NodeStatus) -> str:
 
 
 def _devices(node: NodeStatus) -> str:
-    if node.name == STORAGE_NODE:
+    if node.name in (STORAGE_NODE, WITNESS):
         return "-"
     fence = {None: "no fence", FenceFault.NONE: "fence"}.get(node.fence_fault, f"fence ({node.fence_fault})")
     armed = f"watchdog {node.watchdog_remaining_s:.1f} s" if node.watchdog_remaining_s is not None else "watchdog idle"

@@ -23,7 +23,7 @@ from holdfast.lab.errors import LabBroken, LabNotRunning
 from holdfast.lab.freezer import Freezer, freezer_root
 from holdfast.lab.guests import place_image
 from holdfast.lab.image import guest_image
-from holdfast.lab.layout import STORAGE_NODE, Layout, Network
+from holdfast.lab.layout import STORAGE_NODE, WITNESS, Layout, Network
 from holdfast.lab.luns import StorageSpec, make_luns, portal
 from holdfast.lab.machine import Power
 from holdfast.lab.namespaces import NETNS_FOLDER
@@ -56,6 +56,7 @@ class LabOptions:
     """libvirtd must be among them; a cluster adds its own (``provision.services``)."""
     storage: StorageSpec | None = None
     """What the storage node serves; None for a lab without one."""
+    has_witness: bool = False
 
 
 async def build(layout: Layout, options: LabOptions, progress: Progress) -> None:
@@ -75,7 +76,9 @@ async def build(layout: Layout, options: LabOptions, progress: Progress) -> None
         try:
             async with asyncio.TaskGroup() as group:
                 for node in status.nodes:
-                    if node.name != STORAGE_NODE:
+                    if node.name == WITNESS:
+                        group.create_task(_bring_up(layout, node, progress))
+                    elif node.name != STORAGE_NODE:
                         group.create_task(_bring_node_up(layout, node, storage, progress))
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
@@ -135,6 +138,7 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
         watchdog_timeout_s=options.watchdog_timeout_s,
         has_kvm=has_kvm,
         storage=options.storage,
+        has_witness=options.has_witness,
     )
     if spec.storage is not None:
         await build_adapter_library()
@@ -143,7 +147,10 @@ async def _start_datacenter(layout: Layout, options: LabOptions, progress: Progr
     for service in spec.services:
         if not os.access(service.command[0], os.X_OK):
             progress(f"service {service.name} is missing: there is no program {service.command[0]}")
-    progress(f"starting lab {layout.name}: {spec.nodes} nodes, guests under {'KVM' if has_kvm else 'TCG (no KVM)'}")
+    witness = " and a witness" if spec.has_witness else ""
+    progress(
+        f"starting lab {layout.name}: {spec.nodes} nodes{witness}, guests under {'KVM' if has_kvm else 'TCG (no KVM)'}"
+    )
     try:
         await run_tool(sys.executable, "-m", "holdfast.lab.datacenter", layout.name, timeout_s=_START_TIMEOUT_S)
     except LabBroken as error:

@@ -164,7 +164,7 @@ class Datacenter:
 
     async def _fence_fault(self, request: dict[str, Any]) -> dict[str, Any]:
         node = self._machine(request).node
-        if node.is_storage:
+        if not node.is_host:
             raise NoSuchNode(f"{node.name} has no fence device")
         self._power_switch.faults[node.name] = FenceFault(request["fault"])
         return {}

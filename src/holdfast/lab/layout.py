@@ -20,6 +20,8 @@ MAX_GUESTS = 150
 SWITCH_HOST = 254
 STORAGE_NODE = "storage1"
 _STORAGE_NUMBER = 101
+WITNESS = "witness1"
+_WITNESS_NUMBER = 102
 SHARED_MOUNT = Path("/srv/holdfast/shared")
 IMAGE_CACHE = Path("/var/cache/holdfast-lab")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -39,6 +41,10 @@ class Network(StrEnum):
         return f"10.91.{list(Network).index(self) + 1}"
 
 
+CLUSTER_NETWORKS = (Network.CLUSTER_A, Network.CLUSTER_B)
+"""For heartbeats and the cluster database; a witness has no other."""
+
+
 def node_name(number: int) -> str:
     """Return the name of the node with this number (1..16)."""
     return f"node{number}"
@@ -48,6 +54,8 @@ def node_number(name: str) -> int:
     """Return the number inside a node's name, which its addresses carry. Raises: BadLabName."""
     if name == STORAGE_NODE:
         return _STORAGE_NUMBER
+    if name == WITNESS:
+        return _WITNESS_NUMBER
     if not re.fullmatch(r"node([1-9]|1[0-6])", name):
         raise BadLabName(f"{name!r} is no lab node", hint="nodes are called node1, node2, … up to node16")
     return int(name.removeprefix("node"))
@@ -78,11 +86,11 @@ def guest_mac(index: int) -> str:
 def hosts_file(nodes: list[str]) -> str:
     """Return an /etc/hosts that names every node on every network; the bare name is its cluster-a address.
 
-    The storage node, which the lab may have, has only one address.
+    The storage node, which the lab may have, has only one address; the witness has two.
     """
     lines = ["127.0.0.1 localhost", f"{node_address(Network.STORAGE, _STORAGE_NUMBER)} {STORAGE_NODE}"]
     for network in Network:
-        for name in nodes:
+        for name in (*nodes, WITNESS) if network in CLUSTER_NETWORKS else nodes:
             alias = f" {name}" if network is Network.CLUSTER_A else ""
             lines.append(f"{node_address(network, node_number(name))}{alias} {name}.{network}")
     return "\n".join(lines) + "\n"
@@ -106,9 +114,21 @@ class NodeLayout:
         return self.name == STORAGE_NODE
 
     @property
+    def is_witness(self) -> bool:
+        """Whether it is the witness, which votes in the cluster and runs no guests."""
+        return self.name == WITNESS
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it can run guests, and has what that takes: a fence device, a watchdog, libvirt."""
+        return not (self.is_storage or self.is_witness)
+
+    @property
     def networks(self) -> tuple[Network, ...]:
         """The networks that it has a cable to."""
-        return (Network.STORAGE,) if self.is_storage else tuple(Network)
+        if self.is_storage:
+            return (Network.STORAGE,)
+        return CLUSTER_NETWORKS if self.is_witness else tuple(Network)
 
     @property
     def namespace(self) -> str:
@@ -209,7 +229,7 @@ class Layout:
     @property
     def owned_namespace(self) -> re.Pattern[str]:
         """Matches exactly the namespaces and freezer groups that this lab makes."""
-        return re.compile(rf"hf-{re.escape(self.name)}-(switch|{STORAGE_NODE}|node\d{{1,2}})")
+        return re.compile(rf"hf-{re.escape(self.name)}-(switch|{STORAGE_NODE}|{WITNESS}|node\d{{1,2}})")
 
     def node(self, name: str) -> NodeLayout:
         """Return where a node of this lab lives. Raises: BadLabName."""

@@ -206,7 +206,7 @@ class Machine:
 
     def _plan(self) -> BootPlan:
         plan = boot_plan(self._layout, self._spec, self.node, str(uuid.uuid4()))
-        if self._spec.has_watchdog and not self.node.is_storage:
+        if self._spec.has_watchdog and self.node.is_host:
             self.watchdog = Watchdog(self.node.watchdog, self._spec.watchdog_timeout_s, self._bite)
         self.off_reason = ""
         return plan

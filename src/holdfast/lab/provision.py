@@ -6,6 +6,7 @@ Rule of the file: repeatable: what is done already is left alone, so that an int
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from holdfast.client.requests import Request
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Lab
-from holdfast.lab.layout import SHARED_MOUNT, Network, node_address, node_number
+from holdfast.lab.layout import CLUSTER_NETWORKS, SHARED_MOUNT, WITNESS, node_address, node_number
 from holdfast.lab.libvirt_files import listen_for_tls
 from holdfast.lab.luns import Lun
 from holdfast.lab.machine import Power
@@ -29,7 +30,6 @@ from holdfast.model.roles import Wanted
 from holdfast.model.status import NodeState
 
 SOCKET = "run/holdfast/holdfastd.sock"
-CLUSTER_NETWORKS = (Network.CLUSTER_A, Network.CLUSTER_B)
 SAVED = "saved"
 """Below the shared directory, where the memory of guests lies while they move."""
 ANSWER_WAIT_S = 30.0
@@ -75,6 +75,9 @@ def forming(
             if await _presence(lab, node) is None:
                 progress(f"{node}: joining the cluster")
                 await join(lab, node, asked=first)
+        if lab.spec.has_witness and not await _has_witness(lab):
+            progress(f"{WITNESS}: becoming the witness of the cluster")
+            await join_witness(lab, asked=first)
         for node in nodes:
             await _ask(lab, first, requests.set_node(node, _properties(node, fence=fence and lab.spec.has_fence)))
         await asyncio.gather(*(_let_memory_in(lab, node) for node in nodes))
@@ -104,6 +107,12 @@ async def join(lab: Lab, node: str, *, asked: str) -> None:
     """Have a node join with a token of another's."""
     token = await _ask(lab, asked, requests.create_token())
     await _ask(lab, node, requests.join_node(token=token.token, node=node, addresses=_addresses(node)))
+
+
+async def join_witness(lab: Lab, *, asked: str, name: str = WITNESS) -> None:
+    """Have the lab's witness join with a token of a node's, as docs/quorum.md tells a person. Raises: LabBroken."""
+    token = await _ask(lab, asked, requests.create_token())
+    await lab.execute(WITNESS, "holdfast", "witness", "join", "-", "--name", name, stdin=f"{token.token}\n")
 
 
 async def wait_disks_ready(lab: Lab, asked: str, *, timeout_s: float = DISKS_WAIT_S) -> None:
@@ -233,6 +242,11 @@ def _addresses(node: str) -> dict[str, str]:
 def _properties(node: str, *, fence: bool) -> dict[str, object]:
     device = {"agent": "fence_holdfast_lab", "options": {"plug": node}} if fence else None
     return {"fence": device, "memory_bytes": MEMORY_PER_NODE, "vcpus": 4}
+
+
+async def _has_witness(lab: Lab) -> bool:
+    """Whether the lab's witness is one already."""
+    return bool(json.loads((await lab.execute(WITNESS, "holdfast", "witness", "list", "--json")).output))
 
 
 async def _presence(lab: Lab, node: str) -> str | None:

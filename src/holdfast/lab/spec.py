@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.lab.errors import BadLabName, LabNotRunning
-from holdfast.lab.layout import MAX_NODES, STORAGE_NODE, node_name
+from holdfast.lab.layout import MAX_NODES, STORAGE_NODE, WITNESS, node_name
 from holdfast.lab.luns import StorageSpec
 
 
@@ -41,6 +41,7 @@ class LabSpec:
     has_kvm: bool = False
     storage: StorageSpec | None = None
     """None for a lab without a storage node."""
+    has_witness: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:
@@ -48,13 +49,14 @@ class LabSpec:
 
     @property
     def node_names(self) -> list[str]:
-        """The names of all nodes that a cluster may have."""
+        """The names of all hosts that a cluster may have."""
         return [node_name(number) for number in range(1, self.nodes + 1)]
 
     @property
     def machine_names(self) -> list[str]:
-        """The names of all machines: the storage node, if there is one, and the nodes."""
-        return [STORAGE_NODE, *self.node_names] if self.storage is not None else self.node_names
+        """The names of all machines: the storage node, if there is one, the nodes, and the witness, if there is one."""
+        storage = [STORAGE_NODE] if self.storage is not None else []
+        return [*storage, *self.node_names, *([WITNESS] if self.has_witness else [])]
 
     def to_json(self) -> str:
         """Return the text for ``lab.json``."""

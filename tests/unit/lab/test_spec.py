@@ -31,6 +31,15 @@ def test_a_storage_node_is_a_machine_and_no_node_of_the_cluster(tmp_path: Path) 
     assert spec.machine_names == ["storage1", "node1"]
 
 
+def test_a_witness_is_a_machine_and_no_host_of_the_cluster(tmp_path: Path) -> None:
+    spec = LabSpec(nodes=2, services=(), storage=StorageSpec(luns=1), has_witness=True)
+    path = tmp_path / "lab.json"
+    path.write_text(spec.to_json())
+    assert LabSpec.read(path) == spec
+    assert spec.node_names == ["node1", "node2"]
+    assert spec.machine_names == ["storage1", "node1", "node2", "witness1"]
+
+
 @pytest.mark.parametrize(("luns", "lun_bytes"), [(0, 1 << 30), (17, 1 << 30), (1, 1 << 20), (1, (8 << 20) + 512)])
 def test_a_storage_node_serves_one_to_sixteen_luns_of_a_fair_size(luns: int, lun_bytes: int) -> None:
     with pytest.raises(BadLabName):

@@ -28,13 +28,13 @@ from holdfast.lab.database import LabDatabase
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.exclusive import exclusively
 from holdfast.lab.lab import Lab
-from holdfast.lab.provision import client_of, found, join, services, wait_votes
+from holdfast.lab.layout import WITNESS
+from holdfast.lab.provision import client_of, found, join, join_witness, services, wait_votes
 from holdfast.model.errors import HoldfastError
 from holdfast.model.status import NodeState
 
-ASKED, OTHER, THIRD = "node1", "node2", "node3"
-RUN_WITNESS = "setsid holdfast witness run >/var/log/holdfast/witness.log 2>&1 </dev/null &"
-LOSSES = {"nobody": None, "follower": OTHER, "leader": OTHER, "witness": THIRD}
+ASKED, OTHER = "node1", "node2"
+LOSSES = {"nobody": None, "follower": OTHER, "leader": OTHER, "witness": WITNESS}
 """What each case pulls the plug of; `ASKED` leads the database in all but one of them."""
 SETTING, VALUES = "moves_at_once", (3, 4)
 """What is decided, again and again."""
@@ -63,13 +63,10 @@ class Losses:
 
     async def build(self) -> None:
         """Make the lab and its cluster anew."""
-        await _build(self._lab, nodes=3)
+        await _build(self._lab, nodes=2, has_witness=True)
         await found(self._lab, ASKED)
         await join(self._lab, OTHER, asked=ASKED)
-        await self._lab.service_stop(THIRD, "holdfastd")
-        token = (await (await client_of(self._lab, ASKED)).call(requests.create_token())).token
-        await self._lab.execute(THIRD, "holdfast", "witness", "join", token, "--name", THIRD)
-        await self._lab.execute(THIRD, "sh", "-c", RUN_WITNESS)
+        await join_witness(self._lab, asked=ASKED)
         await self._all_vote()
 
     async def lose(self, case: str) -> str:
@@ -91,9 +88,6 @@ class Losses:
 
     async def _repair(self, victim: str) -> None:
         await self._lab.power_on(victim)
-        if victim == THIRD:
-            await self._lab.service_stop(THIRD, "holdfastd")
-            await self._lab.execute(THIRD, "sh", "-c", RUN_WITNESS)
         await self._all_vote()
 
     async def _all_vote(self) -> None:
@@ -102,7 +96,7 @@ class Losses:
             async with asyncio.timeout(REPAIR_S):
                 while True:
                     status = await client.call(requests.status())
-                    if status.voters == status.voters_up == len((ASKED, OTHER, THIRD)):
+                    if status.voters == status.voters_up == len((ASKED, OTHER, WITNESS)):
                         return
                     await asyncio.sleep(0.1)
         except TimeoutError as error:
@@ -182,10 +176,11 @@ async def _is_up(client: LocalClient, node: str) -> bool:
     return any(one.name == node and one.state is NodeState.UP for one in (await client.call(requests.status())).nodes)
 
 
-async def _build(lab: Lab, *, nodes: int) -> None:
+async def _build(lab: Lab, *, nodes: int, has_witness: bool = False) -> None:
     await lab.down(progress=_say)
     programs = services(has_watchdog=False, watchdog_timeout_s=3.0)
-    await lab.up(LabOptions(nodes=nodes, services=programs, has_fence=False, has_watchdog=False), progress=_say)
+    options = LabOptions(nodes=nodes, services=programs, has_fence=False, has_watchdog=False, has_witness=has_witness)
+    await lab.up(options, progress=_say)
 
 
 async def _quiet(report: Report) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.lab.provision import CLUSTER_NETWORKS
+from holdfast.lab.layout import CLUSTER_NETWORKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
