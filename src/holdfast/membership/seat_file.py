@@ -46,19 +46,25 @@ class HeldSeat(BaseModel):
         return self.model_copy(update={"begun": True})
 
 
-def read_seat(path: Path) -> HeldSeat | None:
-    """The seat that this machine holds; None: nothing was ever noted here. Raises: IdentityInvalid."""
-    try:
-        return HeldSeat.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (ValidationError, OSError) as error:
-        raise IdentityInvalid(
-            f"{path} is damaged: {error}",
-            hint="delete it with the database's data beside it and start holdfastd again: the node gets a new member",
-        ) from error
+class SeatFile:
+    """Where this machine keeps which seat it holds."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
-def write_seat(seat: HeldSeat, path: Path) -> None:
-    """Keep it. Raises: FileNotWritten."""
-    write_durably(path, seat.model_dump_json(indent=2).encode() + b"\n")
+    def read(self) -> HeldSeat | None:
+        """The seat that this machine holds; None: nothing was ever noted here. Raises: IdentityInvalid."""
+        try:
+            return HeldSeat.model_validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValidationError, OSError) as error:
+            raise IdentityInvalid(
+                f"{self._path} is damaged: {error}",
+                hint="delete it with the database's data beside it and start holdfastd again: "
+                "the node gets a new member",
+            ) from error
+
+    def write(self, seat: HeldSeat) -> None:
+        """Keep it. Raises: FileNotWritten."""
+        write_durably(self._path, seat.model_dump_json(indent=2).encode() + b"\n")

@@ -22,6 +22,7 @@ from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat_codec import HeartbeatCodec
 from holdfast.membership.identity import IncarnationFile, NodeIdentity, read_boot_id, write_identity
 from holdfast.membership.replay import Sequences
+from holdfast.membership.seat_file import SeatFile
 from holdfast.membership.udp_transport import UdpTransport
 from holdfast.model.disks import DiskSpec
 from holdfast.model.errors import HoldfastError
@@ -97,7 +98,7 @@ class Member:
             admin=self.database.admin,
             mirror=self.life.mirror,
             process=self._process,
-            file=config.seat,
+            note=SeatFile(config.seat),
         )
         self.certificates = CertificateKeeper(
             identity=identity,

@@ -1,12 +1,12 @@
 """This node's member of the cluster database as a program: etcd under its supervisor, and a way to ask only it.
 
-Rule of the file: the program outlives holdfastd; only `stop` ends it. Source: SAFE-6.
+Rule of the file: the program outlives holdfastd; only `clear` ends it. Source: SAFE-6.
 """
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import shutil
 
 from holdfast.membership.identity import NodeIdentity
 from holdfast.model.errors import HoldfastError
@@ -15,6 +15,7 @@ from holdfast.node.database import database_member, loopback, tls_files
 from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections
 from holdfast.store.etcd.member_config import InitialState
+from holdfast.store.etcd.preconditions import has_data
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId
 
@@ -30,7 +31,16 @@ class EtcdProcess:
         self._admin = EtcdAdmin(self._connections)
         self._supervisor: EtcdSupervisor | None = None
         self._running: asyncio.Task[None] | None = None
-        self.data: Path = config.database
+
+    @property
+    def has_data(self) -> bool:
+        """Whether a member has begun to store here."""
+        return has_data(self._config.database)
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether nothing of any member lies here."""
+        return not self._config.database.exists()
 
     @property
     def problem(self) -> HoldfastError | None:
@@ -49,11 +59,13 @@ class EtcdProcess:
         if self._supervisor is not None:
             self._supervisor.note_begun()
 
-    async def stop(self) -> None:
-        """End it, also one that an earlier daemon started."""
+    async def clear(self) -> None:
+        """End it, also one that an earlier daemon started, and remove what it stored."""
         supervisor = self._supervisor or self._made(())
         await supervisor.stop()
         await self._let_go()
+        if not self.is_cleared:
+            await asyncio.to_thread(shutil.rmtree, self._config.database)
 
     async def member(self) -> MemberId:
         """Which member it says it is."""

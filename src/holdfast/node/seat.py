@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from pathlib import Path
 from typing import Final, Protocol
 
-from holdfast.membership.seat_file import HeldSeat, read_seat, write_seat
+from holdfast.membership.seat_file import HeldSeat
 from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, NodeSpec, Seat, SeatState
 from holdfast.node.mirror import Mirror
 from holdfast.store.etcd.member_config import joining_cluster
-from holdfast.store.etcd.preconditions import has_data
 from holdfast.store.port import Member, MemberId, Store, StoreAdmin
 from holdfast.store.records import CLUSTER
 
@@ -31,10 +28,15 @@ Cluster = tuple[tuple[str, str], ...]
 
 
 class MemberProcess(Protocol):
-    """This node's member of the database as a program."""
+    """This node's member of the database as a program, with its data."""
 
-    data: Path
-    """Where its data lies."""
+    @property
+    def has_data(self) -> bool:
+        """Whether a member has begun to store here."""
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether nothing of any member lies here."""
 
     @property
     def problem(self) -> HoldfastError | None:
@@ -46,26 +48,36 @@ class MemberProcess(Protocol):
     def note_begun(self) -> None:
         """From now on do not start it without its data."""
 
-    async def stop(self) -> None:
-        """End it, and do not return before it has ended."""
+    async def clear(self) -> None:
+        """End it, whoever started it, and remove all that it stored."""
 
     async def member(self) -> MemberId:
         """Which member it says it is. Raises: Unavailable."""
+
+
+class SeatNote(Protocol):
+    """What this machine durably knows of its seat."""
+
+    def read(self) -> HeldSeat | None:
+        """The seat; None: nothing was ever noted here."""
+
+    def write(self, seat: HeldSeat) -> None:
+        """Keep it."""
 
 
 class SeatKeeper:
     """Does what the record says. `seat` is what the node reports of it."""
 
     def __init__(
-        self, *, me: NodeName, store: Store, admin: StoreAdmin, mirror: Mirror, process: MemberProcess, file: Path
+        self, *, me: NodeName, store: Store, admin: StoreAdmin, mirror: Mirror, process: MemberProcess, note: SeatNote
     ) -> None:
         self._me = me
         self._store = store
         self._mirror = mirror
         self._admin = admin
         self._process = process
-        self._file = file
-        self._held = read_seat(file)
+        self._kept = note
+        self._held = note.read()
         self._is_running = False
         self.seat: Seat | None = None
 
@@ -116,7 +128,7 @@ class SeatKeeper:
 
     def _founded(self) -> HeldSeat:
         """The seat of a machine that noted none: nothing, or the data of the founder."""
-        if not has_data(self._process.data):
+        if not self._process.has_data:
             self._held = HeldSeat()
             return self._held
         return HeldSeat()
@@ -130,10 +142,10 @@ class SeatKeeper:
         """Have the member run that this node holds data for, and see how it is."""
         if held.member is None and self._held is not None:
             self.seat = None
-            if self._process.data.exists():
+            if not self._process.is_cleared:
                 await self._clear()  # given up by a daemon that ended before it came to this
             return
-        is_lost = held.begun and not has_data(self._process.data)
+        is_lost = held.begun and not self._process.has_data
         if is_lost and (not self._is_running or self._process.problem is not None):
             self._say(held, SeatState.LOST)
             return
@@ -162,7 +174,7 @@ class SeatKeeper:
     async def _start(self, held: HeldSeat) -> None:
         """Start the member: what it has stored tells it all; at its first start the list of members does."""
         initial: Cluster = ()
-        if not has_data(self._process.data):
+        if not self._process.has_data:
             initial = joining_cluster(await self._admin.members(), self._me)
         self._process.keep_running(initial, has_begun=held.begun)
         self._is_running = True
@@ -188,13 +200,11 @@ class SeatKeeper:
         await self._clear()
 
     async def _clear(self) -> None:
-        await self._process.stop()
+        await self._process.clear()
         self._is_running = False
-        if self._process.data.exists():
-            await asyncio.to_thread(shutil.rmtree, self._process.data)
 
     def _note(self, seat: HeldSeat) -> None:
-        write_seat(seat, self._file)
+        self._kept.write(seat)
         self._held = seat
 
     def _say(self, held: HeldSeat, state: SeatState) -> None:

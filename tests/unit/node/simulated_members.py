@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 from tests.unit.node.dying import Killer
 
@@ -132,6 +133,16 @@ class SimulatedProcess:
         self._is: MemberId | None = None
 
     @property
+    def has_data(self) -> bool:
+        """Whether it has begun to store here."""
+        return (self.data / "member" / "wal" / "0.wal").exists()
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether nothing lies here."""
+        return not self.data.exists()
+
+    @property
     def problem(self) -> HoldfastError | None:
         """Nothing is wrong with the program itself."""
         return None
@@ -162,6 +173,12 @@ class SimulatedProcess:
 
     def note_begun(self) -> None:
         """Said by the seat."""
+
+    async def clear(self) -> None:
+        """End it and remove what it stored."""
+        await self.stop()
+        if self.data.exists():
+            rmtree(self.data)
 
     async def stop(self) -> None:
         """End it."""

@@ -32,7 +32,7 @@ from holdfast.membership.identity import (
     read_identity,
     write_identity,
 )
-from holdfast.membership.seat_file import HeldSeat, write_seat
+from holdfast.membership.seat_file import HeldSeat, SeatFile
 from holdfast.model.errors import HoldfastError, InvalidInput, Refused, Unavailable
 from holdfast.model.ids import Incarnation
 from holdfast.node.config import DaemonConfig
@@ -60,7 +60,7 @@ class Site:
     def begin(self, me: NodeIdentity) -> None:
         """Be this node, with data."""
         write_own_authority(self.config, me, KEY)
-        write_seat(HeldSeat(member=1, begun=True), self.config.seat)
+        SeatFile(self.config.seat).write(HeldSeat(member=1, begun=True))
         wal = self.config.database / "member" / "wal" / "old.wal"
         wal.parent.mkdir(parents=True)
         wal.write_text(me.node_id)

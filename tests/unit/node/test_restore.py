@@ -16,7 +16,7 @@ from tests.unit.decide.made_up import NOW_MS, owned, role_spec
 from holdfast.membership.cluster_key import read_cluster_key
 from holdfast.membership.errors import NotJoined
 from holdfast.membership.identity import NodeIdentity, Peer, read_identity, write_identity
-from holdfast.membership.seat_file import HeldSeat, read_seat, write_seat
+from holdfast.membership.seat_file import HeldSeat, SeatFile
 from holdfast.model.errors import Conflict, InvalidInput
 from holdfast.model.ids import ClusterId, NetworkName, NodeName
 from holdfast.model.snapshot import ClusterRecord
@@ -120,7 +120,7 @@ class Site:
         if is_joined:
             me = identity(cluster=cluster)
             write_own_authority(self.config, me, NEWER_KEY)
-            write_seat(HeldSeat(member=1, begun=True), self.config.seat)
+            SeatFile(self.config.seat).write(HeldSeat(member=1, begun=True))
             wal = self.config.database / "member" / "wal" / "old.wal"
             wal.parent.mkdir(parents=True)
             wal.write_text("old")
@@ -159,7 +159,7 @@ def check_safe(site: Site) -> None:
         assert site.twin.guests == {"nobody's"}, "the old node is gone and its guests run on"
     assert site.old_data(), "what the node had stored is lost"
     if now is not None and now.generation == 1:
-        seat = read_seat(site.config.seat)
+        seat = SeatFile(site.config.seat).read()
         assert seat is not None
         assert seat.begun, "an old member whose data is away could begin anew, and vote twice"
     if now is not None and now.generation != 1:

@@ -17,6 +17,7 @@ from tests.unit.node.simulated_members import SimulatedMembers, SimulatedProcess
 from tests.unit.node.small_database import SmallDatabase
 
 from holdfast.decide.voters import SETTLE_MS
+from holdfast.membership.seat_file import SeatFile
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import Capacity, NodeReport, Seat, SeatState
 from holdfast.model.snapshot import Freeze, Snapshot
@@ -79,7 +80,7 @@ class World:
             admin=self.members,
             mirror=self.mirrors[name],
             process=self.processes[name],
-            file=self.folder / f"{name}.seat",
+            note=SeatFile(self.folder / f"{name}.seat"),
         )
 
     def new_voter_keeper(self) -> VoterKeeper:
