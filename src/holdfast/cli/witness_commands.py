@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from holdfast.cli.backup_commands import confirm
 from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
 from holdfast.cli.node_commands import put_left
@@ -71,6 +72,37 @@ def leave(*, name: str, as_json: bool) -> None:
     if kinds.get(name) is False:
         raise Refused(f"{name} is a host and no witness", hint=f"holdfast node leave {name}")
     put_left(ask(requests.leave_cluster(name)), as_json=as_json)
+
+
+@witness.command("forget", examples=("holdfast witness forget demo", "holdfast witness forget demo --yes"))
+@click.argument("cluster")
+@click.option("--yes", is_flag=True, help="Do not ask to type the cluster's name.")
+@data_dir_option
+@json_option
+def forget(*, cluster: str, yes: bool, data_dir: Path, as_json: bool) -> None:
+    """Have this machine forget CLUSTER, of which it was a witness, so that it can join anew.
+
+    For a witness that was evicted or left while it was off: no voter answers it any more, so it cannot learn of it. It
+    is refused while the cluster answers. Witnesses of other clusters on this machine run on. What the machine had of
+    the cluster is kept in a folder.
+    """
+    from holdfast.node import witness_host
+
+    one = witness_host.named(cluster, data_dir).identity
+    if not yes:
+        click.echo(
+            f"This machine forgets cluster {one.cluster_name}, of which it is witness {one.node}. If the\n"
+            f"cluster still has it, evict it there as well: holdfast node evict {one.node}.",
+            err=True,
+        )
+        confirm(cluster)
+    answer = asyncio.run(witness_host.forget(cluster, state=data_dir))
+    told = f"what it had of it is kept in {answer['kept']}; to be let in again: holdfast witness join TOKEN"
+    put(
+        answer,
+        f"this machine is not witness {answer['node']} of cluster {answer['cluster']} any more; {told}",
+        as_json=as_json,
+    )
 
 
 @witness.command("list", examples=("holdfast witness list", "holdfast witness list --json"))

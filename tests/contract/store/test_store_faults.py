@@ -192,6 +192,12 @@ async def test_nobody_listening_is_certainly_not_done(tmp_path: Path) -> None:
             await store.txn(Txn(then=(Put("key", b""),)), timeout_s=0.3)
 
 
+async def test_with_no_member_known_a_call_ends_in_time(tmp_path: Path) -> None:
+    async with opened(EtcdConnections((), make_tls(tmp_path))) as store, asyncio.timeout(5):
+        with pytest.raises(StoreUnavailable, match="none was asked"):
+            await store.get("key", timeout_s=0.2)
+
+
 async def test_a_stranger_is_refused(three: EtcdCluster, tmp_path: Path) -> None:
     stranger = make_tls(tmp_path, "another cluster")
     async with opened(EtcdConnections(three.addresses, stranger)) as store:

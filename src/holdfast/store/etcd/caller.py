@@ -42,7 +42,9 @@ class Caller:
                 except CallFailed as failure:
                     failures[endpoint.address] = failure
                     self._judge(endpoint, failure, is_repeatable=is_repeatable)
-            await asyncio.sleep(min(self._timing.retry_pause_s, max(0.0, deadline - time())))
+            if time() >= deadline:  # also when no member is known
+                raise _unavailable(failures)
+            await asyncio.sleep(min(self._timing.retry_pause_s, deadline - time()))
 
     def _judge(self, endpoint: Endpoint, failure: CallFailed, *, is_repeatable: bool) -> None:
         """Raise when the failure settles the call; return when it may be tried again."""
@@ -68,7 +70,7 @@ def _unknown(failure: CallFailed) -> StoreOutcomeUnknown:
 
 
 def _unavailable(failures: dict[str, CallFailed]) -> StoreUnavailable:
-    details = "; ".join(str(failure) for failure in failures.values()) or "the time was over before the first attempt"
+    details = "; ".join(str(failure) for failure in failures.values()) or "none was asked"
     error = StoreUnavailable(
         f"no member of the cluster database took the request ({details})",
         hint="check that a majority of the voters runs and can be reached: holdfast status",
