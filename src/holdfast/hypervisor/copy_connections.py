@@ -1,8 +1,9 @@
-"""Ends the connection over which a guest is copied, when nothing else makes QEMU give the copy up.
+"""Ends the connections over which a guest is copied, when nothing else makes libvirt or QEMU give the copy up.
 
 QEMU sends the end of a copy while it holds the lock that its monitor needs. If the other end is gone by then, without a
 word, it waits for the network as long as TCP does, a quarter of an hour, with the guest stopped, and libvirt can abort
-nothing. An error on that connection is a failed copy, after which the guest goes on here.
+nothing. libvirt itself waits half a minute for an answer from there. An error on such a connection is a failed copy,
+after which libvirt looks what is here, and the guest goes on if it is: its copy stays paused until its node owns it.
 Source: QEMU migration/migration.c (migration_completion), tcp(7) (tcp_retries2), ss(8) (--kill).
 """
 
@@ -17,18 +18,20 @@ log = logging.getLogger(__name__)
 FIRST_PORT: Final = 49152
 LAST_PORT: Final = 49215
 """Where libvirt has QEMU listen for copies. Source: /etc/libvirt/qemu.conf, migration_port_min and _max."""
+LIBVIRT_PORT: Final = 16514
+"""Where libvirt itself listens. Source: libvirtd.conf, tls_port."""
 FIRST_OUTGOING_PORT: Final = 32768
 """Below it services listen: what comes from there is an answer, and no copy. Source: ip(7), ip_local_port_range."""
 CUT_S: Final = 5.0
 
 
 async def end_copies_to(host: str, *, tool: str = "ss", limit_s: float = CUT_S) -> None:
-    """End every connection from here to where copies are taken in on a host. What fails is logged."""
-    ports = f"sport ge :{FIRST_OUTGOING_PORT} and dport ge :{FIRST_PORT} and dport le :{LAST_PORT}"
-    wanted = ("state", "established", "dst", host, "and", *ports.split())
+    """End every connection from here to where a host takes guests in. What fails is logged."""
+    there = f"( dport = :{LIBVIRT_PORT} or ( dport ge :{FIRST_PORT} and dport le :{LAST_PORT} ) )"
+    wanted = f"state connected dst {host} and sport ge :{FIRST_OUTGOING_PORT} and {there}"
     try:
         child = await asyncio.create_subprocess_exec(
-            *(tool, "--kill", "--no-header", "--numeric", "--tcp", *wanted),
+            *(tool, "--kill", "--no-header", "--numeric", "--tcp", *wanted.split()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

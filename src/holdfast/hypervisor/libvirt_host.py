@@ -130,8 +130,10 @@ class LibvirtHost:
         """How far a save or copy is. See the port."""
         return await self._ask(lambda handle: libvirt_move_calls.progress(handle, uuid), self._timeouts.ask_ms)
 
-    async def cancel_move(self, uuid: str) -> None:
-        """Have it given up; where libvirt cannot, its connection is ended. See the port."""
+    async def cancel_move(self, uuid: str, *, is_target_gone: bool = False) -> None:
+        """Have it given up; its connections are ended where libvirt cannot, or need not wait. See the port."""
+        if is_target_gone:
+            await self._moves.cut_off(uuid)
         try:
             await self._ask_guest(uuid, libvirt_move_calls.cancel, what="Cancelling the move of")
         except (HypervisorUnavailable, GuestOutcomeUnknown):

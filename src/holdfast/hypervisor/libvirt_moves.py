@@ -63,7 +63,7 @@ class LibvirtMoves:
         )
 
     async def cut_off(self, uuid: str) -> None:
-        """End the connection of a copy that libvirt cannot give up, if one is under way."""
+        """End the connections of a copy, if one is under way."""
         if uuid in self._under_way and (host := self._copied_to.get(uuid)):
             await end_copies_to(host)
 

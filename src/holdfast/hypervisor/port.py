@@ -203,9 +203,10 @@ class Hypervisor(Protocol):
     async def progress(self, uuid: str) -> MoveProgress | None:
         """How far a guest's save or copy is; None when none is under way. Raises HypervisorUnavailable."""
 
-    async def cancel_move(self, uuid: str) -> None:
+    async def cancel_move(self, uuid: str, *, is_target_gone: bool = False) -> None:
         """Have a save or a copy that is under way given up; nothing under way is fine.
 
+        is_target_gone   nobody waits any longer for an answer from where the guest is copied to.
         The call that began it tells how it ended. Raises GuestRequestFailed (too late), HypervisorUnavailable,
         GuestOutcomeUnknown.
         """

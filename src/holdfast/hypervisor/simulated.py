@@ -137,8 +137,8 @@ class SimulatedHypervisor:
         """How far it is. See the port."""
         return await self.moves.progress(uuid)
 
-    async def cancel_move(self, uuid: str) -> None:
-        """Give it up. See the port."""
+    async def cancel_move(self, uuid: str, *, is_target_gone: bool = False) -> None:
+        """Give it up; here nothing waits for a target that is gone. See the port."""
         await self.moves.cancel_move(uuid)
 
     async def has_moved_away(self, uuid: str, name: str) -> bool:

@@ -100,7 +100,7 @@ class MemoryMoves:
                 timeout_ms=int(2 * seconds_for(now.spec.memory_bytes, rate) * 1000),
             )
             copying = self._hypervisor.migrate(uuid, target, making.id, options)
-            await self._while_wanted(uuid, copying, lambda: is_wanted() and not self._is_gone(receiver))
+            await self._while_wanted(uuid, copying, is_wanted, to=receiver)
         except GuestNotFound:
             return None
         except GuestRequestFailed as error:
@@ -156,23 +156,29 @@ class MemoryMoves:
             return None
         return after_failed_move(now, Present(executes=guest.is_running, memory_id=guest.memory_id), detail)
 
-    async def _while_wanted(self, uuid: str, moving: Coroutine[Any, Any, None], is_wanted: Callable[[], bool]) -> None:
-        """Wait for a move of memory; one that is not wanted any more is given up, if that is still possible."""
-        changed = self._mirror.subscribe()
-        cancelling = asyncio.create_task(self._cancel_unwanted(uuid, changed, is_wanted))
+    async def _while_wanted(
+        self, uuid: str, moving: Coroutine[Any, Any, None], is_wanted: Callable[[], bool], to: Receiver | None = None
+    ) -> None:
+        """Wait for a move of memory; one that is not wanted any more, or whose receiver is gone, is given up."""
+        cancelling = asyncio.create_task(self._cancel_unwanted(uuid, is_wanted, to, self._mirror.subscribe()))
         try:
             await moving
         finally:
             cancelling.cancel()
             await asyncio.wait([cancelling])
 
-    async def _cancel_unwanted(self, uuid: str, changed: asyncio.Event, is_wanted: Callable[[], bool]) -> None:
-        while is_wanted():
+    async def _cancel_unwanted(
+        self, uuid: str, is_wanted: Callable[[], bool], to: Receiver | None, changed: asyncio.Event
+    ) -> None:
+        def has_target() -> bool:
+            return to is None or not self._is_gone(to)
+
+        while is_wanted() and has_target():
             await changed.wait()
             changed.clear()
         while True:
             try:
-                await self._hypervisor.cancel_move(uuid)
+                await self._hypervisor.cancel_move(uuid, is_target_gone=not has_target())
             except HoldfastError as error:
                 log.warning("the move of guest %s could not be cancelled: %s", uuid, error)
             await asyncio.sleep(CANCEL_AGAIN_S)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.hypervisor.copy_connections import FIRST_PORT, LAST_PORT, end_copies_to
+from holdfast.hypervisor.copy_connections import FIRST_PORT, LAST_PORT, LIBVIRT_PORT, end_copies_to
 
 TARGET, ANOTHER = "127.49.15.2", "127.49.15.3"
 """Nothing else on this machine talks to these."""
@@ -29,19 +29,22 @@ def is_ended(client: socket.socket) -> bool:
 
 async def test_ends_the_connections_over_which_a_guest_may_be_copied_there_and_no_other() -> None:
     with ExitStack() as open_ones:
-        first, last, elsewhere, below, above, answer = (
+        first, last, libvirt, closing, elsewhere, below, above, answer = (
             open_ones.enter_context(one)
             for one in (
                 connection(TARGET, FIRST_PORT),
                 connection(TARGET, LAST_PORT),
+                connection(TARGET, LIBVIRT_PORT),
+                connection(TARGET, FIRST_PORT + 2),
                 connection(ANOTHER, FIRST_PORT),
                 connection(TARGET, FIRST_PORT - 1),
                 connection(TARGET, LAST_PORT + 1),
                 connection(TARGET, FIRST_PORT + 1, from_port=22379),
             )
         )
+        closing.shutdown(socket.SHUT_WR)
         await end_copies_to(TARGET)
-        assert [is_ended(one) for one in (first, last)] == [True, True]
+        assert [is_ended(one) for one in (first, last, libvirt, closing)] == [True] * 4
         assert [is_ended(one) for one in (elsewhere, below, above, answer)] == [False] * 4
 
 
