@@ -99,6 +99,7 @@ class Member:
             mirror=self.life.mirror,
             process=self._process,
             note=SeatFile(config.seat),
+            shortage=self._process.shortage,
         )
         self.certificates = CertificateKeeper(
             identity=identity,

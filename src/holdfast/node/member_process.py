@@ -12,10 +12,11 @@ from holdfast.membership.identity import NodeIdentity
 from holdfast.model.errors import HoldfastError
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import database_member, loopback, tls_files
+from holdfast.store.errors import DiskFull
 from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections
 from holdfast.store.etcd.member_config import InitialState
-from holdfast.store.etcd.preconditions import has_data
+from holdfast.store.etcd.preconditions import has_data, lacking_room
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId
 
@@ -46,6 +47,11 @@ class EtcdProcess:
     def problem(self) -> HoldfastError | None:
         """Why it does not run."""
         return self._supervisor.problem if self._supervisor is not None else None
+
+    def shortage(self) -> DiskFull | None:
+        """What it lacks in room to start again, should it end."""
+        member = database_member(self._config, self._identity, InitialState.EXISTING, ())
+        return lacking_room(member) if member.data_dir.exists() else None
 
     def keep_running(self, initial_cluster: tuple[tuple[str, str], ...], *, has_begun: bool) -> None:
         """Start or adopt it, and start it again whenever it ends."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from holdfast.membership.seat_file import HeldSeat
@@ -15,6 +16,7 @@ from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, NodeSpec, Seat, SeatState
 from holdfast.node.mirror import Mirror
+from holdfast.store.errors import DiskFull
 from holdfast.store.etcd.member_config import joining_cluster
 from holdfast.store.port import Member, MemberId, Store, StoreAdmin
 from holdfast.store.records import CLUSTER
@@ -69,13 +71,23 @@ class SeatKeeper:
     """Does what the record says. `seat` is what the node reports of it."""
 
     def __init__(
-        self, *, me: NodeName, store: Store, admin: StoreAdmin, mirror: Mirror, process: MemberProcess, note: SeatNote
+        self,
+        *,
+        me: NodeName,
+        store: Store,
+        admin: StoreAdmin,
+        mirror: Mirror,
+        process: MemberProcess,
+        note: SeatNote,
+        shortage: Callable[[], DiskFull | None] = lambda: None,
     ) -> None:
+        """Take the ports. `shortage`: what the member lacks in room on its disk, while it runs."""
         self._me = me
         self._store = store
         self._mirror = mirror
         self._admin = admin
         self._process = process
+        self._shortage = shortage
         self._kept = note
         self._held = note.read()
         self._is_running = False
@@ -98,10 +110,16 @@ class SeatKeeper:
 
     def conditions(self) -> tuple[Condition, ...]:
         """Standing warnings about this node's member."""
-        problem = self._process.problem
-        if self.seat is None or problem is None or self.seat.state is SeatState.LOST:
+        if self.seat is None or self.seat.state is SeatState.LOST:
             return ()
-        text = f"{self._me}: its member of the cluster database does not run: {problem.message}"
+        problem, state = self._process.problem, "does not run"
+        if problem is None and self._is_running:
+            problem, state = self._shortage(), "runs and would not start again"
+        if problem is None:
+            return ()
+        text = f"{self._me}: its member of the cluster database {state}: {problem.message}"
+        if isinstance(problem, DiskFull):
+            return (Condition(code="database-disk-full", subject=self._me, text=text),)
         return (Condition(code="database-member-down", subject=self._me, text=text),)
 
     @property

@@ -69,6 +69,7 @@ class Witness:
             mirror=self._life.mirror,
             process=self._process,
             note=SeatFile(config.seat),
+            shortage=self._process.shortage,
         )
         self._certificates = CertificateKeeper(
             identity=identity,

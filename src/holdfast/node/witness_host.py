@@ -113,7 +113,7 @@ async def serve_all(state: Path, serve: Serve, *, stop: asyncio.Event) -> None:
                 if (folder / FORGET).exists() and not running[folder].cancelling():
                     running[folder].cancel()
             for one in instances(state):
-                if one.folder not in running and not (one.folder / FORGET).exists():
+                if one.folder not in running:
                     running[one.folder] = tasks.create_task(_alone(one.folder, serve))
             try:
                 async with asyncio.timeout(LOOK_S):

@@ -33,6 +33,7 @@ from holdfast.store.errors import (
 from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections, EtcdStore
 from holdfast.store.etcd.member_config import InitialState, MemberConfig, joining_cluster
+from holdfast.store.etcd.preconditions import lacking_room
 from holdfast.store.etcd.process import identify
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId, Put, Txn
@@ -180,6 +181,8 @@ def test_too_little_room_is_told_before_it_hurts(config: MemberConfig) -> None:
     supervisor = EtcdSupervisor(replace(config, min_free_bytes=1 << 60))
     with pytest.raises(DiskFull, match=str(1 << 60)):
         supervisor.start()
+    config.data_dir.mkdir(exist_ok=True)
+    assert lacking_room(config) is None
 
 
 def test_a_missing_program_is_told(config: MemberConfig) -> None:

@@ -131,6 +131,7 @@ class SimulatedProcess:
         self._members = members
         self._urls = urls
         self._is: MemberId | None = None
+        self.problem: HoldfastError | None = None
 
     @property
     def has_data(self) -> bool:
@@ -141,11 +142,6 @@ class SimulatedProcess:
     def is_cleared(self) -> bool:
         """Whether nothing lies here."""
         return not self.data.exists()
-
-    @property
-    def problem(self) -> HoldfastError | None:
-        """Nothing is wrong with the program itself."""
-        return None
 
     def begin_as(self, member: MemberId) -> None:
         """Run as the founder's."""

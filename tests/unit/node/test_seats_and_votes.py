@@ -25,6 +25,7 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.seat import SeatKeeper
 from holdfast.node.voters import VoterKeeper, peer_urls, why_vote_stays
+from holdfast.store.errors import DiskFull, MemberExited
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import CLUSTER, report_key
 
@@ -55,6 +56,7 @@ class World:
         self.mirrors: dict[NodeName, Mirror] = {}
         self.processes: dict[NodeName, SimulatedProcess] = {}
         self.seats: dict[NodeName, SeatKeeper] = {}
+        self.shortages: dict[NodeName, DiskFull] = {}
         for number, name in enumerate(map(NodeName, names), 1):
             spec = node_spec(name, is_voter=False, addresses={NetworkName("net"): f"192.0.2.{number}"})
             self.database.node(spec)
@@ -81,6 +83,7 @@ class World:
             mirror=self.mirrors[name],
             process=self.processes[name],
             note=SeatFile(self.folder / f"{name}.seat"),
+            shortage=lambda: self.shortages.get(name),
         )
 
     def new_voter_keeper(self) -> VoterKeeper:
@@ -253,6 +256,23 @@ async def test_a_vote_that_waits_for_a_learner_or_for_the_end_of_a_freeze_says_s
     assert [condition.text for condition in world.voters.conditions()] == [
         "the vote of a stays for now: the cluster is frozen, and votes do not move then"
     ]
+
+
+async def test_a_voter_whose_disk_fills_warns_before_its_member_ends(tmp_path: Path) -> None:
+    world = World(tmp_path, "abc")
+    await world.settle()
+    seat = world.seats[B]
+    assert seat.conditions() == ()
+    world.shortages[B] = DiskFull("3 bytes free")
+    (condition,) = seat.conditions()
+    assert (condition.code, condition.subject) == ("database-disk-full", B)
+    assert condition.text.endswith("database runs and would not start again: 3 bytes free")
+    world.processes[B].problem = DiskFull("2 bytes free")
+    (condition,) = seat.conditions()
+    assert condition.code == "database-disk-full"
+    assert condition.text.endswith("database does not run: 2 bytes free")
+    world.processes[B].problem = MemberExited("it crashed")
+    assert [one.code for one in seat.conditions()] == ["database-member-down"]
 
 
 @pytest.mark.parametrize("is_seat_gone", [False, True])

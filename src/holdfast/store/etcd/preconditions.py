@@ -18,15 +18,22 @@ def check(config: MemberConfig) -> None:
     _check_writable(config.data_dir, mode=0o700)
     _check_writable(config.log_file.parent, mode=0o755)
     _check_writable(config.process_file.parent, mode=0o755)
-    free_bytes = shutil.disk_usage(config.data_dir).free
-    if free_bytes < config.min_free_bytes:
-        raise DiskFull(
-            f"the file system of {config.data_dir} has {free_bytes} bytes free; "
-            f"the cluster database wants {config.min_free_bytes}",
-            hint=f"make room, or move the directory: df -h {config.data_dir}",
-        )
+    if (shortage := lacking_room(config)) is not None:
+        raise shortage
     for address in (*config.client_addresses, *config.peer_addresses):
         _check_free(address)
+
+
+def lacking_room(config: MemberConfig) -> DiskFull | None:
+    """What a member lacks in room to start, or None; one that runs goes on until there is none at all."""
+    free_bytes = shutil.disk_usage(config.data_dir).free
+    if free_bytes >= config.min_free_bytes:
+        return None
+    return DiskFull(
+        f"the file system of {config.data_dir} has {free_bytes} bytes free; "
+        f"the cluster database wants {config.min_free_bytes}",
+        hint=f"make room, or move the directory: df -h {config.data_dir}",
+    )
 
 
 def has_data(data_dir: Path) -> bool:
