@@ -6,7 +6,7 @@ import click
 
 from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
-from holdfast.cli.output import json_option, put
+from holdfast.cli.output import json_option, put, put_json, show
 from holdfast.cli.parameters import Pair, duration, login_name, place_options, setting, unique
 from holdfast.cli.words import instant
 from holdfast.client import requests
@@ -16,6 +16,7 @@ from holdfast.client import requests
     cls=Group,
     examples=(
         "holdfast cluster create demo --node node1 --address cluster-a=10.0.0.1 --shared-directory /srv/vms",
+        "holdfast cluster show",
         "holdfast cluster set timings.patience_ms 8000",
         "holdfast cluster freeze --reason 'switches are replaced'",
     ),
@@ -77,14 +78,42 @@ def create(
     put(answer, f"cluster {answer.cluster} is created; this machine is its node {answer.node}", as_json=as_json)
 
 
-@cluster.command("set", examples=("holdfast cluster set timings.patience_ms 8000",))
-@click.argument("name", metavar="NAME")
-@click.argument("value")
+@cluster.command("show", examples=("holdfast cluster show", "holdfast cluster show --json"))
 @json_option
-def set_(*, name: str, value: str, as_json: bool) -> None:
-    """Change the setting NAME of the whole cluster. Lists are written as JSON: '["/srv/vms"]'."""
-    answer = ask(requests.set_cluster(name, value))
-    put(answer, f"{answer.name} is now {answer.value}", as_json=as_json)
+def show_(*, as_json: bool) -> None:
+    """Show all settings of the cluster, what differs from the defaults, and what its times add up to."""
+    answer = ask(requests.show_settings())
+    if as_json:
+        put_json(answer)
+        return
+    from holdfast.cli.setting_sheets import settings_sheet
+
+    show(settings_sheet(answer))
+
+
+@cluster.command(
+    "set",
+    examples=(
+        "holdfast cluster set timings.patience_ms 8000",
+        "holdfast cluster set --dry-run timings.guard_deadline_ms 2000 timings.patience_ms 2500",
+    ),
+)
+@click.argument("words", metavar="NAME VALUE [NAME VALUE]...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Only check it, and show what the times would add up to.")
+@json_option
+def set_(*, words: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Change settings of the whole cluster while it runs: all that are named at once, or none.
+
+    Lists are written as JSON: '["/srv/vms"]'. Times that are not safe together are refused, with the numbers. The nodes
+    use times that fit to the old and to the new ones until every node knows of a change.
+    """
+    if len(words) % 2:
+        raise click.UsageError(f"{words[-1]!r} has no value: give NAME VALUE, as often as you like")
+    pairs = tuple(zip(words[::2], words[1::2], strict=True))
+    answer = ask(requests.change_settings(unique(pairs, "NAME"), dry_run=dry_run))
+    from holdfast.cli.setting_sheets import change_words
+
+    put(answer, change_words(answer), as_json=as_json)
 
 
 @cluster.command("rotate-key", examples=("holdfast cluster rotate-key",))

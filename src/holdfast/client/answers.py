@@ -15,14 +15,6 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettingValue:
-    """A setting of the cluster as it is now."""
-
-    name: str
-    value: object
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FreezeState:
     """Whether the cluster is frozen now: then it does nothing by itself."""
 

@@ -21,10 +21,10 @@ from holdfast.client.answers import (
     Presence,
     RemovedRole,
     RotatedKey,
-    SettingValue,
 )
 from holdfast.model.backups import BackupInfo, RestoredCluster
 from holdfast.model.roles import Wanted
+from holdfast.model.setting_pages import SettingsChange, SettingsPage
 from holdfast.model.status import (
     BalanceReport,
     CertificateStatus,
@@ -106,9 +106,19 @@ def create_cluster(
     )
 
 
-def set_cluster(name: str, value: object) -> Request[SettingValue]:
+def set_cluster(name: str, value: object) -> Request[SettingsChange]:
     """Change one setting of the cluster, by its dotted name."""
-    return change("cluster.set", SettingValue, {"name": name, "value": value})
+    return change_settings({name: value})
+
+
+def change_settings(changes: Mapping[str, object], *, dry_run: bool = False) -> Request[SettingsChange]:
+    """Change several settings of the cluster by their dotted names: all or none. A dry run only checks and shows."""
+    return change("cluster.set", SettingsChange, {"changes": dict(changes), "dry_run": dry_run})
+
+
+def show_settings() -> Request[SettingsPage]:
+    """Ask for all settings, and for what the times add up to."""
+    return Request(method="cluster.show", answer=SettingsPage)
 
 
 def create_token(*, ttl_s: int | None = None) -> Request[IssuedToken]:

@@ -129,7 +129,7 @@ class _Planning:
         waits = ownership.phase is Phase.ONLINE and ownership.method is MoveMethod.LIVE and ownership.is_leaving
         if target is None or not waits or not has_living_owner(ownership, self._snapshot):
             return None
-        receiver, limit_ms = ownership.receiving, self._snapshot.settings.timings.claim_after_ms
+        receiver, limit_ms = ownership.receiving, self._snapshot.timings.claim_after_ms
         waited_ms = self._now_ms - ownership.ordered_ms
         session = self._snapshot.sessions.get(target)
         if session is None or (receiver is not None and session.value.incarnation != receiver.incarnation):
@@ -163,7 +163,7 @@ class _Planning:
             return False
         if is_unclaimed_too_long(ownership, self._snapshot, self._now_ms):
             return True
-        claim_by_ms = ownership.since_ms + self._snapshot.settings.timings.claim_after_ms
+        claim_by_ms = ownership.since_ms + self._snapshot.timings.claim_after_ms
         self._look_again.append(max(0, claim_by_ms - self._now_ms))
         return False
 

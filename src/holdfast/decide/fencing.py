@@ -71,7 +71,9 @@ def next_fence_step(
     remaining_ms: int | None = None
     if verdict.watchdog_timeout_ms is not None:
         wait_ms = timings.watchdog_proof_after_ms(
-            deadline_ms=verdict.guard_deadline_ms, watchdog_timeout_ms=verdict.watchdog_timeout_ms
+            deadline_ms=verdict.guard_deadline_ms,
+            watchdog_timeout_ms=verdict.watchdog_timeout_ms,
+            kill_bound_ms=verdict.guard_kill_ms,
         )
         if refusal.majority_since_ms is not None:
             remaining_ms = wait_ms - refusal.majority_since_ms

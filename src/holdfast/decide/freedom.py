@@ -64,7 +64,7 @@ def freedom_of(ownership: Ownership, snapshot: Snapshot, now_ms: int) -> Freedom
         return Freedom()
     if ownership.phase is Phase.ASSIGNED:
         if is_unclaimed_too_long(ownership, snapshot, now_ms):
-            limit_ms = snapshot.settings.timings.claim_after_ms
+            limit_ms = snapshot.timings.claim_after_ms
             return Freedom(reasons=(because(ReasonCode.NOT_CLAIMED, owner, limit_ms=limit_ms),))
         return Freedom(reasons=(because(ReasonCode.NODE_ABSENT, owner),))
     proof = snapshot.proofs.get(incarnation)
@@ -125,5 +125,5 @@ def failover_limit(spec: RoleSpec, ownership: Ownership, now_ms: int) -> Reason 
 
 def is_unclaimed_too_long(ownership: Ownership, snapshot: Snapshot, now_ms: int) -> bool:
     """Whether its owner had its time to take it up and did not."""
-    limit_ms = snapshot.settings.timings.claim_after_ms
+    limit_ms = snapshot.timings.claim_after_ms
     return ownership.phase is Phase.ASSIGNED and now_ms - ownership.since_ms >= limit_ms

@@ -38,11 +38,11 @@ def lagging(snapshot: Snapshot) -> tuple[NodeName, ...]:
         return ()
     keys = snapshot.heartbeat_keys.value
     wanted = {key.id for key in keys.accepted}
-    heard = {*snapshot.sessions, *_owners_at_large(snapshot)}
+    heard = {*snapshot.sessions, *owners_at_large(snapshot)}
     return tuple(name for name in sorted(heard) if not _is_done(snapshot, name, keys.used, wanted))
 
 
-def _owners_at_large(snapshot: Snapshot) -> Iterator[NodeName]:
+def owners_at_large(snapshot: Snapshot) -> Iterator[NodeName]:
     """Those who own a role and are not proven dead."""
     for _, ownership in sorted(snapshot.ownerships.items()):
         owner, incarnation = ownership.value.owner, ownership.value.incarnation

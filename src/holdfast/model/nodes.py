@@ -90,6 +90,8 @@ class Session:
     watchdog_timeout_ms   of the hardware watchdog that its guard holds; None: a process only, which is no proof.
     voters                by whose acknowledgements it counts itself as entitled.
     stopping              holdfastd is stopping in an orderly way; its silence counts only after `restart_grace_ms`.
+    guard_kill_ms         what its guard takes at most to kill; 0: not said. A watchdog proof waits for it, too.
+    ttl_s                 of the lease that it is bound to at least; a longer patience needs a longer one.
     """
 
     node: NodeName
@@ -101,6 +103,8 @@ class Session:
     voters: tuple[NodeName, ...] = ()
     stopping: bool = False
     touched: int = 0
+    guard_kill_ms: int = 0
+    ttl_s: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,8 @@ class Verdict:
     """By whose acknowledgements the lost node counted itself as entitled; a majority of them has to refuse it too."""
     losses: tuple[int, ...] = ()
     """Wall-clock times of this and recent losses of the node; what quarantine counts."""
+    guard_kill_ms: int = 0
+    """What its guard takes at most to kill, as it said itself; 0: not said."""
     before_generation: int | None = None
     """After a restore it is about all that the node ran before this generation, under whatever incarnation."""
 
@@ -237,6 +243,7 @@ class NodeReport:
     transfers  the memory that it is saving or copying now, by role.
     seat       how its member of the cluster database is; None: it has none.
     heartbeat_keys   ids of the secrets whose heartbeats it understands, the one that it uses first.
+    timings_generation   the change of the times that its heartbeats follow.
     takes_memory   where others send the memory of guests; None: this node takes none in.
     """
 
@@ -253,3 +260,4 @@ class NodeReport:
     takes_memory: MemoryTarget | None = None
     transfers: dict[RoleName, Transfer] = field(default_factory=dict)
     heartbeat_keys: tuple[str, ...] = ()
+    timings_generation: int = 0

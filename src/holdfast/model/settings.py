@@ -5,11 +5,13 @@ Source: DESIGN sections 4 and 5; `docs/safety.md` has the time budget drawn out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from holdfast.model.errors import InvalidInput
+from holdfast.model.timing_rules import broken
 
 LEAST: Final = {
     "heartbeat_interval_ms": 50,
@@ -24,7 +26,6 @@ LEAST: Final = {
 """Below these the arithmetic of the proofs would rest on nothing; 500 ms is what the guard takes for itself to kill."""
 
 
-SESSION_MARGIN_MS: Final = 2000
 VOTERS: Final = (1, 3, 5, 7)
 LEAST_REPLACE_S: Final = 5
 LEAST_LOSS_MS: Final = 12_000
@@ -33,7 +34,7 @@ LEAST_LOSS_MS: Final = 12_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Times of detection and self-protection. Raises InvalidInput when they contradict each other.
+    """Times of detection and self-protection. Raises InvalidInput, with the numbers, when they contradict each other.
 
     heartbeat_interval_ms     one heartbeat per peer and network this often. Shorter costs CPU, finds failures sooner.
     suspect_after_ms          silent on all networks for so long: suspect; the search for evidence begins.
@@ -64,28 +65,17 @@ class Timings:
                 raise InvalidInput(
                     f"{name} is {getattr(self, name)}, less than {least}", hint=f"set it to {least} or more"
                 )
-        if self.suspect_after_ms < 3 * self.heartbeat_interval_ms:
+        if wrong := broken(self):
             raise InvalidInput(
-                f"suspect_after_ms {self.suspect_after_ms} is below 3 heartbeats of {self.heartbeat_interval_ms} ms",
-                hint=f"set it to {3 * self.heartbeat_interval_ms} or more, or shorten heartbeat_interval_ms",
-            )
-        if self.patience_ms + SESSION_MARGIN_MS > self.session_ttl_s * 1000:
-            raise InvalidInput(
-                f"patience_ms {self.patience_ms} leaves less than {SESSION_MARGIN_MS} ms of a session of "
-                f"{self.session_ttl_s} s, which would end before the verdict and take its promises along",
-                hint=f"set session_ttl_s to {-(-(self.patience_ms + SESSION_MARGIN_MS) // 1000)} or more",
-            )
-        stopped_after_ms = self.guard_deadline_ms + self.guard_kill_ms
-        if stopped_after_ms > self.patience_ms:
-            raise InvalidInput(
-                f"an isolated node stops its guests after {self.guard_deadline_ms} + {self.guard_kill_ms} ms, "
-                f"later than the others lose patience ({self.patience_ms} ms)",
-                hint=f"set patience_ms to {stopped_after_ms} or more",
+                "; ".join(f"{one}; {one.why}" for one in wrong), hint=", and ".join(one.remedy for one in wrong)
             )
 
-    def watchdog_proof_after_ms(self, *, deadline_ms: int, watchdog_timeout_ms: int) -> int:
-        """How long after a majority refused a node its watchdog proof holds. Source: docs/safety.md, SAFE-2."""
-        return deadline_ms + self.guard_kill_ms + watchdog_timeout_ms + self.proof_margin_ms
+    def watchdog_proof_after_ms(self, *, deadline_ms: int, watchdog_timeout_ms: int, kill_bound_ms: int = 0) -> int:
+        """How long after a majority refused a node its watchdog proof holds. Source: docs/safety.md, SAFE-2.
+
+        kill_bound_ms   what the lost node's own guard takes to kill, when that was said; never less than the setting.
+        """
+        return deadline_ms + max(self.guard_kill_ms, kill_bound_ms) + watchdog_timeout_ms + self.proof_margin_ms
 
 
 class ShutdownPolicy(StrEnum):
@@ -97,6 +87,24 @@ class ShutdownPolicy(StrEnum):
 
     DRAIN = "drain"
     LEAVE = "leave"
+
+
+CAUTIOUS_IS_LESS: Final = frozenset({"heartbeat_interval_ms", "guard_deadline_ms"})
+"""Of these the shorter one fits every other node's old and new times; of all others the longer one."""
+
+
+@lru_cache(maxsize=8)
+def cautious(one: Timings, other: Timings) -> Timings:
+    """Return times that fit to nodes that use either: beats as often as any, stops as soon, waits as long.
+
+    Invariant: valid whenever both are, because each side of every inequality moves to its harmless end.
+    Source: docs/safety.md (changing the times).
+    """
+    names = [field.name for field in fields(Timings)]
+    chosen = {
+        name: (min if name in CAUTIOUS_IS_LESS else max)(getattr(one, name), getattr(other, name)) for name in names
+    }
+    return Timings(**chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

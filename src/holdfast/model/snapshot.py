@@ -11,7 +11,7 @@ from holdfast.model.disks import DiskSpec, Slot
 from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName, Revision, RoleName
 from holdfast.model.nodes import NodeReport, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
-from holdfast.model.settings import Settings
+from holdfast.model.settings import Settings, Timings, cautious
 
 T_co = TypeVar("T_co", covariant=True)
 DEFAULT_SETTINGS: Final = Settings()
@@ -45,6 +45,8 @@ class ClusterRecord:
 
     frozen       None: the cluster acts by itself; that is what it is for.
     generation   1 as founded; a greater number after each restore. What belongs to another one is not of this cluster.
+    timings_before      times that nodes may still use while a change is under way; None: all use those of `settings`.
+    timings_generation  counts the changes of times, so that a node can say which it uses.
     """
 
     id: ClusterId
@@ -54,6 +56,8 @@ class ClusterRecord:
     role_set: int = 0
     frozen: Freeze | None = None
     generation: int = 1
+    timings_before: Timings | None = None
+    timings_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,12 @@ class Snapshot:
     def settings(self) -> Settings:
         """The settings of the cluster; the defaults while its record is not known."""
         return self.cluster.value.settings if self.cluster is not None else DEFAULT_SETTINGS
+
+    @property
+    def timings(self) -> Timings:
+        """The times to use now: while a change of them is on its way, those that fit to nodes that use either."""
+        before = self.cluster.value.timings_before if self.cluster is not None else None
+        return self.settings.timings if before is None else cautious(before, self.settings.timings)
 
     @property
     def is_frozen(self) -> bool:

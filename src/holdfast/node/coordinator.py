@@ -12,19 +12,20 @@ from typing import Final
 
 from holdfast.decide.coordination import Change, plan
 from holdfast.decide.heartbeat_keys import next_keys
+from holdfast.decide.timing_change import settled_timings
 from holdfast.model.certificates import HeartbeatKeys
 from holdfast.model.errors import HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.ids import Incarnation, RoleName
 from holdfast.model.reasons import Reason
 from holdfast.model.roles import Phase
-from holdfast.model.snapshot import Coordinator, Snapshot
+from holdfast.model.snapshot import ClusterRecord, Coordinator, Snapshot
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self, campaign, change_keys, change_owner
+from holdfast.node.transactions import Self, campaign, change_keys, change_owner, settle_timings
 from holdfast.node.voters import VoterKeeper
 from holdfast.store.port import Delete, LeaseId, ModRevision, Put, Store, Txn
 from holdfast.store.records import COORDINATOR, EVENTS, encode, proof_key
@@ -85,6 +86,8 @@ class Coordination:
                     settled = await self._decide(snapshot)
                     if (keys := next_keys(snapshot)) is not None:
                         await self._change_keys(keys, snapshot)
+                    if (record := settled_timings(snapshot)) is not None:
+                        await self._settle_timings(record, snapshot)
                 elif duties is not None:
                     duties.cancel()
                     duties = None
@@ -167,6 +170,13 @@ class Coordination:
             await self._store.txn(change_keys(keys, snapshot=snapshot), timeout_s=DECISION_TIMEOUT_S)
         except HoldfastError as error:
             log.warning("the key of the heartbeats is not changed yet: %s", error)
+
+    async def _settle_timings(self, record: ClusterRecord, snapshot: Snapshot) -> None:
+        """Drop the times that nobody uses any more; every node then uses the new ones alone."""
+        try:
+            await self._store.txn(settle_timings(record, snapshot=snapshot), timeout_s=DECISION_TIMEOUT_S)
+        except HoldfastError as error:
+            log.warning("the change of the times is not over yet: %s", error)
 
     async def _wait(self, changed: asyncio.Event, timeout_s: float) -> None:
         """Wait for news that has this node's own decisions in it: before, each would only be decided once more."""

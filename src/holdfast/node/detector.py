@@ -109,7 +109,7 @@ class Detector:
         if snapshot is not self._seen:
             self._seen, self._peers, self._voters = snapshot, peers_to_judge(snapshot, self._me), snapshot.voters()
         now_ms = self._clock.monotonic_ms()
-        timings = snapshot.settings.timings
+        timings = snapshot.timings
         peers = self._peers
         self._hearing.expect(peers.items(), now_ms)
         together_ms = self._together_ms(timings, now_ms)
@@ -159,9 +159,7 @@ class Detector:
             node=node,
             incarnation=incarnation,
             silent_ms=silent_ms,
-            reported_ms=self._hearing.reported_ms(
-                peer, self._peers, now_ms, snapshot.settings.timings.suspect_after_ms
-            ),
+            reported_ms=self._hearing.reported_ms(peer, self._peers, now_ms, snapshot.timings.suspect_after_ms),
             power=self._power.evidence(peer),
             storage=self._storage(incarnation),
             answered_ms=self._hearing.answered_ms(node, now_ms),
@@ -235,7 +233,7 @@ def verdict_on(judged: Assessment, snapshot: Snapshot, *, by: NodeName, now_ms: 
     """The verdict to propose; what its watchdog proof will have to wait for is copied from the session."""
     session = snapshot.session_of(judged.node, judged.incarnation)
     before = snapshot.verdicts.get(judged.node)
-    timings = snapshot.settings.timings
+    timings = snapshot.timings
     return Verdict(
         node=judged.node,
         incarnation=judged.incarnation,
@@ -244,6 +242,7 @@ def verdict_on(judged: Assessment, snapshot: Snapshot, *, by: NodeName, now_ms: 
         guard_deadline_ms=session.value.guard_deadline_ms if session is not None else timings.guard_deadline_ms,
         watchdog_timeout_ms=session.value.watchdog_timeout_ms if session is not None else None,
         reasons=judged.reasons,
+        guard_kill_ms=session.value.guard_kill_ms if session is not None else 0,
         voters=session.value.voters if session is not None else (),
         losses=_recent((*(before.value.losses if before is not None else ()), now_ms), snapshot, now_ms),
     )

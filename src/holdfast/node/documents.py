@@ -37,6 +37,7 @@ from holdfast.model.transfers import Transfer
 from holdfast.model.versions import can_run_together
 from holdfast.node.certificate_conditions import expiring
 from holdfast.node.settings_words import flat_settings
+from holdfast.node.timing_conditions import changing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +316,7 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
                 text += "; they are more than one release apart, which is not supported: bring them together now"
             found.add(Condition(code="version-skew", subject=name, text=text))
     found |= {*_ordered_conditions(snapshot, view), *shared_machines(snapshot), *expiring(snapshot, view.now_ms)}
+    found |= {*changing(snapshot)}
     if view.me not in snapshot.sessions:
         text = f"{view.me} is not up: {view.obstacle or 'its session is being registered'}"
         found.add(Condition(code="node-not-up", subject=view.me, text=text))

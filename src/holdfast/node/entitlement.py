@@ -50,6 +50,8 @@ class Entitlement:
         self._mirror = mirror
         self._guard = guard
         self.session: SessionKeeper | None = None
+        self.at_most_ms: int | None = None
+        """While a session is being registered: the deadline that it will promise, at least."""
         self.until = float("-inf")
         self.guard_silent: str | None = None
 
@@ -61,7 +63,7 @@ class Entitlement:
 
     def _interval_s(self) -> float:
         snapshot = self._mirror.snapshot
-        timings = snapshot.settings.timings if snapshot is not None else Timings()
+        timings = snapshot.timings if snapshot is not None else Timings()
         return min(EXTEND_INTERVAL_S, timings.guard_deadline_ms / 4000)
 
     async def _extend(self) -> None:
@@ -71,9 +73,13 @@ class Entitlement:
             if snapshot.is_lost(self._me, self._incarnation):
                 return
         promise = self._promise(snapshot)
-        deadline_ms = (snapshot.settings.timings if snapshot is not None else Timings()).guard_deadline_ms
-        if promise is not None:
+        deadline_ms = (snapshot.timings if snapshot is not None else Timings()).guard_deadline_ms
+        if self.session is not None:
+            deadline_ms = min(deadline_ms, self.session.deadline_at_most_ms)
+        elif promise is not None:
             deadline_ms = min(deadline_ms, promise.guard_deadline_ms)
+        if self.at_most_ms is not None:
+            deadline_ms = min(deadline_ms, self.at_most_ms)
         now = asyncio.get_running_loop().time()
         acknowledged_at_ms = self._hearing.acknowledged_at_ms(self._incarnation)
         acknowledged_at = {node: at_ms / 1000 for node, at_ms in acknowledged_at_ms.items()}

@@ -237,13 +237,9 @@ class Executor:
         """A role of which nothing runs waits for its node only as long as one that was not taken up. Source: SAFE-5."""
         now = asyncio.get_running_loop().time()
         waited_s = now - self._refused_since.setdefault(spec.name, now)
-        settings = (self._mirror.snapshot or Snapshot()).settings
+        claim_after_ms = (self._mirror.snapshot or Snapshot()).timings.claim_after_ms
         is_absent = self._listing.observed(spec.uuid) is GuestObservation.ABSENT
-        if (
-            ownership.value.phase is not Phase.ASSIGNED
-            and is_absent
-            and waited_s >= settings.timings.claim_after_ms / 1000
-        ):
+        if ownership.value.phase is not Phase.ASSIGNED and is_absent and waited_s >= claim_after_ms / 1000:
             del self._refused_since[spec.name]
             after = after_refusal(ownership.value, spec, refusal, self._clock.wall_ms())
             return await self._commit(after, ownership, spec, me) is not None

@@ -113,7 +113,7 @@ class Fencer:
             power=case.power,
             refusal=self._refusal(case, verdict, snapshot),
             storm=storm,
-            timings=snapshot.settings.timings,
+            timings=snapshot.timings,
         )
         self.progress[node] = (*step.reasons, *case.not_expelled)
         if step.act is FenceAct.ORDER_OFF and self._is_coming_back(node, verdict, case, snapshot):
@@ -143,7 +143,7 @@ class Fencer:
         To switch it off would cost a healthy node. It gets as long as patience lasts.
         """
         now_ms = self._clock.monotonic_ms()
-        timings = snapshot.settings.timings
+        timings = snapshot.timings
         if not self._hearing.hears_another(node, verdict.incarnation, now_ms, timings.suspect_after_ms):
             return False
         if case.coming_back_since_ms is None:

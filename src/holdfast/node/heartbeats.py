@@ -78,6 +78,8 @@ class Heartbeats:
         self._namesake: tuple[str, int] | None = None
         self._sure_since_ms: int | None = None
         self.stopping = False
+        self.timings_generation = 0
+        """The change of the times under which the last heartbeat was sent, and under which the next one is due."""
         self.registered_at: int | None = None
         """Revision of the database at which this daemon registered its session; None: it has not yet."""
 
@@ -90,7 +92,9 @@ class Heartbeats:
             while True:
                 snapshot = self._mirror.snapshot
                 self._beat(snapshot)
-                interval_s = (snapshot or Snapshot()).settings.timings.heartbeat_interval_ms / 1000
+                if snapshot is not None and snapshot.cluster is not None:
+                    self.timings_generation = snapshot.cluster.value.timings_generation
+                interval_s = (snapshot or Snapshot()).timings.heartbeat_interval_ms / 1000
                 due = max(due + interval_s, loop.time())
                 await asyncio.sleep(due - loop.time())
         finally:
@@ -135,7 +139,7 @@ class Heartbeats:
             self._sure_since_ms = None
             return False
         if self._sure_since_ms is None:
-            self._sure_since_ms = now_ms + snapshot.settings.timings.suspect_after_ms
+            self._sure_since_ms = now_ms + snapshot.timings.suspect_after_ms
         return now_ms >= self._sure_since_ms
 
     def _take(self, event: TransportEvent) -> None:

@@ -223,7 +223,7 @@ class Life:
 
         Source: SAFE-6.
         """
-        grace_ms = (self.mirror.snapshot or Snapshot()).settings.timings.restart_grace_ms
+        grace_ms = (self.mirror.snapshot or Snapshot()).timings.restart_grace_ms
         until = asyncio.get_running_loop().time() + grace_ms / 1000
         self.heartbeats.stopping = True
         try:
@@ -241,7 +241,7 @@ class Life:
     def heard_on(self, snapshot: Snapshot) -> dict[NodeName, tuple[str, ...]]:
         """Per node that is up, the networks on which this node hears it now."""
         now_ms = self.clock.monotonic_ms()
-        limit_ms = snapshot.settings.timings.suspect_after_ms
+        limit_ms = snapshot.timings.suspect_after_ms
         heard: dict[NodeName, tuple[str, ...]] = {}
         for name, session in snapshot.sessions.items():
             ages = self.hearing.silent_ms(name, session.value.incarnation, now_ms)
@@ -280,7 +280,7 @@ class Life:
                 await self._clean()
             end: SessionEnd | None = SessionEnd.EXPIRED
             while end is SessionEnd.EXPIRED:
-                keeper = await self._make_keeper(incarnation)
+                keeper = await self._make_keeper(incarnation, entitlement)
                 end = await keeper.register()
                 if end is None:
                     end = await self._serve(incarnation, keeper, entitlement)
@@ -330,9 +330,11 @@ class Life:
             incarnation=incarnation,
             seat=self._seat,
             heartbeat_keys=self._heartbeat_keys,
+            timings_generation=lambda: self.heartbeats.timings_generation,
             memory_target=self._ports.memory_target,
         )
         entitlement.session = self._keeper = keeper
+        entitlement.at_most_ms = None
         self.obstacle = None
         self.heartbeats.registered_at = keeper.registered_at
         try:
@@ -359,9 +361,10 @@ class Life:
             guard=self.guard,
         )
 
-    async def _make_keeper(self, incarnation: Incarnation) -> SessionKeeper:
+    async def _make_keeper(self, incarnation: Incarnation, entitlement: Entitlement) -> SessionKeeper:
         snapshot = await self._wait_snapshot()
-        deadline_ms, watchdog_ms = await self._guard_promise(snapshot.settings.timings)
+        entitlement.at_most_ms = snapshot.timings.guard_deadline_ms
+        deadline_ms, watchdog_ms, kill_ms = await self._guard_promise(snapshot.timings)
         session = Session(
             node=self.me,
             incarnation=incarnation,
@@ -369,6 +372,7 @@ class Life:
             started_at_ms=self.clock.wall_ms(),
             guard_deadline_ms=deadline_ms,
             watchdog_timeout_ms=watchdog_ms,
+            guard_kill_ms=kill_ms,
             voters=tuple(sorted(snapshot.voters())),
         )
         return SessionKeeper(
@@ -377,25 +381,25 @@ class Life:
             self.clock,
             self.events,
             session,
-            watchdog_ms=self._watchdog_ms,
+            watchdog=self._watchdog,
             machine_id=self._peers[self.me].machine_id,
         )
 
-    async def _guard_promise(self, timings: Timings) -> tuple[int, int | None]:
-        """What a watchdog proof may rest on: how far the deadline may lie ahead, and the watchdog behind it."""
+    async def _guard_promise(self, timings: Timings) -> tuple[int, int | None, int]:
+        """What a watchdog proof may rest on: how far the deadline may lie ahead, the watchdog, the time to kill."""
         try:
             reading = await self.guard.state()
         except Unavailable as error:
             log.error("%s", error)
-            return timings.guard_deadline_ms, None
+            return timings.guard_deadline_ms, None, 0
         ahead_s = (reading.until or float("-inf")) - asyncio.get_running_loop().time()
         deadline_ms = max(timings.guard_deadline_ms, int(max(0.0, ahead_s) * 1000) + 1)
-        return deadline_ms, usable_watchdog_ms(reading, timings)
+        return deadline_ms, usable_watchdog_ms(reading, timings), reading.kill_bound_ms
 
-    async def _watchdog_ms(self) -> int | None:
-        """The time-out of the watchdog that the guard holds now. Raises: GuardUnavailable."""
-        timings = (self.mirror.snapshot or Snapshot()).settings.timings
-        return usable_watchdog_ms(await self.guard.state(), timings)
+    async def _watchdog(self) -> tuple[int | None, int]:
+        """The time-out of the watchdog that the guard holds now, and its time to kill. Raises: GuardUnavailable."""
+        timings, reading = (self.mirror.snapshot or Snapshot()).timings, await self.guard.state()
+        return usable_watchdog_ms(reading, timings), reading.kill_bound_ms
 
     async def _clean(self) -> None:
         """End every guest of a role that runs here, and do not return before that is certain. Source: SAFE-1."""

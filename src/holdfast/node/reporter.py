@@ -62,6 +62,7 @@ class Reporter:
         seat: Callable[[], Seat | None] = lambda: None,
         memory_target: Callable[[], MemoryTarget | None] = lambda: None,
         heartbeat_keys: Callable[[], tuple[str, ...]] = lambda: (),
+        timings_generation: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -81,6 +82,7 @@ class Reporter:
         self._capacity: Capacity | None = None
         self._memory_target = memory_target
         self._heartbeat_keys = heartbeat_keys
+        self._timings_generation = timings_generation
         self._cpu = ""
         self._guard_condition: Condition | None = None
         self._guard_due = float("-inf")
@@ -127,6 +129,7 @@ class Reporter:
             takes_memory=None if target is None else replace(target, cpu=self._cpu),
             seat=self._seat(),
             heartbeat_keys=self._heartbeat_keys(),
+            timings_generation=self._timings_generation(),
         )
 
     async def _transfers(self, snapshot: Snapshot, me: NodeName) -> dict[RoleName, Transfer]:

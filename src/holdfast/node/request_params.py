@@ -24,11 +24,11 @@ class TokenParams(_Params):
     ttl_s: int = Field(default=3600, ge=1, le=7 * 86_400)
 
 
-class SettingParams(_Params):
-    """`cluster.set`; the name is dotted, the value as on a command line."""
+class SettingsParams(_Params):
+    """`cluster.set`; names are dotted, values as on a command line. All change or none; a dry run changes nothing."""
 
-    name: str
-    value: Any
+    changes: dict[str, Any] = Field(min_length=1)
+    dry_run: bool = False
 
 
 class NodeParams(_Params):

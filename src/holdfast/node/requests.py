@@ -60,14 +60,14 @@ from holdfast.node.request_params import (
     RemoveParams,
     RoleParams,
     RoleSetParams,
-    SettingParams,
     TokenParams,
 )
-from holdfast.node.settings_words import changed_settings
+from holdfast.node.settings_requests import READS as SETTINGS_READS
+from holdfast.node.settings_requests import SettingsRequests
 from holdfast.node.shutdown_requests import ShutdownRequests
 from holdfast.node.storage_requests import READS as STORAGE_READS
 from holdfast.node.storage_requests import StorageRequests
-from holdfast.node.transactions import add_role, record_proof, remove_role, set_cluster, set_node, set_role
+from holdfast.node.transactions import add_role, record_proof, remove_role, set_node, set_role
 from holdfast.storage.open_iscsi.initiator import OpenIscsi
 from holdfast.store.port import Store, Txn
 from holdfast.store.records import EVENTS, decode
@@ -78,6 +78,7 @@ EVENTS_READ: Final = 100_000
 """More than are ever kept."""
 READS: Final = STORAGE_READS.union(
     ISCSI_READS,
+    SETTINGS_READS,
     ("status", "status.watch", "quorum.show", "explain", "events", "events.follow", "role.history"),
     ("vm.xml", "node.fence-test", "certificate.list"),
 )
@@ -109,6 +110,7 @@ class Requests:
             ShutdownRequests(self._commits),
             StorageRequests(self._commits),
             IscsiRequests(self._commits, OpenIscsi()),
+            SettingsRequests(self._commits),
         )
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
@@ -197,17 +199,6 @@ class Requests:
         ttl_s = TokenParams.model_validate(params).ttl_s
         token, expires_at_ms = await self._tokens.create_token(ttl_s * 1000)
         return {"token": token, "expires_at_ms": expires_at_ms}
-
-    async def _set_setting(self, params: dict[str, Any]) -> object:
-        wanted = SettingParams.model_validate(params)
-
-        def attempt(snapshot: Snapshot) -> tuple[Txn, object]:
-            cluster = snapshot.cluster
-            assert cluster is not None
-            settings = changed_settings(cluster.value.settings, {wanted.name: wanted.value})
-            return set_cluster(replace(cluster.value, settings=settings), before=cluster), wanted
-
-        return await self._commits.change(attempt)
 
     async def _set_node(self, params: dict[str, Any]) -> object:
         wanted = NodeSetParams.model_validate(params)
@@ -333,7 +324,6 @@ class Requests:
         "events": _list_events,
         "role.history": _history,
         "token.create": _create_token,
-        "cluster.set": _set_setting,
         "node.set": _set_node,
         "node.fence-test": _test_fence,
         "node.confirm-down": _confirm_down,

@@ -25,7 +25,7 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, end_earlier_session, record_restarts, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
-from holdfast.store.port import CreateRevision, Store
+from holdfast.store.port import CreateRevision, LeaseId, Store
 from holdfast.store.records import decode, node_key, session_key
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ RETRY_S: Final = 0.2
 RENEW_AGAIN_S: Final = 0.5
 """After a renewal that failed: what is left of the lease when the database answers again may be short."""
 
-WatchdogOf = Callable[[], Awaitable[int | None]]
+WatchdogOf = Callable[[], Awaitable[tuple[int | None, int]]]
+"""The time-out of a watchdog that works now or None, and what the guard takes at most to kill; both in ms."""
 
 
 class SessionEnd(StrEnum):
@@ -59,12 +60,12 @@ class SessionKeeper:
         events: EventLog,
         session: Session,
         *,
-        watchdog_ms: WatchdogOf | None = None,
+        watchdog: WatchdogOf | None = None,
         machine_id: str = "",
     ) -> None:
         """What else it rests on.
 
-        watchdog_ms   asks for the time-out of a watchdog that works now; None: what the session says stays.
+        watchdog      asks how the guard and its watchdog are now; None: what the session says stays.
         machine_id    of this machine; empty: unknown. A node of the same name on another machine is another node.
         """
         self._store = store
@@ -74,8 +75,10 @@ class SessionKeeper:
         self._session = session
         self._writing = asyncio.Lock()
         self._revision: int | None = None
-        self._lower_from_ms: int | None = None
-        self._watchdog_ms = watchdog_ms
+        self._lowering: tuple[int, int] | None = None
+        """The deadline that is about to be promised instead of a farther one, and when it can be."""
+        self._earlier_leases: list[LeaseId] = []
+        self._watchdog = watchdog
         self._machine_id = machine_id
         self._asked: Session | None = None
         self.registered_at = 0
@@ -91,6 +94,16 @@ class SessionKeeper:
         """Whose acknowledgements a verdict may count: as last written, and as a write asked for that may yet arrive."""
         written = (self._session,) if self._asked is None else (self._session, self._asked)
         return tuple(frozenset(session.voters) for session in written if session.voters)
+
+    @property
+    def deadline_at_most_ms(self) -> int:
+        """How far ahead the guard's deadline may be moved: no farther than anything that a verdict may find promised.
+
+        That is what is written, what a write that may yet arrive says, and what will be said as soon as it is true.
+        """
+        written = (self._session,) if self._asked is None else (self._session, self._asked)
+        promised = [session.guard_deadline_ms for session in written]
+        return min(promised if self._lowering is None else (*promised, self._lowering[0]))
 
     async def register(self) -> SessionEnd | None:
         """Register until done; returns LOST or EVICTED when that is committed instead."""
@@ -140,7 +153,9 @@ class SessionKeeper:
             fenced = self._events.operations(*events)
             await self._store.txn(end_earlier_session(before, restarted=proofs, events=fenced))
             return False
-        lease = await self._store.grant(snapshot.settings.timings.session_ttl_s)
+        ttl_s = snapshot.timings.session_ttl_s
+        lease = await self._store.grant(ttl_s)
+        self._session, self._earlier_leases = replace(self._session, ttl_s=ttl_s), []
         events.insert(0, self._events.event(EventCode.NODE_UP, self._session.node))
         txn = register_session(
             self._session,
@@ -181,7 +196,7 @@ class SessionKeeper:
         The session moves to a lease that outlives this, or its end would look like this node's. Only after True may the
         guard's deadline be moved so far ahead. Raises: Unavailable.
         """
-        ttl_s = (self._mirror.snapshot or Snapshot()).settings.timings.session_ttl_s
+        ttl_s = (self._mirror.snapshot or Snapshot()).timings.session_ttl_s
         lease = await self._store.grant(ttl_s + -(-grace_ms // 1000), timeout_s=timeout_s)
         if self.me is None:
             return False
@@ -221,40 +236,77 @@ class SessionKeeper:
 
     async def _renew(self) -> None:
         """Renew the lease three times within its life. Its end shows in the mirror, so errors are only logged."""
-        pause_s = RENEW_AGAIN_S
+        pause_s, renewed_each_s = RENEW_AGAIN_S, self._session.ttl_s / 3
         while self.me is not None:
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             snapshot = self._mirror.snapshot or Snapshot()
             pause_s = RENEW_AGAIN_S
             try:
-                await self._store.keep_alive(self.me.lease)
-                await self._adjust_promise(snapshot.settings.timings.guard_deadline_ms)
+                for lease in (*self._earlier_leases, self.me.lease):
+                    await self._store.keep_alive(lease)
+                await self._adjust_promise(snapshot.timings.guard_deadline_ms)
+                await self._lengthen_lease(snapshot.timings.session_ttl_s)
                 await self._correct(snapshot)
                 await self._free_late_claims(snapshot)
-                pause_s = snapshot.settings.timings.session_ttl_s / 3
+                pause_s = renewed_each_s if self._lowering is None else min(renewed_each_s, self._until_lowered_s())
             except (Unavailable, LeaseNotFound) as error:
                 log.warning("lease of this node's session not renewed: %s", error)
 
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, but no longer than until the times are changed."""
+        changed, generation = self._mirror.subscribe(), _generation(self._mirror.snapshot)
+        try:
+            async with asyncio.timeout(pause_s):
+                while _generation(self._mirror.snapshot) == generation:
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            return
+
     async def _adjust_promise(self, wanted_ms: int) -> None:
-        """Promise what the settings say: more at once, less only when no farther deadline can lie ahead any more."""
+        """Promise what the settings say: more at once, less only when no farther deadline can lie ahead any more.
+
+        From the moment on from which the wait for that counts, no deadline is moved farther than what will be promised,
+        whatever the settings say meanwhile: `deadline_at_most_ms`. Another wish begins another wait.
+        """
         now_ms, promised_ms = self._clock.monotonic_ms(), self._session.guard_deadline_ms
         if wanted_ms >= promised_ms or self._session.stopping:
-            self._lower_from_ms = None
-        elif self._lower_from_ms is None:
-            self._lower_from_ms = now_ms + promised_ms
-        raised = wanted_ms > promised_ms
-        lowered = self._lower_from_ms is not None and now_ms >= self._lower_from_ms
-        if raised or lowered:
-            await self._update(lambda session: replace(session, guard_deadline_ms=wanted_ms), None)
+            self._lowering = None
+        elif self._lowering is None or self._lowering[0] != wanted_ms:
+            self._lowering = wanted_ms, now_ms + promised_ms
+        if wanted_ms > promised_ms or (self._lowering is not None and now_ms >= self._lowering[1]):
+            await self._update(lambda session: _promising(session, wanted_ms), None)
+            self._lowering = None
+
+    def _until_lowered_s(self) -> float:
+        """How long it takes until the lower promise can be made."""
+        due_ms = 0 if self._lowering is None else self._lowering[1] - self._clock.monotonic_ms()
+        return max(due_ms / 1000, 0.0)
+
+    async def _lengthen_lease(self, ttl_s: int) -> None:
+        """Bind the session to a longer lease when the settings want one; a shorter one counts from the next start on.
+
+        What else hangs on the lease of before stays there, so that one is kept alive, too.
+        """
+        if ttl_s <= self._session.ttl_s or self.me is None or self._session.stopping:
+            return
+        lease = await self._store.grant(ttl_s)
+        self._earlier_leases.append(self.me.lease)
+        self.me = replace(self.me, lease=lease)
+        await self._update(lambda session: replace(session, ttl_s=ttl_s), None)
 
     async def _correct(self, snapshot: Snapshot) -> None:
         """Say what has changed of what a watchdog proof rests on: who votes, and whether there is a watchdog."""
         voters = tuple(sorted(snapshot.voters()))
-        watchdog_ms = self._session.watchdog_timeout_ms
-        if self._watchdog_ms is not None:
-            watchdog_ms = await self._watchdog_ms()
-        if (voters, watchdog_ms) != (self._session.voters, self._session.watchdog_timeout_ms):
-            await self._update(lambda session: replace(session, voters=voters, watchdog_timeout_ms=watchdog_ms), None)
+        watchdog_ms, kill_ms = self._session.watchdog_timeout_ms, self._session.guard_kill_ms
+        if self._watchdog is not None:
+            watchdog_ms, kill_ms = await self._watchdog()
+
+        def correct(session: Session) -> Session:
+            return replace(session, voters=voters, watchdog_timeout_ms=watchdog_ms, guard_kill_ms=kill_ms)
+
+        if correct(self._session) != self._session:
+            await self._update(correct, None)
 
     async def _free_late_claims(self, snapshot: Snapshot) -> None:
         """Prove of earlier incarnations whose claim was committed while this one registered that they are gone."""
@@ -276,6 +328,18 @@ class SessionKeeper:
             session = snapshot.sessions.get(me.node)
             if snapshot.revision >= me.created and (session is None or session.created != me.created):
                 return SessionEnd.EXPIRED
+
+
+def _generation(snapshot: Snapshot | None) -> tuple[int, bool]:
+    """Which times are used now."""
+    if snapshot is None or snapshot.cluster is None:
+        return 0, False
+    return snapshot.cluster.value.timings_generation, snapshot.cluster.value.timings_before is None
+
+
+def _promising(session: Session, deadline_ms: int) -> Session:
+    """Return the session with another promise; one of a stop that was announced meanwhile stays."""
+    return session if session.stopping else replace(session, guard_deadline_ms=deadline_ms)
 
 
 def _restarted(snapshot: Snapshot, session: Session, now_ms: int) -> tuple[Proof, ...]:

@@ -73,7 +73,7 @@ class StorageHeartbeat:
     def conditions(self, heard: Mapping[NodeName, Incarnation]) -> tuple[Condition, ...]:
         """Disks that this node cannot use, and peers that it hears and that do not stamp, for as long as patience."""
         now_ms = self._clock.monotonic_ms()
-        limit_ms = (self._mirror.snapshot or Snapshot()).settings.timings.patience_ms
+        limit_ms = (self._mirror.snapshot or Snapshot()).timings.patience_ms
         found: list[Condition] = []
         for disk, sight in sorted(self._sights.items()):
             if sight.bad_since_ms is not None and now_ms - sight.bad_since_ms >= limit_ms:

@@ -208,18 +208,23 @@ def order_votes(order: object, *, snapshot: Snapshot) -> Txn:
 
 def change_keys(keys: HeartbeatKeys, *, snapshot: Snapshot) -> Txn:
     """Take a step of a change of the heartbeats' secret: while exactly those are up that were seen to be ready."""
+    unchanged = ModRevision(HEARTBEAT_KEYS, equals=revision_of(snapshot.heartbeat_keys))
+    return Txn(compares=(*_as_seen(snapshot), unchanged), then=(Put(HEARTBEAT_KEYS, encode(keys)),))
+
+
+def settle_timings(record: ClusterRecord, *, snapshot: Snapshot) -> Txn:
+    """Drop the times of before a change: while exactly those are up that were seen not to use them any more."""
+    unchanged = ModRevision(CLUSTER, equals=revision_of(snapshot.cluster))
+    return Txn(compares=(*_as_seen(snapshot), unchanged), then=(Put(CLUSTER, encode(record)),))
+
+
+def _as_seen(snapshot: Snapshot) -> tuple[Compare, ...]:
+    """Holds while the same node coordinates and every session is as it was seen."""
     up = (
         ModRevision(session_key(name), equals=revision_of(snapshot.sessions.get(name)))
         for name in sorted({*snapshot.nodes, *snapshot.sessions})
     )
-    return Txn(
-        compares=(
-            ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),
-            ModRevision(HEARTBEAT_KEYS, equals=revision_of(snapshot.heartbeat_keys)),
-            *up,
-        ),
-        then=(Put(HEARTBEAT_KEYS, encode(keys)),),
-    )
+    return ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)), *up
 
 
 def campaign(candidate: Coordinator, me: Self, *, events: tuple[Operation, ...]) -> Txn:

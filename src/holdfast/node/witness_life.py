@@ -151,7 +151,7 @@ class WitnessLife:
 
     def _observe(self, incarnation: Incarnation) -> NodeReport:
         snapshot = self.mirror.snapshot or Snapshot()
-        now_ms, limit_ms = self._ports.clock.monotonic_ms(), snapshot.settings.timings.suspect_after_ms
+        now_ms, limit_ms = self._ports.clock.monotonic_ms(), snapshot.timings.suspect_after_ms
         hears: dict[NodeName, tuple[str, ...]] = {}
         for name, session in sorted(snapshot.sessions.items()):
             ages = self._hearing.silent_ms(name, session.value.incarnation, now_ms)
@@ -164,6 +164,7 @@ class WitnessLife:
             conditions=(*self._heartbeats.conditions(), *self._more_conditions()),
             seat=self._seat(),
             heartbeat_keys=self._heartbeat_keys(),
+            timings_generation=self._heartbeats.timings_generation,
         )
 
     def _session(self, incarnation: Incarnation, snapshot: Snapshot) -> Session:
@@ -172,7 +173,7 @@ class WitnessLife:
             incarnation=incarnation,
             version=__version__,
             started_at_ms=self._ports.clock.wall_ms(),
-            guard_deadline_ms=snapshot.settings.timings.guard_deadline_ms,
+            guard_deadline_ms=snapshot.timings.guard_deadline_ms,
             watchdog_timeout_ms=None,
             voters=tuple(sorted(snapshot.voters())),
         )

@@ -17,12 +17,14 @@ from holdfast.model.snapshot import ClusterRecord
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.fault_targets import Begin, End, machine_of
 from holdfast.sim.people import WHO
+from holdfast.sim.voter_faults import join_again
 from holdfast.sim.world import World
 from holdfast.store.records import CLUSTER, NODES, REPORTS, decode
 
 UNPROTECTED: Final = "disk-unprotected"
-SLOWER: Final = (("patience_ms", 7500, 5000), ("guard_deadline_ms", 6500, 4000))
-"""Settings, what they are changed to in this order, and back in the other."""
+SLOWER: Final = {"timings.patience_ms": 7500, "timings.guard_deadline_ms": 6500}
+USUAL: Final = {"timings.patience_ms": 5000, "timings.guard_deadline_ms": 4000}
+"""Settings, what they are changed to and back."""
 
 
 def _role_restarted(world: World, fault: Fault) -> End:
@@ -54,17 +56,7 @@ def _cluster_frozen(world: World, fault: Fault) -> End:
 
 
 def _settings_changed(world: World, fault: Fault) -> End:
-    changing = [
-        world.people.ask("cluster.set", {"name": name, "value": value}, first=fault.other) for name, value, _ in SLOWER
-    ]
-
-    def back() -> None:
-        for task in changing:
-            task.cancel()
-        for name, _, value in reversed(SLOWER):
-            world.people.ask("cluster.set", {"name": name, "value": value}, first=fault.target)
-
-    return back
+    return _and_back(world, fault, ("cluster.set", {"changes": SLOWER}), ("cluster.set", {"changes": USUAL}))
 
 
 def _person_confirms(world: World, _: Fault) -> End:
@@ -93,8 +85,11 @@ def _stopped(task: asyncio.Task[None]) -> End:
 
 
 def tidy(world: World) -> None:
-    """See to it that nothing stays drained or frozen, and no disk unprotected."""
+    """See to it that nothing stays drained, frozen or out of the cluster, and no disk unprotected."""
     _protect_again(world)
+    for machine in world.machines.values():
+        if machine.is_out:
+            join_again(world, machine)
     for item in world.database.listing(NODES).items:
         node = decode(NodeSpec, item.key, item.value)
         if node.is_paused:

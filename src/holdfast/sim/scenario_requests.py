@@ -120,8 +120,6 @@ class Person:
             case ResumePart():
                 for name in meant(what.node, self._world.machines):
                     yield name, what.failback
-            case dict():
-                yield from what.items()
             case _:
                 yield what
 
@@ -147,7 +145,7 @@ REQUESTS: Final[dict[str, Callable[[Person, Any], Request]]] = {
     "role_stop": lambda _, role: ("vm.stop", {"role": role}),
     "role_move": lambda _, what: ("role.move", {"role": what.role, "to": what.to}),
     "role_set": lambda _, what: ("vm.set", {"role": what.role, **choices_of(what)}),
-    "set": lambda _, item: ("cluster.set", {"name": item[0], "value": item[1]}),
+    "set": lambda _, changes: ("cluster.set", {"changes": changes}),
     "cluster_freeze": lambda _, reason: ("cluster.freeze", {"person": PERSON, "reason": reason}),
     "cluster_unfreeze": lambda _, __: ("cluster.unfreeze", {}),
 }

@@ -18,6 +18,7 @@ from tests.unit.cli.documents import EVENTS, EXPLANATIONS, LOST, NOON_MS, WELL, 
 
 from holdfast.client.answers import ConfirmedDown, FenceAnswer, ForgottenCluster, IssuedToken, Presence
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
+from holdfast.model.setting_pages import SettingsChange
 from holdfast.model.status import (
     BalanceMove,
     BalanceReport,
@@ -64,10 +65,10 @@ def domain_file(tmp_path: Path) -> None:
             Presence(node="node1", cluster="demo", version="1"),
         ),
         (
-            ("cluster", "set", "timings.patience_ms", "8000"),
+            ("cluster", "set", "--dry-run", "timings.patience_ms", "8000", "vcpu_overcommit", "2"),
             "cluster.set",
-            {"name": "timings.patience_ms", "value": "8000"},
-            {"name": "timings.patience_ms", "value": 8000},
+            {"changes": {"timings.patience_ms": "8000", "vcpu_overcommit": "2"}, "dry_run": True},
+            SettingsChange(is_dry_run=True, before={"vcpu_overcommit": 4}, after={"vcpu_overcommit": 2}),
         ),
         (
             ("token", "create", "--ttl", "90m"),

@@ -17,6 +17,7 @@ from tests.unit.cli.documents import (
     cluster,
     role,
 )
+from tests.unit.cli.setting_documents import CHANGE, SETTINGS
 
 from holdfast.cli.appearance import NODE_LOOKS, ROLE_LOOKS
 from holdfast.cli.changes import changes
@@ -119,3 +120,11 @@ def test_changes_are_only_what_is_new() -> None:
         "condition cleared",
         "condition cleared",
     ]
+
+
+def test_settings(daemon: Daemon, holdfast: Holdfast) -> None:
+    daemon.on("cluster.show", SETTINGS)
+    check_golden("cluster-show", holdfast("cluster", "show").out)
+    daemon.on("cluster.set", CHANGE)
+    changes = ("timings.guard_deadline_ms", "2000", "timings.patience_ms", "2500")
+    check_golden("cluster-set", holdfast("cluster", "set", *changes, "--dry-run").out)

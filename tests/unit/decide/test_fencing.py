@@ -190,3 +190,21 @@ def test_safe_8_the_reason_counts_for_the_reader() -> None:
 )
 def test_open_are_verdicts_without_a_proof_of_the_same_incarnation(parts: list[Part], expected: set[str]) -> None:
     assert set(lost_without_proof(cluster(*parts))) == expected
+
+
+def test_safe_2_a_shorter_time_to_kill_does_not_shorten_what_the_lost_guard_said_it_takes() -> None:
+    """`guard_kill_ms` is lowered after the node promised by a guard that takes 900 ms."""
+    timings = Timings(guard_kill_ms=500)
+    given = {"deadline_ms": 4000, "watchdog_timeout_ms": 10_000}
+    assert timings.watchdog_proof_after_ms(**given, kill_bound_ms=900) == 15_900
+    assert timings.watchdog_proof_after_ms(**given, kill_bound_ms=300) == 15_500
+    convicted = verdict("b", watchdog_timeout_ms=10_000, guard_kill_ms=900)
+    waiting = next_fence_step(
+        spec=node_spec("b"),
+        verdict=convicted,
+        power=None,
+        refusal=Refusal(refusing_voters=2, majority_since_ms=15_500),
+        storm=None,
+        timings=timings,
+    )
+    assert (waiting.act, waiting.remaining_ms) == (FenceAct.WAIT, 400)

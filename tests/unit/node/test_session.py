@@ -21,7 +21,7 @@ from holdfast.node.session import SessionEnd, SessionKeeper, WatchdogOf
 from holdfast.node.transactions import advance, convict
 from holdfast.store.memory import MemoryStore
 from holdfast.store.port import Delete, Txn
-from holdfast.store.records import node_key, session_key
+from holdfast.store.records import CLUSTER, node_key, session_key
 
 A = NodeName("a")
 WEB = RoleName("web")
@@ -34,7 +34,7 @@ class Node:
         self,
         database: SmallDatabase,
         made: Session | None = None,
-        watchdog_ms: WatchdogOf | None = None,
+        watchdog: WatchdogOf | None = None,
         machine_id: str = "",
     ) -> None:
         self.database = database
@@ -50,7 +50,7 @@ class Node:
             clock,
             self.events,
             made or session(A),
-            watchdog_ms=watchdog_ms,
+            watchdog=watchdog,
             machine_id=machine_id,
         )
         self.following = asyncio.create_task(self.mirror.run(self.store))
@@ -243,10 +243,10 @@ async def test_safe_2_a_session_says_by_whom_it_counts_itself_entitled_and_withd
         database.node(node_spec(name))
     usable = [10_000]
 
-    async def watchdog_ms() -> int | None:
-        return usable[0] if usable else None
+    async def watchdog() -> tuple[int | None, int]:
+        return (usable[0] if usable else None), 500
 
-    node = Node(database, session(A, watchdog_timeout_ms=10_000), watchdog_ms=watchdog_ms)
+    node = Node(database, session(A, watchdog_timeout_ms=10_000), watchdog=watchdog)
     assert await node.keeper.register() is None
     keeping = asyncio.create_task(node.keeper.keep())
     await asyncio.sleep(5)
@@ -340,3 +340,85 @@ async def test_an_eviction_between_look_and_registration_wins() -> None:
     evict(database)
     assert not await node.keeper._try_register(seen)
     assert A not in database.snapshot().sessions
+
+
+def set_timings(database: SmallDatabase, **changes: int) -> None:
+    """A person changes times, and no node is left that uses those of before."""
+    found = database.snapshot().cluster
+    assert found is not None
+    timings = replace(found.value.settings.timings, **changes)
+    settings = replace(found.value.settings, timings=timings)
+    generation = found.value.timings_generation + 1
+    database.put(CLUSTER, replace(found.value, settings=settings, timings_generation=generation))
+
+
+@virtual
+async def test_safe_2_a_promise_that_is_lowered_twice_waits_for_the_deadlines_of_the_first_time() -> None:
+    """At 3.9 s a deadline may have been moved 3900 ms ahead; 1000 ms are no promise before that has passed."""
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(5)
+    set_timings(node.database, guard_deadline_ms=3900)
+    await asyncio.sleep(3.9)
+    assert node.keeper.deadline_at_most_ms == 3900
+    set_timings(node.database, guard_deadline_ms=1000, patience_ms=1500)
+    await asyncio.sleep(3.8)
+    assert node.written().guard_deadline_ms > 1000
+    await asyncio.sleep(1)
+    assert node.written().guard_deadline_ms == 1000
+    keeping.cancel()
+
+
+@virtual
+async def test_safe_2_no_deadline_goes_beyond_what_is_about_to_be_promised_whatever_the_settings_say() -> None:
+    """While the lower promise is on its way to the database, its answer lost, the settings go back up."""
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(5)
+    set_timings(node.database, guard_deadline_ms=1000)
+    await asyncio.sleep(0.1)
+    assert node.keeper.deadline_at_most_ms == 1000
+    node.store.faults.lost_replies = 1
+    for _ in range(800):
+        if node.written().guard_deadline_ms == 1000:
+            break
+        await asyncio.sleep(0.01)
+    assert node.keeper.session.guard_deadline_ms == 4000
+    assert node.keeper.deadline_at_most_ms == 1000
+    set_timings(node.database, guard_deadline_ms=4000)
+    await asyncio.sleep(0.01)
+    assert node.keeper.deadline_at_most_ms == 1000
+    keeping.cancel()
+
+
+@virtual
+async def test_safe_6_a_session_outlives_that_the_settings_make_its_lease_longer() -> None:
+    """It is renewed at the pace of the lease that it has, and then bound to a longer one."""
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(5)
+    set_timings(node.database, session_ttl_s=60)
+    await asyncio.sleep(1)
+    assert node.written().ttl_s == 60
+    await asyncio.sleep(60)
+    assert node.keeper.me is not None
+    keeping.cancel()
+    await asyncio.sleep(50)
+    assert A in node.database.snapshot().sessions
+    await asyncio.sleep(30)
+    assert A not in node.database.snapshot().sessions
+
+
+@virtual
+async def test_safe_2_a_lower_promise_that_is_late_does_not_replace_that_of_an_announced_stop() -> None:
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(5)
+    set_timings(node.database, guard_deadline_ms=1000)
+    await asyncio.sleep(3.9)
+    node.store.faults.delay_s = 0.3
+    assert await node.keeper.announce_stop(30_000, 2.0)
+    node.store.faults.delay_s = 0.0
+    await asyncio.sleep(5)
+    assert node.written().guard_deadline_ms == 30_000
+    keeping.cancel()
