@@ -72,6 +72,11 @@ sim.add_command(schema_command)
 @click.option(
     "--disks", type=click.IntRange(0, 16), help="Shared disks that protect the roles alone; drawn when not given."
 )
+@click.option(
+    "--votes/--no-votes",
+    default=None,
+    help="Whether votes move between the nodes, and a witness where one is drawn; drawn when not given.",
+)
 @click.option("--faults", help="Only these kinds of fault, such as partition,guard-crash.")
 @click.option("--only", type=_Numbers(), help="With --seed: only these faults of its schedule, by number.")
 @click.option("--break", "broken", help="Break something on purpose; docs/simulator.md names what.")
@@ -88,6 +93,7 @@ def run_command(
     profile: str | None,
     minutes: float,
     disks: int | None,
+    votes: bool | None,
     faults: str | None,
     only: tuple[int, ...] | None,
     broken: str | None,
@@ -123,6 +129,7 @@ def run_command(
             profile=profiles[number % len(profiles)],
             minutes=minutes,
             disks=disks,
+            votes=votes,
             kinds=kinds,
             kept=only,
             broken=BreakageKind(broken) if broken is not None else None,

@@ -21,6 +21,7 @@ from holdfast.store.port import Change, Deleted, LeaseId, Listing, Put, Txn, Txn
 from holdfast.store.records import EVENTS, REPORTS, VERDICTS, decode
 
 REQUEST_TIMEOUT_S: Final = 3.0
+USUAL_DELAY_S: Final = 0.001
 NOBODY: Final = Author(name="", asked_at=0.0)
 UNJUDGED: Final = (EVENTS, REPORTS)
 
@@ -30,6 +31,7 @@ class WorldDatabase(MemoryDatabase):
 
     on_event       gets every cluster event that is committed.
     is_with_majority   tells of a node whether it is together with a majority of voters and their leader now.
+    committed      is called whenever something is.
     """
 
     def __init__(self, truth: Truth, on_event: Callable[[Event], None]) -> None:
@@ -40,6 +42,7 @@ class WorldDatabase(MemoryDatabase):
         self.history: list[Commit] = []
         """Everything committed but events and reports: what the checkers judge."""
         self.is_with_majority: Callable[[str], bool] = lambda _: True
+        self.committed: Callable[[], None] = lambda: None
         self._truth = truth
         self._on_event = on_event
         self._author = NOBODY
@@ -70,6 +73,8 @@ class WorldDatabase(MemoryDatabase):
 
     def _commit(self, changes: list[Change]) -> None:
         super()._commit(changes)
+        if changes:
+            self.committed()
         kept = tuple(change for change in changes if not change.key.startswith(UNJUDGED))
         if kept:
             self._write_down(kept)
@@ -107,7 +112,14 @@ class NodeStore(MemoryStore):
         self.late_s = 0.0
         self.silence_s = 0.0
         self.watch_delay_s = 0.0
-        self.faults.delay_s = 0.001
+        self.faults.delay_s = USUAL_DELAY_S
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong with the way to the database."""
+        faults = self.faults
+        is_slow = faults.delay_s > USUAL_DELAY_S or self.watch_delay_s > 0
+        return not (faults.is_cut or faults.lost_requests or faults.lost_replies or self.late_writes or is_slow)
 
     async def list(self, prefix: str, *, timeout_s: float | None = None) -> Listing:
         """See `Store`."""

@@ -76,6 +76,15 @@ class FaultKind(StrEnum):
     SAVED_STORAGE_FULL = "saved-storage-full"
     SAVED_STORAGE_GONE = "saved-storage-gone"
     MEMORY_DISCARDED = "memory-discarded"
+    MEMBER_CRASH = "member-crash"
+    MEMBER_DISK_FULL = "member-disk-full"
+    MEMBER_DATA_LOST = "member-data-lost"
+    LEADER_FROZEN = "leader-frozen"
+    HOSTS_CUT = "hosts-cut"
+    WITNESS_CUT = "witness-cut"
+    WITNESS_GONE = "witness-gone"
+    VOTERS_CHANGED = "voters-changed"
+    NODE_LEAVES = "node-leaves"
 
 
 OF_THE_DATABASE: Final = (
@@ -116,6 +125,25 @@ OF_MEMORY: Final = (
     FaultKind.MEMORY_DISCARDED,
 )
 """Faults of memory on its way: drawn only where guests move with it."""
+
+OF_VOTES: Final = (
+    FaultKind.MEMBER_CRASH,
+    FaultKind.MEMBER_DISK_FULL,
+    FaultKind.MEMBER_DATA_LOST,
+    FaultKind.LEADER_FROZEN,
+    FaultKind.HOSTS_CUT,
+    FaultKind.WITNESS_CUT,
+    FaultKind.WITNESS_GONE,
+    FaultKind.VOTERS_CHANGED,
+    FaultKind.NODE_LEAVES,
+)
+"""Faults of who votes: drawn only where votes move."""
+
+OF_THE_WITNESS: Final = (FaultKind.WITNESS_CUT, FaultKind.WITNESS_GONE)
+"""Those that take a witness."""
+
+HARMLESS_CUTS: Final = (FaultKind.HOSTS_CUT, FaultKind.WITNESS_CUT)
+"""Each of them, without the other, leaves both of two hosts with a majority beside a witness."""
 
 OF_HOLDFASTD: Final = (
     FaultKind.DAEMON_CRASH,

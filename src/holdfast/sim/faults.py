@@ -15,6 +15,7 @@ from holdfast.sim.network_faults import NETWORK_FAULTS
 from holdfast.sim.node_faults import NODE_FAULTS
 from holdfast.sim.person_faults import PERSON_FAULTS
 from holdfast.sim.target_faults import TARGET_FAULTS
+from holdfast.sim.voter_faults import VOTER_FAULTS
 
 FAULTS: Final[dict[FaultKind, Begin]] = {
     **NODE_FAULTS,
@@ -23,4 +24,5 @@ FAULTS: Final[dict[FaultKind, Begin]] = {
     **PERSON_FAULTS,
     **TARGET_FAULTS,
     **MEMORY_FAULTS,
+    **VOTER_FAULTS,
 }

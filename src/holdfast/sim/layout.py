@@ -21,6 +21,7 @@ GIB: Final = 2**30
 MIB: Final = 2**20
 SAVED_STATE_DIRECTORY: Final = "/saved"
 MAX_VOTERS: Final = 5
+WITNESS: Final = NodeName("witness")
 LOSS_MS: Final = 12_000
 """Of `storage_loss_move_ms`: the least that is allowed, so that faults outlast it."""
 DOMAIN_XML: Final = (
@@ -42,6 +43,9 @@ class Make:
     target, paths  what their target can do, and how many ways every node has to it.
     owned          so many of the roles have one disk that only their owner is registered with, instead of these.
     heartbeats     so many heartbeat disks beside them, behind the same target.
+    votes          the database has members, and votes move as in a real cluster; otherwise the same nodes vote always.
+    witness        a machine beside the nodes that votes and runs no guests; then there are votes.
+    voters_at_most, replace_after_s   the settings of these names, where votes move.
     """
 
     nodes: int = 3
@@ -59,6 +63,10 @@ class Make:
     target: DiskTraits | None = None
     paths: int = 1
     heartbeats: int = 0
+    votes: bool = False
+    witness: bool = False
+    voters_at_most: int = 5
+    replace_after_s: int = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +101,8 @@ def _settings(make: Make) -> Settings:
     settings = Settings(saved_state_directory=SAVED_STATE_DIRECTORY if make.keeps_memory else "")
     if make.helped:
         settings = replace(settings, storage_loss_move_ms=LOSS_MS)
+    if make.votes:
+        settings = replace(settings, voters_at_most=make.voters_at_most, voter_replace_after_s=make.replace_after_s)
     if make.quarantine_s is None:
         return replace(settings, quarantine_losses=1000)
     return replace(settings, quarantine_s=make.quarantine_s)
@@ -142,7 +152,25 @@ def disk_spec(number: int, name: DiskName, *, is_heartbeat: bool = False, has_he
 def _nodes(make: Make) -> Iterator[NodeSpec]:
     for number in range(1, make.nodes + 1):
         name = NodeName(f"node{number}")
-        yield node_spec(number, name=name, of=make.nodes, networks=make.networks, has_fence=make.has_fence)
+        spec = node_spec(number, name=name, of=make.nodes, networks=make.networks, has_fence=make.has_fence)
+        yield _seated(spec, number in _first_seats(make), number) if make.votes else spec
+    if make.witness:
+        number = make.nodes + 1
+        spec = node_spec(number, name=WITNESS, of=number, networks=make.networks, has_fence=False)
+        yield _seated(replace(spec, is_witness=True), number in _first_seats(make), number)
+
+
+def _first_seats(make: Make) -> list[int]:
+    """The numbers of those that vote at first: an odd number, the witness the second of them."""
+    numbers = list(range(1, make.nodes + 1))
+    if make.witness:
+        numbers.insert(1, make.nodes + 1)
+    count = min(len(numbers), make.voters_at_most)
+    return numbers[: count - 1 + count % 2]
+
+
+def _seated(spec: NodeSpec, is_voter: bool, member: int) -> NodeSpec:
+    return replace(spec, is_voter=is_voter, seat=member if is_voter else None)
 
 
 def _disks(make: Make) -> Iterator[DiskSpec]:

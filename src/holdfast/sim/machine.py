@@ -18,14 +18,17 @@ from holdfast.fencing.simulated import SimulatedFenceDevice
 from holdfast.hypervisor.simulated_guest import Neighbourhood
 from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat
-from holdfast.membership.replay import Sequences
 from holdfast.model.ids import Incarnation, NetworkName, NodeName
-from holdfast.model.nodes import FenceSpec, MemoryTarget, NodeSpec
-from holdfast.node.life import Life, Ports
+from holdfast.model.nodes import FenceSpec, NodeSpec
+from holdfast.node.life import Life
+from holdfast.node.voters import peer_urls
 from holdfast.sim.breakage import Breakage
+from holdfast.sim.daemons import Daemon, host, witness
 from holdfast.sim.database import NodeStore
 from holdfast.sim.loop import Process, VirtualLoop, outside
-from holdfast.sim.shared_disks import CLUSTER_ID, SharedDisks
+from holdfast.sim.machine_member import MachineMember
+from holdfast.sim.members import Members
+from holdfast.sim.shared_disks import SharedDisks
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import (
     Air,
@@ -35,18 +38,14 @@ from holdfast.sim.twins import (
     MachineGuard,
     MachineHypervisor,
     MachineWatchdog,
-    PlainCodec,
-    SocketTransport,
-    memory_uri,
 )
+from holdfast.store.port import MemberId
 
 BOOT_S: Final = 2.0
 RESTART_S: Final = 0.2
 GUESTS_END_S: Final = 2.0
 SHUTDOWN_S: Final = 4.0
 """From the order to shut down until the guests end, and until the power is off."""
-LEFT_OVER_KEPT_S: Final = 15.0
-"""A simulated cluster does not live for an hour."""
 
 
 @dataclass(kw_only=True)
@@ -65,6 +64,8 @@ class Surroundings:
     shared_disks: SharedDisks
     neighbourhood: Neighbourhood
     keeps_memory: bool
+    members: Members | None = None
+    """Who votes in the database; None: always the same."""
     changed: Callable[[], None] = lambda: None
     machines: dict[NodeName, Machine] = field(default_factory=dict)
     wire: dict[bytes, Heartbeat] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class Machine:
         watchdog_s: float | None,
         clock_drift: float | None = None,
     ) -> None:
+        """`watchdog_s` None: it has no watchdog. `clock_drift` None: it is drawn."""
         self.name = spec.name
         self.spec = spec
         self.store = store
@@ -106,7 +108,11 @@ class Machine:
         drawn = around.clocks.uniform(-1.0, 1.0) * around.clock_error
         self._clock_rate = 1.0 + (drawn if clock_drift is None else clock_drift)
         self._boots = 0
-        self._life: Life | None = None
+        self._running: Daemon | None = None
+        self._peers = around.peers
+        self.is_out = False
+        """Whether it knows of no cluster: it was taken out of the one it was in."""
+        self.member = self._member()
         self._boot()
 
     @property
@@ -117,12 +123,12 @@ class Machine:
     @property
     def life(self) -> Life | None:
         """What its holdfastd lives; None while none runs."""
-        return self._life if self.daemon is not None else None
+        return self._running.life if self.daemon is not None and self._running is not None else None
 
     @property
     def incarnation(self) -> Incarnation:
         """What this start of it is called."""
-        return self._incarnations.load_or_create()
+        return self.incarnations.load_or_create()
 
     @property
     def executes(self) -> bool:
@@ -227,60 +233,81 @@ class Machine:
         if self.daemon is not None:
             self.daemon.freeze()
             self.daemon = None
-            for network, endpoint in self._endpoints().items():
+            if self.member is not None:
+                self.member.daemon_ends()
+                self._remember_peers()
+            for network, endpoint in self.endpoints().items():
                 self._around.air.leave(network, endpoint)
 
     def stop_daemon(self) -> None:
         """Have holdfastd end in an orderly way, as for an upgrade."""
-        if self.daemon is not None and self.daemon.runs and self._life is not None:
-            self.daemon.spawn(self._stop(self._life, self.daemon))
+        if self.daemon is not None and self.daemon.runs and self._running is not None:
+            self.daemon.spawn(self._stop(self._running.life, self.daemon))
 
     def start_daemon(self) -> None:
-        """Start holdfastd if it does not run and could."""
-        if self.daemon is not None or not self.executes:
+        """Start holdfastd, or on a witness its program, if it does not run and could."""
+        if self.daemon is not None or not self.executes or self.is_out:
             return
         self.daemon = process = Process(f"holdfastd on {self.name}", self._around.loop, rate=self._clock_rate)
         self.processes.append(process)
-        self._life = life = Life(
-            cluster_id=CLUSTER_ID, me=self.name, peers=self._around.peers, ports=self._ports(process)
-        )
-        living = process.spawn(life.run())
+        if self.member is not None:
+            self.member.daemon_starts(process)
+        make = witness if self.spec.is_witness else host
+        self._running = make(self, self._around, process, self._peers)
+        living = process.spawn(self._running.work)
         living.add_done_callback(lambda done: self._daemon_ended(process, done), context=Context())
 
-    def _ports(self, process: Process) -> Ports:
-        loop = self._around.loop
-        return Ports(
-            store=self.store,
-            hypervisor=self.hypervisor,
-            guard=self.guard,
-            transport=SocketTransport(self._around.air, self._endpoints(), process),
-            codec=PlainCodec(
-                cluster_id=CLUSTER_ID,
-                networks=self.spec.addresses,
-                wire=self._around.wire,
-                heard=lambda incarnation: self._around.truth.heard(self.name, incarnation),
-            ),
-            sequences=Sequences(lambda: int(loop.time() * 1000)),
-            incarnations=self._incarnations,
-            device_of=lambda spec: self._around.breakage.device(self._around.device_of(spec)),
-            clock=self.clock,
-            memory_target=lambda: MemoryTarget(uri=memory_uri(self.name)) if self._around.keeps_memory else None,
-            left_over_kept_s=LEFT_OVER_KEPT_S,
-            open_lun=lambda disk: self._around.shared_disks.open_lun(self.name, disk),
+    def join_cluster(self, peers: Mapping[NodeName, NodeSpec]) -> None:
+        """Be a machine of the cluster again, which has these nodes on record, this one among them."""
+        if self.is_out and self.member is not None:
+            self.is_out, self._peers = False, peers
+            self.member.join_cluster()
+            self.start_daemon()
+
+    def _leave_cluster(self) -> None:
+        """Forget the cluster that took it out."""
+        assert self.member is not None
+        self._around.truth.note("world", f"{self.name}: is out of the cluster", code="left", subject=self.name)
+        self.is_out = True
+        self.kill_daemon()
+        self.member.leave_cluster()
+
+    def _member(self) -> MachineMember | None:
+        around = self._around
+        if around.members is None:
+            return None
+        return MachineMember(
+            self.name,
+            peer_urls(self.spec),
+            around.members,
+            loop=around.loop,
+            executes=lambda: self.executes,
+            holds=None if self.spec.seat is None else MemberId(self.spec.seat),
         )
 
-    def _endpoints(self) -> dict[NetworkName, Endpoint]:
+    def _remember_peers(self) -> None:
+        """Who else there is, as holdfastd keeps it on its disk."""
+        snapshot = self._running.mirror.snapshot if self._running is not None else None
+        if snapshot is not None and self.name in snapshot.nodes:
+            self._peers = {name: node.value for name, node in sorted(snapshot.nodes.items())}
+
+    def endpoints(self) -> dict[NetworkName, Endpoint]:
+        """Where its daemon takes in heartbeats."""
         port = self.spec.heartbeat_port
         return {name: Endpoint(address=address, port=port) for name, address in self.spec.addresses.items()}
 
-    async def _stop(self, life: Life, process: Process) -> None:
-        await life.announce_stop()
+    async def _stop(self, life: Life | None, process: Process) -> None:
+        if life is not None:
+            await life.announce_stop()
         if self.daemon is process:
             outside(self.kill_daemon)
 
     def _daemon_ended(self, process: Process, done: asyncio.Task[None]) -> None:
         """It lives until killed; init restarts one that ended by itself, and that is a bug."""
         if self.daemon is not process:
+            return
+        if self.member is not None and not done.cancelled() and done.exception() is None:
+            self._leave_cluster()
             return
         error = None if done.cancelled() else done.exception()
         self._around.truth.accident(f"holdfastd on {self.name} ended by itself: {_innermost(error)!r}")
@@ -293,7 +320,7 @@ class Machine:
         around.truth.note("world", f"{self.name}: power on", code="power-on", subject=self.name)
         self.is_frozen = self.is_libvirt_hung = self.is_libvirt_down = False
         self.is_guard_wanted, self._is_guard_dead, self._is_going_down = True, False, False
-        self._incarnations = IncarnationOfBoot(
+        self.incarnations = IncarnationOfBoot(
             lambda: Incarnation(str(UUID(int=around.random.getrandbits(128), version=4)))
         )
         self.hypervisor = around.breakage.hypervisor(self.name, around.truth, around.neighbourhood)
@@ -336,6 +363,8 @@ class Machine:
         self._around.truth.note("world", f"{self.name}: power off", code="power-off", subject=self.name)
         self.kill_daemon()
         self.hypervisor.lose_power()
+        if self.member is not None:
+            self.member.lose_power()
         self._around.shared_disks.unplug(self.name)
         self.guard.crash()
         if self._watchdog is not None:

@@ -18,8 +18,8 @@ Link = tuple[NetworkName, str, str]
 """A network, and the addresses of who sends and who hears."""
 
 
-def _pairs_cut(world: World, pairs: list[tuple[Machine, Machine]], networks: int) -> End:
-    """Cut every network (`networks` 0) or one, in the direction of each pair."""
+def pairs_cut(world: World, pairs: list[tuple[Machine, Machine]], networks: int) -> End:
+    """Cut every network (`networks` 0) or one, in the direction of each pair; returns what heals them."""
     cut = [
         (network, address, target.spec.addresses[network])
         for source, target in pairs
@@ -44,12 +44,15 @@ def _partition(world: World, fault: Fault) -> End:
     """`target` as bits says who is on which side; `other` which network, mostly all."""
     sides = [(machine, fault.target >> index & 1) for index, machine in enumerate(world.machines.values())]
     pairs = [(one, other) for one, here in sides for other, there in sides if here != there]
-    return _pairs_cut(world, pairs, _which_networks(world, fault))
+    return pairs_cut(world, pairs, _which_networks(world, fault))
 
 
 def _cut_one_way(world: World, fault: Fault) -> End:
-    pair = (machine_of(world, fault.target), machine_of(world, fault.target + 1 + fault.other % (world.make.nodes - 1)))
-    return _pairs_cut(world, [pair], _which_networks(world, fault))
+    pair = (
+        machine_of(world, fault.target),
+        machine_of(world, fault.target + 1 + fault.other % (len(world.machines) - 1)),
+    )
+    return pairs_cut(world, [pair], _which_networks(world, fault))
 
 
 def _cable_out(world: World, fault: Fault) -> End:
@@ -94,7 +97,7 @@ def _deaf(world: World, fault: Fault) -> End:
     others = [other for other in world.machines.values() if other is not machine]
     to_it = [(other, machine) for other in others]
     pairs = to_it if fault.other % 2 else [(machine, other) for other in others]
-    return _pairs_cut(world, pairs, _which_networks(world, fault))
+    return pairs_cut(world, pairs, _which_networks(world, fault))
 
 
 def _heartbeats_dropped(world: World, fault: Fault) -> End:

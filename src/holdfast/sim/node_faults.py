@@ -23,7 +23,11 @@ def _power_cut(world: World, fault: Fault) -> End:
 
 
 def _freeze(world: World, fault: Fault) -> End:
-    machine = machine_of(world, fault.target)
+    return frozen(world, machine_of(world, fault.target))
+
+
+def frozen(world: World, machine: Machine) -> End:
+    """Freeze a machine; returns what thaws it."""
     world.overlaps.begin(("freeze", machine.name))
     machine.freeze()
 

@@ -68,7 +68,7 @@ class People:
         names = list(self.machines)
         for number in range(len(names)):
             machine = self.machines[names[(first + number) % len(names)]]
-            if machine.executes and machine.daemon is not None and await self._ask(machine, method, params):
+            if machine.executes and machine.life is not None and await self._ask(machine, method, params):
                 return True
         return False
 

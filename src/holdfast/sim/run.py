@@ -27,6 +27,7 @@ from holdfast.sim.checkers import (
 from holdfast.sim.fault import Fault, FaultKind
 from holdfast.sim.faults import FAULTS
 from holdfast.sim.loop import TimeStandsStill
+from holdfast.sim.member_checkers import VoteWatch, members_keep_the_rules, votes_not_yet_well
 from holdfast.sim.memory_checkers import (
     memory_is_consumed_first,
     memory_is_not_lost,
@@ -66,6 +67,7 @@ class Order:
     kinds   the kinds of fault that the schedule is drawn from; None: these are drawn too.
     disks   so many shared disks that the roles write to, protected by their reservations and by nothing else; None:
             that is drawn too.
+    votes   whether votes move, with or without a witness; None: that is drawn too.
     kept    the faults of the schedule that take place, by their number; None means all.
     """
 
@@ -77,6 +79,7 @@ class Order:
     kept: tuple[int, ...] | None = None
     broken: BreakageKind | None = None
     disks: int | None = None
+    votes: bool | None = None
 
     def replay(self) -> str:
         """The command that runs exactly this again."""
@@ -86,6 +89,8 @@ class Order:
             words += f" --faults {','.join(self.kinds)}"
         if self.disks is not None:
             words += f" --disks {self.disks}"
+        if self.votes is not None:
+            words += " --votes" if self.votes else " --no-votes"
         if self.kept is not None:
             words += f" --only {','.join(map(str, self.kept)) or 'none'}"
         return words if self.broken is None else f"{words} --break {self.broken}"
@@ -113,6 +118,7 @@ def run(order: Order) -> Outcome:
         minutes=order.minutes,
         only=order.kinds,
         disks=order.disks,
+        votes=order.votes,
     )
     faults = tuple(
         (number, fault) for number, fault in enumerate(schedule.faults) if order.kept is None or number in order.kept
@@ -179,12 +185,13 @@ def broken_rules(world: World) -> Iterator[str]:
     yield from memory_is_not_lost(world.truth, world.database.history)
     yield from memory_is_consumed_first(world.truth, world.database.history)
     yield from saved_memory_is_kept(world.truth, world.database.history)
+    yield from members_keep_the_rules(world.members, world.database.history)
     yield from nothing_ends_by_itself(world)
 
 
 def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Collection[Fault]) -> Iterator[str]:
     undo: dict[Fault, Callable[[], None]] = {}
-    watches = (StatusWatch(world), ExpelledWatch(world))
+    watches = (StatusWatch(world), ExpelledWatch(world), VoteWatch(world))
     for watch in watches:
         world.loop.call_at(START_S, watch.start, context=Context())
     for fault in faults:
@@ -240,14 +247,14 @@ def _progress(world: World, since_s: float) -> Iterator[str]:
             person_at_s += PERSON_AFTER_S
             world.loop.call_soon(_help, world, context=Context())
         world.loop.run_until(world.loop.time() + LOOK_S)
-        missing = list(not_yet_well(world))
+        missing = [*not_yet_well(world), *votes_not_yet_well(world)]
     if missing:
         yield from (f"SAFE-5: {WELL_WITHIN_S:.0f} s after the healing {what}" for what in missing)
         return
     before = len(world.truth.entries)
     world.loop.run_until(world.loop.time() + STEADY_S)
     yield from is_steady(before, world.truth)
-    yield from (f"SAFE-5: no longer well: {what}" for what in not_yet_well(world))
+    yield from (f"SAFE-5: no longer well: {what}" for what in (*not_yet_well(world), *votes_not_yet_well(world)))
 
 
 @contextmanager

@@ -15,7 +15,18 @@ from typing import Final
 
 from holdfast.model.ids import NetworkName
 from holdfast.sim.chance import chance
-from holdfast.sim.fault import OF_HOLDFASTD, OF_MEMORY, OF_THE_DATABASE, OF_THE_TARGET, TAKING_A_NODE, Fault, FaultKind
+from holdfast.sim.fault import (
+    HARMLESS_CUTS,
+    OF_HOLDFASTD,
+    OF_MEMORY,
+    OF_THE_DATABASE,
+    OF_THE_TARGET,
+    OF_THE_WITNESS,
+    OF_VOTES,
+    TAKING_A_NODE,
+    Fault,
+    FaultKind,
+)
 from holdfast.sim.layout import Make
 from holdfast.storage.simulated_disk import DiskTraits
 
@@ -55,6 +66,9 @@ WITH_HELPERS: Final = 0.25
 MOVING_MEMORY: Final = 0.5
 """The share of seeds in which guests move with their memory."""
 
+WITH_VOTES: Final = 0.4
+"""The share of seeds in which votes move. Elsewhere the same nodes vote always, both of two."""
+
 LONG_ONE: Final = 0.6
 """The share of seeds in which a node is gone for long: what follows a loss takes half a minute."""
 
@@ -90,7 +104,7 @@ class Schedule:
 
 def known_to(profile: Profile) -> list[FaultKind]:
     """The kinds of fault that a profile draws from, without those of shared disks."""
-    return [kind for kind in HARMLESS.get(profile, FaultKind) if kind not in (*OF_THE_TARGET, *OF_MEMORY)]
+    return [kind for kind in HARMLESS.get(profile, FaultKind) if kind not in (*OF_THE_TARGET, *OF_MEMORY, *OF_VOTES)]
 
 
 def askable_of(profile: Profile) -> list[FaultKind]:
@@ -106,11 +120,13 @@ def draw(
     minutes: float,
     only: tuple[FaultKind, ...] | None = None,
     disks: int | None = None,
+    votes: bool | None = None,
 ) -> Schedule:
     """Draw the schedule of a seed. The same arguments give the same schedule, always.
 
     only    the kinds of fault that it knows, as far as the profile does; None: it draws them too.
     disks   so many shared disks, and if any, nothing else that protects; None: it draws that too.
+    votes   whether votes move; None: it draws that too, and everything else as it would without.
     """
     draws = chance(seed, "schedule")
     weight = WEIGHTS[profile]
@@ -156,6 +172,9 @@ def draw(
         faults.append(
             _long_one(draws, victim, ends_s, [kind for kind in TAKING_A_NODE if only is None or kind in only])
         )
+    make, of_votes = _with_votes(make, chance(seed, "votes"), only, votes, profile)
+    if only is None:
+        faults += _thrown_in(chance(seed, "votes-faults"), of_votes, weight, ends_s)
     return Schedule(make=make, faults=tuple(sorted(faults, key=lambda fault: fault.at_s)), ends_s=ends_s)
 
 
@@ -182,6 +201,50 @@ def _with_memory(make: Make, draws: Random, only: tuple[FaultKind, ...] | None) 
     kinds = [FaultKind.MEMORY_MOVED, *draws.sample(OF_MEMORY, draws.randint(1, len(OF_MEMORY)))]
     is_drawn = draws.random() < MOVING_MEMORY if only is None else any(kind in OF_MEMORY for kind in only)
     return replace(make, keeps_memory=is_drawn), kinds if is_drawn else []
+
+
+def _with_votes(
+    make: Make, draws: Random, only: tuple[FaultKind, ...] | None, votes: bool | None, profile: Profile
+) -> tuple[Make, list[FaultKind]]:
+    """Let votes move in a part of the seeds, mostly of two hosts beside a witness, and the faults that they have."""
+    asked = () if only is None else only
+    is_drawn = draws.random() < WITH_VOTES if only is None else any(kind in OF_VOTES for kind in only)
+    needs_witness = any(kind in OF_THE_WITNESS for kind in asked)
+    make = replace(
+        make,
+        votes=is_drawn if votes is None else votes,
+        witness=draws.random() < (0.7 if make.nodes == 2 else 0.3) or needs_witness,
+        voters_at_most=draws.choice((1, 3, 3, 5, 5)),
+        replace_after_s=draws.choice((5, 10, 20, 600)),
+    )
+    if not make.votes:
+        return replace(make, witness=False), []
+    kinds = draws.sample(OF_VOTES, draws.randint(1, 5))
+    if profile in HARMLESS:
+        kinds = []
+    if profile is Profile.CALM and make.witness:
+        kinds = [draws.choice(HARMLESS_CUTS) if make.nodes == 2 else FaultKind.WITNESS_CUT]
+        make = replace(make, voters_at_most=max(3, make.voters_at_most))
+    return make, kinds if make.witness else [kind for kind in kinds if kind not in OF_THE_WITNESS]
+
+
+def _thrown_in(draws: Random, kinds: Sequence[FaultKind], weight: Weight, ends_s: float) -> list[Fault]:
+    """Faults that come on top, from draws of their own."""
+    victim = draws.getrandbits(8)
+    faults: list[Fault] = []
+    at_s = START_S
+    while kinds and (at_s := at_s + draws.expovariate(1 / weight.gap_s)) < ends_s:
+        faults.append(
+            Fault(
+                kind=draws.choice(kinds),
+                at_s=round(at_s, 3),
+                lasts_s=round(_length(draws, weight.longest_s), 3),
+                target=draws.choice((victim, draws.getrandbits(8))),
+                other=draws.getrandbits(8),
+                amount=round(draws.random(), 3),
+            )
+        )
+    return faults
 
 
 def _long_one(draws: Random, victim: int, ends_s: float, kinds: Sequence[FaultKind]) -> Fault:

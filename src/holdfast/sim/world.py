@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Final
 
 from holdfast.hypervisor.simulated_guest import Neighbourhood
@@ -18,6 +19,7 @@ from holdfast.model.events import Event
 from holdfast.model.ids import NetworkName, NodeName, RoleName
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import ClusterRecord
+from holdfast.node.voters import peer_urls
 from holdfast.sim.breakage import UNBROKEN, Breakage
 from holdfast.sim.chance import below, chance
 from holdfast.sim.database import NodeStore, WorldDatabase
@@ -25,12 +27,14 @@ from holdfast.sim.disks import Storage
 from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.loop import VirtualLoop
 from holdfast.sim.machine import Machine, Surroundings
+from holdfast.sim.members import Members
 from holdfast.sim.overlaps import Overlaps
 from holdfast.sim.people import People
+from holdfast.sim.quorum import FixedVoters, Quorum
 from holdfast.sim.shared_disks import CLUSTER_ID, SharedDisks
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import EPOCH_MS, Air, memory_uri
-from holdfast.store.port import Operation, Put, Txn
+from holdfast.store.port import MemberId, Operation, Put, Txn
 from holdfast.store.records import CLUSTER, SPECS, decode, disk_key, encode, node_key, spec_key
 
 ELECTION_S: Final = (0.3, 1.5)
@@ -64,11 +68,10 @@ class World:
         self._elections = chance(seed, "elections")
         self.air = Air(self._fare)
         self.database = WorldDatabase(self.truth, self._on_event)
-        self.leader: NodeName | None = None
         self._errands: deque[Callable[[], object]] = deque()
         self._together: frozenset[NodeName] = frozenset()
         specs = {node.name: node for node in layout.nodes}
-        self._voters = frozenset(name for name, spec in specs.items() if spec.is_voter)
+        self.members = self._members(layout, chance(seed, "members")) if make.votes or make.witness else None
         self.shared_disks = SharedDisks(
             self.loop,
             layout.disks,
@@ -92,8 +95,10 @@ class World:
             shared_disks=self.shared_disks,
             neighbourhood=Neighbourhood(reaches=self._memory_passes, on_removed=self.truth.memory_removed),
             keeps_memory=bool(layout.settings.saved_state_directory),
+            members=self.members,
         )
         self.machines = self._around.machines
+        self._quorum: Quorum = self.members if self.members is not None else self._fixed(layout)
         self.database.txn(Txn(then=tuple(_records(layout))))
         for name, spec in specs.items():
             store = NodeStore(name, self.database, self.truth)
@@ -104,14 +109,49 @@ class World:
                 watchdog_s=layout.watchdog_s.get(name),
                 clock_drift=layout.clock_drift.get(name),
             )
-        self.truth.revision = lambda: self.database.revision
-        self.truth.incarnation_of = lambda node: self.machines[NodeName(node)].incarnation
-        self.database.is_with_majority = lambda node: node in self._together
-        self._around.changed = self.settle
+        self._connect()
         self.storage = self._storage(seed)
         self._write_to_shared_disks()
         self.people = People(loop=self.loop, truth=self.truth, machines=self.machines, is_sure=breakage.is_person_sure)
         self._elect()
+
+    def _connect(self) -> None:
+        """Let the parts tell each other what changes."""
+        self.truth.revision = lambda: self.database.revision
+        self.truth.incarnation_of = lambda node: self.machines[NodeName(node)].incarnation
+        self.database.is_with_majority = lambda node: node in self._together
+        self._around.changed = self.settle
+        if self.members is not None:
+            self.members.changed = self.settle
+            self.database.committed = self.members.store
+
+    def _fixed(self, layout: Layout) -> FixedVoters:
+        voters = frozenset(node.name for node in layout.nodes if node.is_voter)
+        return FixedVoters(voters, self.machines, self.reach)
+
+    def _members(self, layout: Layout, random: Random) -> Members:
+        members = Members(
+            loop=self.loop,
+            truth=self.truth,
+            reaches=self.reach,
+            holder_of=self._holder,
+            nodes=lambda: ((name, machine.executes) for name, machine in self.machines.items()),
+            homes={url: node.name for node in layout.nodes for url in peer_urls(node)},
+            random=random,
+        )
+        for node in layout.nodes:
+            if node.seat is not None:
+                members.found(node.name, peer_urls(node), node.seat)
+        return members
+
+    def _holder(self, node: NodeName) -> MemberId | None:
+        member = self.machines[node].member if node in self.machines else None
+        return None if member is None else member.running
+
+    @property
+    def leader(self) -> NodeName | None:
+        """The node whose member leads the database."""
+        return self._quorum.leader
 
     def _storage(self, seed: int) -> Storage:
         storage = Storage(
@@ -142,9 +182,7 @@ class World:
         """Whether memory gets from one machine to another, by their URIs: that takes a network that both are on."""
         names = {memory_uri(name): name for name in self.machines}
         return (
-            self._executes(names[source])
-            and self._executes(names[target])
-            and self._reach(names[source], names[target])
+            self._executes(names[source]) and self._executes(names[target]) and self.reach(names[source], names[target])
         )
 
     def _executes(self, node: str) -> bool:
@@ -156,7 +194,7 @@ class World:
     def settle(self) -> None:
         """Draw the consequences of a change of power, freezing or networks."""
         self.shared_disks.flush()
-        self._together = together = self._majority()
+        self._together = together = self._quorum.together()
         if self.leader is not None and self.leader not in together:
             self.truth.note(
                 "world", f"the database lost its leader {self.leader}", code="leader-lost", subject=self.leader
@@ -171,7 +209,7 @@ class World:
 
     def depose(self) -> None:
         """The database has no leader until it has elected one."""
-        self.leader = None
+        self._quorum.depose()
         self.database.has_leader = False
         self.loop.call_later(self._elections.uniform(*ELECTION_S), self._elect, context=Context())
 
@@ -216,34 +254,22 @@ class World:
             machine.kill_daemon()
         self.loop.bury(*(process for machine in self.machines.values() for process in machine.processes))
 
-    def _majority(self) -> frozenset[NodeName]:
-        """The executing nodes that are together with a majority of voters."""
-        left = [name for name, machine in self.machines.items() if machine.executes]
-        while left:
-            group = [left.pop(0)]
-            for member in group:
-                near = [name for name in left if self._reach(member, name)]
-                group += near
-                left = [name for name in left if name not in near]
-            if len(self._voters.intersection(group)) * 2 > len(self._voters):
-                return frozenset(group)
-        return frozenset()
-
-    def _reach(self, one: NodeName, other: NodeName) -> bool:
+    def reach(self, one: NodeName, other: NodeName) -> bool:
+        """Whether two machines have a connection: a network that carries packets both ways."""
         return any(
             self.air.reaches(address, self.machines[other].spec.addresses[network], (network,))
             for network, address in self.machines[one].spec.addresses.items()
         )
 
     def _elect(self) -> None:
-        candidates = sorted(self._majority() & self._voters)
+        candidates = self._quorum.candidates()
         if self.leader is not None or not candidates:
             return
-        self.leader = self._elections.choice(candidates)
+        leader = self._elections.choice(candidates)
+        self._quorum.elect(leader)
         self.database.has_leader = True
         self.database.begin_leases_anew()
-        text = f"the database elected {self.leader}"
-        self.truth.note("world", text, code="leader-elected", subject=self.leader)
+        self.truth.note("world", f"the database elected {leader}", code="leader-elected", subject=leader)
         self.settle()
         self._run_errands()
 
