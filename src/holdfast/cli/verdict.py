@@ -35,7 +35,7 @@ class Trouble:
 def verdict(status: ClusterStatus) -> str:
     """Return the cluster's state in words: "all well", or what is wrong, counted."""
     if not status.database_answers:
-        return f"NO QUORUM: decisions are frozen, guests run on (as of revision {status.revision})"
+        return f"NO QUORUM: decisions are frozen (as of revision {status.revision})"
     nodes = Counter(node.state for node in status.nodes)
     roles = Counter(role.state for role in status.roles)
     wrong = ["FROZEN"] if status.is_frozen else []

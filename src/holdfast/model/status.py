@@ -138,7 +138,7 @@ class ClusterStatus:
 
     is_frozen          a person ordered that the cluster does nothing by itself.
     database_answers   False: there is no majority of voters in reach; everything below is as of `revision`, and no
-                       decision can be made, but guests run on.
+                       decision can be made; guests run on where at least half of the voters hear their node.
     """
 
     cluster: str

@@ -118,7 +118,8 @@ class Requests:
         if method not in READS and not await self._commits.database_answers():
             raise Unavailable(
                 f"no majority of voters of the cluster database answers, so {method} is refused; nothing was done",
-                hint="guests run on; check that a majority of the voters is up (holdfast status), then try again",
+                hint="guests run on where at least half of the voters hear their node; "
+                "check that a majority of the voters is up (holdfast status), then try again",
             )
         for part in self._parts:
             if method in part.methods:

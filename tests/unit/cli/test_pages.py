@@ -63,7 +63,7 @@ def test_lists_and_sheets(daemon: Daemon, holdfast: Holdfast) -> None:
 def test_verdicts() -> None:
     assert verdict(WELL) == "all well"
     assert verdict(JOINING) == "all well, 1 node joining"
-    assert verdict(NO_QUORUM) == "NO QUORUM: decisions are frozen, guests run on (as of revision 812)"
+    assert verdict(NO_QUORUM) == "NO QUORUM: decisions are frozen (as of revision 812)"
     assert verdict(LOST) == "1 node lost, 1 role blocked, 1 role starting"
     assert verdict(cluster(conditions=WARNED.conditions)) == "2 conditions"
     assert not troubles(JOINING)
