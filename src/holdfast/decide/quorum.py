@@ -24,7 +24,8 @@ def what_may_fail(voters: Collection[NodeName], up: Collection[NodeName]) -> str
         needed = len(voters) // 2 + 1
         return (
             f"There is no quorum: {len(living)} of {len(voters)} voters are up, {needed} are needed; decisions are "
-            f"frozen until one of these is back: {down}; guests run on where at least half of the voters hear their node."
+            f"frozen until one of these is back: {down}; guests run on where at least half of the voters hear their "
+            "node."
         )
     if len(voters) == 1:
         return (

@@ -321,7 +321,8 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
         text = f"{view.me} is not up: {view.obstacle or 'its session is being registered'}"
         found.add(Condition(code="node-not-up", subject=view.me, text=text))
     if not view.database_answers:
-        text = "no majority of voters answers: decisions are frozen; guests run on where at least half of the voters hear their node"
+        where = "guests run on where at least half of the voters hear their node"
+        text = f"no majority of voters answers: decisions are frozen; {where}"
         found.add(Condition(code="no-quorum", subject=view.me, text=text))
     return tuple(sorted(found, key=lambda condition: (condition.code, condition.subject, condition.text)))
 
