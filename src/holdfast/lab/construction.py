@@ -53,7 +53,7 @@ class LabOptions:
     has_watchdog: bool = True
     watchdog_timeout_s: float = 3.0
     services: tuple[Service, ...] = (LIBVIRTD,)
-    """libvirtd must be among them; a cluster adds its own (``provision.services``)."""
+    """A cluster adds its own (``provision.services``). Nodes without libvirtd are light, and run no guests."""
     storage: StorageSpec | None = None
     """What the storage node serves; None for a lab without one."""
     has_witness: bool = False
@@ -70,13 +70,14 @@ async def build(layout: Layout, options: LabOptions, progress: Progress) -> None
         else:
             await _start_datacenter(layout, options, progress)
         status = read_status(await ask(layout.control_socket, {"do": "status"}))
-        storage = LabSpec.read(layout.spec_file).storage
+        spec = LabSpec.read(layout.spec_file)
+        storage = spec.storage
         if storage is not None and not await _bring_storage_up(layout, storage, status.node(STORAGE_NODE), progress):
             storage = None
         try:
             async with asyncio.TaskGroup() as group:
                 for node in status.nodes:
-                    if node.name == WITNESS:
+                    if node.name == WITNESS or (node.name != STORAGE_NODE and LIBVIRTD not in spec.services):
                         group.create_task(_bring_up(layout, node, progress))
                     elif node.name != STORAGE_NODE:
                         group.create_task(_bring_node_up(layout, node, storage, progress))

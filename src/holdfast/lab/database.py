@@ -1,7 +1,8 @@
-"""The cluster database of a lab as its own command line sees it: who its members are, and who leads them."""
+"""The cluster database of a lab as its own command line sees it: its members, who leads them, what was written."""
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,20 @@ ETCDCTL = (
     "--key=/var/lib/holdfast/pki/node.key",
 )
 """To be executed on a node, with the endpoints of a member."""
+PREFIX = "holdfast/"
+FILLER = "filler/"
+READ_S = 2
+"""A watch of what was written does not say when it has told all; it has, long before this."""
+FILLER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One key that was written. `value` None: removed."""
+
+    key: str
+    revision: int
+    value: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +55,40 @@ class LabDatabase:
     async def members(self) -> list[str]:
         """Return the members' names; one that has not started yet has an empty one. Raises: LabBroken."""
         return list(await self._members())
+
+    async def member_ids(self) -> dict[str, int]:
+        """Return the members by name. Raises: LabBroken."""
+        return {name: member["ID"] for name, member in (await self._members()).items()}
+
+    async def revision(self) -> int:
+        """Return the newest revision. Raises: LabBroken."""
+        told = await self._etcdctl(LOCAL, "get", PREFIX)
+        return int(told["header"]["revision"])
+
+    async def changes(self, since: int) -> list[Change]:
+        """Return what the cluster wrote after a revision, oldest first; those of one revision were one transaction."""
+        watch = (*ETCDCTL, f"--endpoints={LOCAL}", "watch", "--prefix", PREFIX, f"--rev={since + 1}")
+        told = await self.lab.execute(
+            self.asked, "timeout", str(READ_S), *watch, "--write-out=json", timeout_s=READ_S + 10, check=False
+        )
+        events = [event for line in told.output.splitlines() for event in json.loads(line)["Events"]]
+        return [
+            Change(
+                key=base64.b64decode(event["kv"]["key"]).decode(),
+                revision=event["kv"]["mod_revision"],
+                value=base64.b64decode(event["kv"].get("value", "")) if "type" not in event else None,
+            )
+            for event in events
+        ]
+
+    async def grow(self, *, megabytes: int) -> None:
+        """Write so much that is not the cluster's, and remove it; the members' files stay larger. Raises: LabBroken."""
+        put = " ".join((*ETCDCTL, f"--endpoints={LOCAL}", "put", FILLER))
+        script = (
+            f"for n in $(seq {megabytes}); do head -c {FILLER_BYTES} /dev/zero | tr '\\0' x | {put}$n || exit 1; done"
+        )
+        await self.lab.execute(self.asked, "sh", "-c", script)
+        await self._execute(LOCAL, "del", "--prefix", FILLER)
 
     async def _members(self) -> dict[str, Any]:
         told = await self._etcdctl(LOCAL, "member", "list")

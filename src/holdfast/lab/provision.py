@@ -61,9 +61,12 @@ async def client_of(lab: Lab, node: str) -> LocalClient:
 
 
 def forming(
-    settings: Mapping[str, object] | None = None, *, fence: bool = True
+    settings: Mapping[str, object] | None = None, *, fence: bool = True, witness: bool = True
 ) -> Callable[[Lab, Progress], Awaitable[None]]:
-    """Return what `Lab.up` takes to form the cluster, with these settings and with or without fence devices."""
+    """Return what `Lab.up` takes to form the cluster, with these settings and with or without fence devices.
+
+    witness   whether the lab's witness joins, if it has one.
+    """
 
     async def provision(lab: Lab, progress: Progress) -> None:
         nodes = lab.spec.node_names
@@ -75,7 +78,7 @@ def forming(
             if await _presence(lab, node) is None:
                 progress(f"{node}: joining the cluster")
                 await join(lab, node, asked=first)
-        if lab.spec.has_witness and not await _has_witness(lab):
+        if witness and lab.spec.has_witness and not await _has_witness(lab):
             progress(f"{WITNESS}: becoming the witness of the cluster")
             await join_witness(lab, asked=first)
         for node in nodes:
