@@ -18,6 +18,7 @@ from holdfast.sim.layout import Make
 from holdfast.sim.memory_breakages import OF_MEMORY
 from holdfast.sim.mutation import BreakageKind, Mutation, inside, within
 from holdfast.sim.schedule import QUARANTINE_S, Profile
+from holdfast.sim.voter_breakages import OF_VOTES
 
 
 def _crowded(make: Make) -> Make:
@@ -240,7 +241,9 @@ _OF_NODES: Final = {
 }
 
 MUTATIONS: Final[Mapping[BreakageKind, Mutation]] = {
-    BreakageKind(name): mutation for name, mutation in (*_OF_NODES.items(), *OF_DISKS.items(), *OF_MEMORY.items())
+    BreakageKind(name): mutation
+    for rows in (_OF_NODES, OF_DISKS, OF_MEMORY, OF_VOTES)
+    for name, mutation in rows.items()
 }
 
 

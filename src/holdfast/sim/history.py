@@ -81,6 +81,10 @@ class Records:
         """The nodes that vote."""
         return frozenset(name for name, node in self.nodes.items() if node.is_voter)
 
+    def witnesses(self) -> frozenset[NodeName]:
+        """The nodes that only vote and listen."""
+        return frozenset(name for name, node in self.nodes.items() if node.is_witness)
+
     def apply(self, commit: Commit) -> None:
         """Let the records be as they are after a commit."""
         for change in commit.changes:

@@ -177,6 +177,7 @@ class VoteWatch:
     found: list[str] = field(default_factory=list)
     _calm_since: float | None = None
     _even_since: float | None = None
+    _wish: int | None = None
 
     def start(self) -> None:
         """Look from now on."""
@@ -191,10 +192,13 @@ class VoteWatch:
             return
         self._calm_since = now if self._calm_since is None else self._calm_since
         voters = [one.node for one in members.voters()]
+        wish = self._voters_at_most()
         if len(voters) % 2:
-            self._even_since = None
+            self._even_since, self._wish = None, wish
             return
         self._even_since = now if self._even_since is None else self._even_since
+        if wish != self._wish:
+            self._even_since = float("inf")  # a person changed it half-way
         if now - self._calm_since >= CALM_S and now - self._even_since > EVEN_S:
             self.found.append(
                 f"VOTES: at {now:.3f} s {', '.join(voters)} have voted for {EVEN_S:.0f} s: an even number"
@@ -217,6 +221,10 @@ class VoteWatch:
             and all(world.reach(one.name, other.name) for one in machines for other in machines if one is not other)
             and not any(node.is_paused for node in self._nodes())
         )
+
+    def _voters_at_most(self) -> int | None:
+        cluster = self.world.database.get(CLUSTER)
+        return None if cluster is None else decode(ClusterRecord, CLUSTER, cluster.value).settings.voters_at_most
 
     def _nodes(self) -> list[NodeSpec]:
         listing = self.world.database.listing(NODES)

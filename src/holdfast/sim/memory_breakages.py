@@ -88,7 +88,7 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
             replaced=(
                 ("holdfast.node.saved_memory:left_over", broken.nothing_is_named),
                 ("holdfast.node.saved_memory:LOOK_EVERY_S", lambda _: 0.5),
-                ("holdfast.sim.machine:LEFT_OVER_KEPT_S", lambda _: 0.0),
+                ("holdfast.sim.daemons:LEFT_OVER_KEPT_S", lambda _: 0.0),
             )
         ),
     ),

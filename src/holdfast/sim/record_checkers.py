@@ -141,6 +141,8 @@ def _order(node: NodeName, order: FenceOrder, commit: Commit, records: Records) 
     """SAFE-4: only the coordinator orders off. SAFE-8: and not when more than half vanished at once, unproven."""
     if records.coordinator is None or records.coordinator.node != commit.author.name:
         yield f"SAFE-4: {commit.author.name} ordered {node} off at {commit.at:.3f} s and is not the coordinator"
+    if node in records.witnesses():
+        yield f"WITNESS: {node} was ordered off at {commit.at:.3f} s, and nothing runs there"
     at_ms = next((verdict.at_ms for verdict in records.verdicts.values() if verdict.node == node), order.at_ms)
     vanished = [
         verdict
@@ -232,6 +234,8 @@ def _assigned(before: Ownership, after: Ownership, commit: Commit, records: Reco
     ):
         yield f"SAFE-4: an owner of {where} was assigned, and it is not the coordinator"
     yield from _quarantine(after, commit, records, where)
+    if after.owner in records.witnesses():
+        yield f"WITNESS: {where} was assigned to {after.owner}, which runs no guests"
     session = records.sessions.get(after.owner) if after.owner is not None else None
     if session is None or session.incarnation != after.incarnation:
         yield f"SAFE-3: {where} was assigned to {after.owner}, which has no session as {after.incarnation}"
