@@ -170,3 +170,36 @@ async def test_what_waited_while_the_loop_was_held_up_arrives_before_timers_fire
     await two.wait(lambda: bool(two.of(DatagramReceived)))
     await asyncio.sleep(0)
     assert known_at_timer == [1]
+
+
+async def test_a_network_comes_and_goes_while_the_other_one_goes_on(world: World) -> None:
+    one, two = await world.open(1), await world.open(2, only=A)
+    two.transport.use(world.endpoints(2))
+    assert [(link.network, link.state) for link in two.of(LinkChanged)] == [(A, LinkState.UP), (B, LinkState.UP)]
+    for network in NETWORKS:
+        one.transport.send(network, [world.endpoints(2)[network]], str(network).encode())
+    await two.wait(lambda: len(two.of(DatagramReceived)) == 2)
+    two.transport.use({B: world.endpoints(2)[B]})
+    one.transport.send(A, [world.endpoints(2)[A]], b"nobody is there")
+    await one.wait(lambda: bool(one.of(PeerUnreachable)))
+    two.transport.send(B, [one.endpoints[B]], b"still here")
+    await one.wait(lambda: [got.datagram for got in one.of(DatagramReceived)] == [b"still here"])
+    assert len(two.of(DatagramReceived)) == 2
+
+
+async def test_an_address_changes_on_its_network(world: World) -> None:
+    one, two = await world.open(1), await world.open(2)
+    two.transport.use({A: two.endpoints[A], B: world.endpoints(3)[B]})
+    one.transport.send(B, [world.endpoints(3)[B]], b"there")
+    await two.wait(lambda: [got.datagram for got in two.of(DatagramReceived)] == [b"there"])
+    two.transport.send(B, [one.endpoints[B]], b"from there")
+    await one.wait(lambda: bool(one.of(DatagramReceived)))
+    assert one.of(DatagramReceived)[0].source == world.endpoints(3)[B]
+
+
+async def test_a_new_address_that_somebody_has_is_told_and_is_no_error(world: World) -> None:
+    await world.open(3, only=B)
+    two = await world.open(2, only=A)
+    two.transport.use({A: two.endpoints[A], B: world.endpoints(3)[B]})
+    assert two.of(LinkChanged)[-1].state is LinkState.PORT_TAKEN
+    two.transport.send(B, [world.endpoints(1)[B]], b"from nowhere")

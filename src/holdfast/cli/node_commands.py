@@ -15,6 +15,7 @@ from holdfast.cli.output import json_option, put, put_json, show
 from holdfast.cli.parameters import (
     METHODS,
     Pair,
+    address,
     complete_node,
     fence_option,
     login_name,
@@ -104,6 +105,7 @@ def show_(*, node: str, as_json: bool) -> None:
         "holdfast node set node2 --memory 48GiB --vcpus 16",
         "holdfast node set node2 --site east",
         "holdfast node set node2 --no-fence",
+        "holdfast node set node2 --address storage=10.0.2.2",
     ),
 )
 @node_argument
@@ -128,6 +130,15 @@ def show_(*, node: str, as_json: bool) -> None:
 @click.option("--site", metavar="SITE", help="The site that the node is in; roles may prefer one.")
 @click.option("--no-site", is_flag=True, help="Take the node out of its site.")
 @click.option("--paused/--not-paused", default=None, help="Whether the node takes no new roles.")
+@click.option(
+    "--address",
+    "addresses",
+    type=address,
+    metavar="NETWORK=IP",
+    multiple=True,
+    help="Its IP address on a network, new or instead of the one it has there. Give it on the node itself.",
+)
+@click.option("--no-address", "gone", metavar="NETWORK", multiple=True, help="Take its address on a network away.")
 @json_option
 def set_(
     *,
@@ -141,9 +152,15 @@ def set_(
     site: str | None,
     no_site: bool,
     paused: bool | None,
+    addresses: tuple[Pair, ...],
+    gone: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Change NODE: how it is fenced, what it has for guests, where it is, whether it takes new roles."""
+    """Change NODE: how it is fenced, what it has for guests, where it is, whether it takes new roles.
+
+    Its addresses change while it runs, in a command of their own that is given on the node itself: it is heard on a
+    new network as soon as it is there, and the other networks go on.
+    """
     changes: dict[str, object] = {"memory_bytes": memory, "vcpus": vcpus, "paused": paused, "site": site}
     changes = {name: value for name, value in changes.items() if value is not None}
     lines = [line.strip() for line in options_file or ()]
@@ -161,9 +178,26 @@ def set_(
         raise click.UsageError("--site and --no-site contradict each other")
     if no_site:
         changes["site"] = None
+    if addresses or gone:
+        _set_addresses(node, addresses, gone, is_alone=not changes, as_json=as_json)
+        return
     if not changes:
         raise click.UsageError(f"nothing to change on {node!r} is given")
     _change(node, changes, "is changed", as_json=as_json)
+
+
+def _set_addresses(
+    node: str, addresses: tuple[Pair, ...], gone: tuple[str, ...], *, is_alone: bool, as_json: bool
+) -> None:
+    if not is_alone:
+        raise click.UsageError("--address and --no-address change nothing else: give the other options another command")
+    wanted: dict[str, str | None] = {**unique(addresses, "--address")}
+    for network in gone:
+        if network in wanted:
+            raise click.UsageError(f"--address and --no-address contradict each other about {network!r}")
+        wanted[network] = None
+    answer = ask(requests.set_addresses(node, wanted))
+    put(answer, answer.text, as_json=as_json)
 
 
 @node.command("pause", examples=("holdfast node pause node2",))

@@ -15,6 +15,15 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAddresses:
+    """The addresses of a node as they are now. `text`: on which networks it is heard now, and was before."""
+
+    node: str
+    addresses: dict[str, str]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreezeState:
     """Whether the cluster is frozen now: then it does nothing by itself."""
 

@@ -18,6 +18,7 @@ from holdfast.client.answers import (
     ForgottenCluster,
     FreezeState,
     IssuedToken,
+    NodeAddresses,
     Presence,
     RemovedRole,
     RotatedKey,
@@ -140,6 +141,11 @@ def set_node(node: str, changes: Mapping[str, object]) -> Request[NodeStatus]:
     """
     params = {"node": node, **changes}
     return Request(method="node.set", answer=NodeStatus, params=params, changes=True, silence_s=CHANGE_S)
+
+
+def set_addresses(node: str, addresses: Mapping[str, str | None]) -> Request[NodeAddresses]:
+    """Change the addresses of the node that is asked: per network an IP address, or None to take it away."""
+    return change("node.addresses", NodeAddresses, {"node": node, "addresses": dict(addresses)})
 
 
 def fence_test(node: str) -> Request[FenceAnswer]:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 from holdfast.membership.atomic_file import write_durably
@@ -17,6 +18,7 @@ from holdfast.membership.certificates import (
     KeyAndCertificate,
     check_certificate,
     check_validity,
+    covered_addresses,
     create_request,
     read_certificate,
     sign_request,
@@ -145,6 +147,10 @@ class CertificateFiles:
         renewed = sign_request(authority, request.request_pem, node=node, addresses=addresses, now=now)
         write_durably(self.certificate, renewed)
         return True
+
+    def covers(self, addresses: Iterable[str]) -> bool:
+        """Whether this node's certificate is for all of these addresses. Raises: CertificateInvalid."""
+        return covered_addresses(self.read_node(), str(self.certificate)) >= frozenset(map(ip_address, addresses))
 
     def server_context(self, *, alpn: Sequence[str] = (), requires_client: bool = True) -> ssl.SSLContext:
         """TLS for a server. `requires_client` False only where joiners, who have no certificate yet, must get in.

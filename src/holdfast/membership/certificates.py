@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -30,6 +30,7 @@ from holdfast.model.ids import NodeName
 AUTHORITY_LIFETIME = timedelta(days=3650)
 NODE_LIFETIME = timedelta(days=365)
 RENEWED_BEFORE_END = timedelta(days=120)
+LOOPBACK = "127.0.0.1"
 BACKDATED = timedelta(hours=1)
 """How far a certificate begins before its making: the clocks of two nodes may differ by so much."""
 
@@ -250,9 +251,17 @@ def _name(common_name: str) -> x509.Name:
         ) from error
 
 
+def covered_addresses(certificate_pem: bytes, source: str) -> frozenset[IPv4Address | IPv6Address]:
+    """The addresses that a certificate is for, without the loopback that each is for. Raises: CertificateInvalid."""
+    extensions = read_certificate(certificate_pem, source).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return frozenset(one for one in addresses if isinstance(one, IPv4Address | IPv6Address) and str(one) != LOOPBACK)
+
+
 def _names(node: NodeName, addresses: Iterable[str]) -> list[x509.GeneralName]:
     try:
-        ips = [ip_address(text) for text in dict.fromkeys([*addresses, "127.0.0.1"])]
+        ips = [ip_address(text) for text in dict.fromkeys([*addresses, LOOPBACK])]
         return [x509.DNSName(node), x509.DNSName("localhost"), *map(x509.IPAddress, ips)]
     except ValueError as error:
         raise CertificateInvalid(f"no certificate for node {node!r}: {error}") from error

@@ -38,6 +38,16 @@ _MAX_AGE_MS = 2**32 - 1
 _MAX_KEYS = 256
 
 
+def network_tags(networks: Iterable[NetworkName]) -> dict[NetworkName, bytes]:
+    """What stands for each network on the wire. Raises: InvalidInput when two cannot be told apart."""
+    tags = {name: hashlib.sha256(name.encode()).digest()[:4] for name in networks}
+    if len(set(tags.values())) < len(tags):
+        raise InvalidInput(
+            f"two of the networks {', '.join(sorted(tags))} have the same tag on the wire", hint="rename one of them"
+        )
+    return tags
+
+
 class HeartbeatCodec:
     """Turns heartbeats of one cluster into datagrams and back.
 
@@ -50,13 +60,9 @@ class HeartbeatCodec:
         self._cluster_id = cluster_id
         self._keys: tuple[bytes, ...] = (cluster_key,)
         self._cluster_tag = hashlib.sha256(cluster_id.encode()).digest()[:8]
-        self._network_tags = {name: hashlib.sha256(name.encode()).digest()[:4] for name in networks}
-        self._network_names = {tag: name for name, tag in self._network_tags.items()}
-        if len(self._network_names) < len(self._network_tags):
-            raise InvalidInput(
-                f"two of the networks {', '.join(sorted(self._network_tags))} have the same tag on the wire",
-                hint="rename one of them",
-            )
+        self._network_tags: dict[NetworkName, bytes] = {}
+        self._network_names: dict[bytes, NetworkName] = {}
+        self.use_networks(networks)
         self._ciphers: dict[bytes, ChaCha20Poly1305] = {}
         self._own: tuple[bytes, ChaCha20Poly1305] | None = None
         self._last_encoded: dict[tuple[Incarnation, NetworkName], int] = {}
@@ -66,6 +72,11 @@ class HeartbeatCodec:
     def used(self) -> bytes:
         """The cluster key that heartbeats are made with."""
         return self._keys[0]
+
+    def use_networks(self, networks: Iterable[NetworkName]) -> None:
+        """Make and understand heartbeats of these networks from now on. Raises: InvalidInput."""
+        tags = network_tags(networks)
+        self._network_tags, self._network_names = tags, {tag: name for name, tag in tags.items()}
 
     def use_keys(self, keys: tuple[bytes, ...]) -> None:
         """Make heartbeats with the first of these cluster keys from now on, and understand those made with any."""

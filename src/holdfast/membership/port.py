@@ -6,7 +6,7 @@ write to: it may start a search for proof and is never itself one. Source: DESIG
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -99,6 +99,14 @@ class HeartbeatTransport(Protocol):
 
     def send(self, network: NetworkName, peers: Sequence[Endpoint], datagram: bytes) -> None:
         """Send the same to each of these and return at once. A failure is an event, if it is noticed at all."""
+        ...
+
+    def use(self, endpoints: Mapping[NetworkName, Endpoint]) -> None:
+        """Have exactly these addresses from now on; networks whose address stays go on without a pause.
+
+        The state of each new one is delivered before this returns; one that somebody else has is PORT_TAKEN until it is
+        free. Nothing more is delivered for those that are gone.
+        """
         ...
 
     async def close(self) -> None:

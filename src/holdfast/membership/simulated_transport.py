@@ -138,9 +138,11 @@ class SimulatedTransport:
         self._networks = networks
         self._endpoints = dict(endpoints)
         self._open: set[NetworkName] = set()
+        self._handler: EventHandler | None = None
 
     async def open(self, handler: EventHandler) -> None:
         """See `HeartbeatTransport.open`."""
+        self._handler = handler
         try:
             for network, endpoint in self._endpoints.items():
                 self._networks.listen(network, endpoint, handler)
@@ -148,6 +150,23 @@ class SimulatedTransport:
         except PortTaken:
             await self.close()
             raise
+
+    def use(self, endpoints: Mapping[NetworkName, Endpoint]) -> None:
+        """See `HeartbeatTransport.use`."""
+        before, self._endpoints = self._endpoints, dict(endpoints)
+        if self._handler is None:
+            return
+        for network in [name for name in before if endpoints.get(name) != before[name] and name in self._open]:
+            self._networks.leave(network, before[network])
+            self._open.discard(network)
+        for network, endpoint in self._endpoints.items():
+            if network in self._open:
+                continue
+            try:
+                self._networks.listen(network, endpoint, self._handler)
+                self._open.add(network)
+            except PortTaken:
+                self._handler(LinkChanged(network=network, state=LinkState.PORT_TAKEN, interface=str(network)))
 
     def send(self, network: NetworkName, peers: Sequence[Endpoint], datagram: bytes) -> None:
         """See `HeartbeatTransport.send`."""

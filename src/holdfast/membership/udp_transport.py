@@ -18,11 +18,13 @@ class UdpTransport:
 
     def __init__(self, endpoints: Mapping[NetworkName, Endpoint]) -> None:
         self._endpoints = dict(endpoints)
+        self._handler: EventHandler | None = None
         self._channels: dict[NetworkName, UdpChannel] = {}
         self._monitor = LinkMonitor(self._links_changed)
 
     async def open(self, handler: EventHandler) -> None:
         """Bind all networks whose address is there. See `HeartbeatTransport.open`."""
+        self._handler = handler
         self._channels = {
             network: UdpChannel(network, endpoint, handler) for network, endpoint in self._endpoints.items()
         }
@@ -34,6 +36,19 @@ class UdpTransport:
             await self.close()
             raise
 
+    def use(self, endpoints: Mapping[NetworkName, Endpoint]) -> None:
+        """Follow a change of this node's addresses. See `HeartbeatTransport.use`."""
+        before, self._endpoints = self._endpoints, dict(endpoints)
+        if self._handler is None:
+            return
+        for network in [network for network in before if endpoints.get(network) != before[network]]:
+            self._channels.pop(network).close()
+        links = read_links()
+        for network, endpoint in self._endpoints.items():
+            if network not in self._channels:
+                channel = self._channels[network] = UdpChannel(network, endpoint, self._handler)
+                channel.follow(links)
+
     def send(self, network: NetworkName, peers: Sequence[Endpoint], datagram: bytes) -> None:
         """Send on this network. See `HeartbeatTransport.send`."""
         channel = self._channels[network]
@@ -43,6 +58,7 @@ class UdpTransport:
     async def close(self) -> None:
         """Let go of all sockets. See `HeartbeatTransport.close`."""
         self._monitor.close()
+        self._handler = None
         for channel in self._channels.values():
             channel.close()
 

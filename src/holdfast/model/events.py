@@ -15,6 +15,7 @@ class EventCode(StrEnum):
 
     CLUSTER_CREATED = "cluster-created"
     NODE_JOINED = "node-joined"
+    NODE_ADDRESSES = "node-addresses"
     NODE_UP = "node-up"
     NODE_SUSPECT = "node-suspect"
     NODE_CLEARED = "node-cleared"

@@ -59,7 +59,6 @@ class CertificateKeeper:
         cut: Callable[[tuple[str, ...]], Awaitable[object]],
         copy: Callable[[], object] = lambda: None,
     ) -> None:
-        self._identity = identity
         self._me = identity.node
         self._files = files
         self._store = store
@@ -100,8 +99,9 @@ class CertificateKeeper:
         if record is None or not record.value.issued:
             await self._tell(snapshot, record)  # before it is replaced: it could be used until its end
             return
-        if is_due(record.value, self._own(), self._clock.wall_ms()):
-            await asyncio.to_thread(self._renew, record.value)
+        addresses = tuple(snapshot.nodes[self._me].value.addresses.values())
+        if is_due(record.value, self._own(), self._clock.wall_ms()) or not self._covers(addresses):
+            await asyncio.to_thread(self._renew, record.value, addresses)
         own = self._files.read_node()
         if own != self._shown:
             self._show()
@@ -129,10 +129,13 @@ class CertificateKeeper:
         await self._cut(tuple(gone))
         self._cut_for = found.list_pem
 
-    def _renew(self, record: NodeCertificates) -> None:
+    def _covers(self, addresses: tuple[str, ...]) -> bool:
+        """Whether the certificate is for this node's addresses, as far as that can be mended here."""
+        return not self._files.authority_key.exists() or self._files.covers(addresses)
+
+    def _renew(self, record: NodeCertificates, addresses: tuple[str, ...]) -> None:
         """Have a new certificate for the same key: signed here, or what was granted to a witness."""
         if self._files.authority_key.exists():
-            addresses = self._identity.addresses.values()
             self._files.renew_node(node=self._me, addresses=addresses, now=self._now(), is_due=True)
         elif record.granted_pem and record.granted_pem.encode() != self._files.read_node():
             write_durably(self._files.certificate, record.granted_pem.encode())

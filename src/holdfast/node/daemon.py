@@ -90,7 +90,9 @@ class Daemon:
     async def _live_as(self, identity: NodeIdentity) -> None:
         """Live as a node until it is evicted, left behind by a restore of its cluster, or to be restored itself."""
         member = self._member = Member(self._config, identity, self._clock)
-        self._requests = Requests(member.life, member.database.store, member.enrolment, member.enrolment.revoke)
+        self._requests = Requests(
+            member.life, member.database.store, member.enrolment, member.enrolment.revoke, member.database.admin
+        )
         log.info("node %s of cluster %s", identity.node, identity.cluster_name)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(member.run())

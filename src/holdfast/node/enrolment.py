@@ -103,6 +103,10 @@ class Enrolment:
         self._events = events
         self._attempts = Attempts()
 
+    def use_identity(self, identity: NodeIdentity) -> None:
+        """Name this node's present addresses in tokens from now on."""
+        self._identity = identity
+
     async def create_token(self, ttl_ms: int) -> tuple[str, int]:
         """Make a one-time token; returns it with its expiry in wall-clock ms."""
         snapshot = self._snapshot()

@@ -35,10 +35,34 @@ class Hearing:
         self._me = me
         self._networks = networks
         self._peers: dict[tuple[NodeName, Incarnation], _Peer] = {}
+        self._shared: Mapping[NodeName, frozenset[NetworkName]] = {}
+        self._followed: object = None
+        self._shared_since_ms: dict[tuple[NodeName, NetworkName], int] = {}
         self._sent_at_ms: dict[int, int] = {}
         self._answered_at_ms: dict[NodeName, int] = {}
         self.deaf: frozenset[NetworkName] = frozenset()
         """Networks on which this node's own end is down: their silence says nothing."""
+
+    def follow(
+        self, networks: tuple[NetworkName, ...], of_peers: Mapping[NodeName, frozenset[NetworkName]], now_ms: int
+    ) -> None:
+        """Hear on these networks from now on, and each peer only on those that it has, too.
+
+        Where a network is new between two nodes silence counts from now; what was heard where one is gone is forgotten.
+        """
+        if (networks, of_peers) == self._followed:
+            return
+        self._followed = networks, of_peers
+        before, self._networks = self._networks, networks
+        shared = {peer: theirs.intersection(networks) for peer, theirs in of_peers.items()}
+        for peer, common in shared.items():
+            known = self._shared.get(peer, frozenset(before))
+            for network in sorted(common - known):
+                self._shared_since_ms[peer, network] = now_ms
+        self._shared = shared
+        for (name, _), heard in self._peers.items():
+            common = shared.get(name, frozenset(networks))
+            heard.received = {network: last for network, last in heard.received.items() if network in common}
 
     def expect(self, peers: Collection[tuple[NodeName, Incarnation]], now_ms: int) -> None:
         """Look for exactly these incarnations from now on; silence counts from the first call that names one."""
@@ -76,13 +100,21 @@ class Hearing:
         peer = self._peers.get((node, incarnation))
         if peer is None:
             return {}
+        common = self._shared.get(node)
         silent = {
-            network: now_ms - (peer.received[network][1] if network in peer.received else peer.since_ms)
+            network: now_ms - self._last_ms(node, peer, network)
             for network in self._networks
+            if common is None or network in common
         }
         audible = {network: time_ms for network, time_ms in silent.items() if network not in self.deaf}
         latest_ms = min(audible.values(), default=0)
         return audible | {network: time_ms for network, time_ms in silent.items() if time_ms < latest_ms}
+
+    def _last_ms(self, node: NodeName, peer: _Peer, network: NetworkName) -> int:
+        """When the peer was heard there last, or when silence there began to count."""
+        if network in peer.received:
+            return peer.received[network][1]
+        return max(peer.since_ms, self._shared_since_ms.get((node, network), peer.since_ms))
 
     def last(self, node: NodeName, incarnation: Incarnation) -> Heartbeat | None:
         """The newest heartbeat of a peer."""

@@ -71,6 +71,7 @@ class Heartbeats:
         self._seen: Snapshot | None = None
         self._refused: tuple[Incarnation, ...] = ()
         self._routes = routes(peers, me)
+        self._own = endpoints(peers, me)
         self._replay = ReplayWindow()
         self._rejects = Rejects()
         self._links: dict[NetworkName, LinkState] = {}
@@ -104,13 +105,28 @@ class Heartbeats:
         if snapshot is not None and snapshot is not self._seen:
             self._seen = snapshot
             self._refused = tuple(verdict.value.incarnation for verdict in snapshot.verdicts.values())
-            self._routes = routes({name: node.value for name, node in snapshot.nodes.items()}, self._me)
+            self._follow_addresses({name: node.value for name, node in snapshot.nodes.items()})
         now_ms = self._clock.monotonic_ms()
         message = self._compose(snapshot, now_ms)
         self._hearing.sent(message.sequence, now_ms)
         datagrams = [(network, self._codec.encode(message, network)) for network in self._routes]
         for network, datagram in datagrams:  # one after the other, so that a peer wakes once for all its networks
             self._transport.send(network, self._routes[network], datagram)
+
+    def _follow_addresses(self, nodes: Mapping[NodeName, NodeSpec]) -> None:
+        """Send where the peers are now, and from where this node is; the networks that stay have no pause."""
+        self._routes = routes(nodes, self._me)
+        own = endpoints(nodes, self._me)
+        if own and own != self._own:
+            log.info("networks of this node: %s", ", ".join(f"{network} {end}" for network, end in own.items()))
+            self._codec.use_networks({*own, *self._own})
+            self._transport.use(own)
+            self._codec.use_networks(own)
+            self._links = {network: state for network, state in self._links.items() if network in own}
+            self._own = own
+        networks = {name: frozenset(node.addresses) for name, node in nodes.items() if name != self._me}
+        self._hearing.follow(tuple(self._own), networks, self._clock.monotonic_ms())
+        self._hearing.deaf = frozenset(name for name, state in self._links.items() if state is not LinkState.UP)
 
     def _compose(self, snapshot: Snapshot | None, now_ms: int) -> Heartbeat:
         refused = self._refused
@@ -227,6 +243,14 @@ class Heartbeats:
             text = f"another machine at {self._namesake[0]} says that it is {self._me}: a cloned disk? switch one off"
             found.append(Condition(code="node-name-twice", subject=self._me, text=text))
         return tuple(found)
+
+
+def endpoints(nodes: Mapping[NodeName, NodeSpec], me: NodeName) -> dict[NetworkName, Endpoint]:
+    """Where `me` listens, per network."""
+    if me not in nodes:
+        return {}
+    port = nodes[me].heartbeat_port
+    return {network: Endpoint(address=ip, port=port) for network, ip in nodes[me].addresses.items()}
 
 
 def routes(nodes: Mapping[NodeName, NodeSpec], me: NodeName) -> dict[NetworkName, tuple[Endpoint, ...]]:

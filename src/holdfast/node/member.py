@@ -34,6 +34,7 @@ from holdfast.node.config import DaemonConfig
 from holdfast.node.database import Database, member_addresses, open_database
 from holdfast.node.enrolment import Enrolment, peers_of
 from holdfast.node.heartbeat_keys import KeyRing
+from holdfast.node.join_port import JoinPort
 from holdfast.node.libvirt_certificates import follow_renewal, memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
@@ -61,6 +62,7 @@ class Member:
         )
         files = CertificateFiles(config.keys)
         self._join_context = files.server_context(requires_client=False)
+        self._join_port = JoinPort(port=identity.ports.join, context=self._join_context, answer=self._answer_joiner)
         self.database: Database = open_database(config, identity)
         self._process = EtcdProcess(config, identity)
         self._hypervisor = LibvirtHost(uri=config.libvirt_uri)
@@ -81,7 +83,7 @@ class Member:
                 clock=clock,
                 on_silent=lambda node: self.database.connections.silent(node.addresses.values()),
                 admin=self.database.admin,
-                memory_target=lambda: memory_target(config.keys, identity),
+                memory_target=lambda: memory_target(config.keys, self.identity),
             ),
             more_conditions=self._conditions,
             seat=self._seat,
@@ -126,7 +128,8 @@ class Member:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.store.close)
             stack.push_async_callback(self._process.close)
-            servers = await self._open_join_port(stack)
+            stack.callback(self._join_port.close)
+            await self._join_port.listen_at(tuple(self.identity.addresses.values()))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.seat.run())
                 tasks.create_task(self._hypervisor.run())
@@ -135,8 +138,6 @@ class Member:
                 tasks.create_task(self.certificates.run())
                 tasks.create_task(self.keys.run())
                 tasks.create_task(self._remember_peers())
-                for server in servers:
-                    tasks.create_task(server.serve_forever())
 
     def _show_certificate(self) -> None:
         """Show the certificate that is on disk from the next handshake on: connections that are open stay so."""
@@ -152,23 +153,6 @@ class Member:
     def _seat(self) -> Seat | None:
         return self.seat.seat
 
-    async def _open_join_port(self, stack: AsyncExitStack) -> list[asyncio.Server]:
-        servers = []
-        for address in self.identity.addresses.values():
-            try:
-                server = await asyncio.start_server(
-                    self._answer_joiner,
-                    address,
-                    self.identity.ports.join,
-                    ssl=self._join_context,
-                )
-            except OSError as error:
-                log.error("join port %s:%d: %s", address, self.identity.ports.join, error)
-                continue
-            stack.callback(server.close)
-            servers.append(server)
-        return servers
-
     async def _answer_joiner(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         source = str((writer.get_extra_info("peername") or ("an address that is gone",))[0])
         await answer(reader, writer, partial(self.enrolment.handle, source=source))
@@ -183,13 +167,23 @@ class Member:
             snapshot = self.life.mirror.snapshot
             if snapshot is None or self.identity.node not in snapshot.nodes:
                 continue
-            peers = peers_of(snapshot, without=self.identity.node)
-            is_voter = snapshot.nodes[self.identity.node].value.is_voter
-            is_news = (peers, is_voter) != (self.identity.peers, self.identity.is_voter)
+            own = snapshot.nodes[self.identity.node].value
+            known = {
+                "peers": peers_of(snapshot, without=self.identity.node),
+                "is_voter": own.is_voter,
+                "addresses": dict(own.addresses),
+            }
+            is_news = any(getattr(self.identity, name) != value for name, value in known.items())
             if not is_news and not searching:
                 continue
             searching = False
-            self.identity = self.identity.model_copy(update={"peers": peers, "is_voter": is_voter})
+            has_moved = self.identity.addresses != own.addresses
+            self.identity = self.identity.model_copy(update=known)
+            if has_moved:
+                self.enrolment.use_identity(self.identity)
+                self._process.use_addresses(self.identity)
+                await self._join_port.listen_at(tuple(own.addresses.values()))
+            peers = self.identity.peers
             self.database.connections.use_members(member_addresses(self.identity, peers))
             if not is_news:
                 continue

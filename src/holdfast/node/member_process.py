@@ -77,6 +77,12 @@ class EtcdProcess:
         """Which member it says it is."""
         return (await self._admin.status(self._address)).member_id
 
+    def use_addresses(self, identity: NodeIdentity) -> None:
+        """Have it listen at this node's present addresses from its next start on, also after it ended by itself."""
+        self._identity = identity
+        if self._supervisor is not None:
+            self._supervisor.use_config(database_member(self._config, identity, InitialState.EXISTING, ()))
+
     def use_new_certificate(self) -> None:
         """Ask it with the certificate that the file has now; it reads the file itself at every handshake."""
         self._connections.use_new_certificate()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.membership.identity import IpText
 from holdfast.model.nodes import FenceSpec, Return
 from holdfast.model.roles import Failback, Label, MoveMethod, StorageLoss, Wanted
 
@@ -51,6 +52,12 @@ class NodeSetParams(NodeParams):
     vcpus: int | None = Field(default=None, gt=0)
     paused: bool | None = None
     site: str | None = Field(default=None, min_length=1)
+
+
+class AddressParams(NodeParams):
+    """`node.addresses`: per network the node's address there, or null to take it away."""
+
+    addresses: dict[str, IpText | None] = Field(min_length=1)
 
 
 class ConfirmParams(NodeParams):

@@ -21,6 +21,7 @@ from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress, RoleState, RoleStatus
+from holdfast.node.address_requests import AddressRequests, MemberAddresses, try_addresses
 from holdfast.node.balance_requests import BalanceRequests
 from holdfast.node.certificate_requests import CertificateRequests
 from holdfast.node.commits import Commits
@@ -95,7 +96,15 @@ class Tokens(Protocol):
 class Requests:
     """Answers requests about the cluster that one node lives in."""
 
-    def __init__(self, life: Life, store: Store, tokens: Tokens, revoke: Revoke = revokes_nothing) -> None:
+    def __init__(
+        self,
+        life: Life,
+        store: Store,
+        tokens: Tokens,
+        revoke: Revoke = revokes_nothing,
+        members: MemberAddresses | None = None,
+    ) -> None:
+        """`members` None: the addresses of this node are somebody else's business."""
         self._life = life
         self._store = store
         self._events = life.events
@@ -111,6 +120,7 @@ class Requests:
             StorageRequests(self._commits),
             IscsiRequests(self._commits, OpenIscsi()),
             SettingsRequests(self._commits),
+            *(() if members is None else (AddressRequests(self._commits, members, try_addresses),)),
         )
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:

@@ -66,6 +66,18 @@ class SimulatedMembers:
         self.step()
         return member
 
+    async def use_peer_urls(
+        self, member: MemberId, peer_urls: tuple[str, ...], *, timeout_s: float | None = None
+    ) -> None:
+        """Refused where another member is called."""
+        self.step()
+        if member not in self.known:
+            raise MemberNotFound(f"no member {member:x}")
+        taken = {url for one in self.known.values() if one.id != member for url in one.peer_urls}
+        if taken & set(peer_urls):
+            raise Conflict("the address is another member's")
+        self.known[member] = replace(self.known[member], peer_urls=peer_urls)
+
     async def promote(self, member: MemberId, *, timeout_s: float | None = None) -> None:
         """Only one that runs, and so has caught up."""
         self.step()

@@ -28,7 +28,7 @@ from holdfast.membership.identity import NodeIdentity
 from holdfast.membership.revocation import issued, sign_revocations, to_der
 from holdfast.model.certificates import IssuedCertificate, NodeCertificates, Revocations, RevokedCertificate
 from holdfast.model.errors import Unavailable
-from holdfast.model.ids import ClusterId, NodeName
+from holdfast.model.ids import ClusterId, NetworkName, NodeName
 from holdfast.node.certificate_conditions import expiring
 from holdfast.node.certificate_requests import CertificateRequests
 from holdfast.node.certificates import CertificateKeeper
@@ -96,7 +96,8 @@ class Place:
     def _files(self, folder: Path, name: NodeName) -> CertificateFiles:
         folder.mkdir()
         files, request = CertificateFiles(folder), create_request(name)
-        pem = sign_request(self.authority, request.request_pem, node=name, addresses=("192.0.2.1",), now=START)
+        own = node_spec(name).addresses.values()
+        pem = sign_request(self.authority, request.request_pem, node=name, addresses=own, now=START)
         files.write_node(key_pem=request.key_pem, certificate_pem=pem, authority_pem=self.authority.certificate_pem)
         return files
 
@@ -377,3 +378,20 @@ async def until(is_so: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("it never came")
+
+
+async def test_a_certificate_follows_a_new_address_of_its_node_and_nothing_else(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    await place.settle()
+    before, own = place.in_use(A), node_spec("a").addresses
+    place.database.node(node_spec("a", addresses={**own, NetworkName("storage"): "10.0.2.1"}))
+    await place.settle()
+    after = place.in_use(A)
+    assert after != before
+    assert place.files[A].covers((*own.values(), "10.0.2.1"))
+    assert place.record(A).issued[-1] == after
+    await place.settle()
+    assert place.in_use(A) == after
+    place.database.node(node_spec("a"))
+    await place.settle()
+    assert place.in_use(A) == after, "an address that is gone is left out at the next renewal"

@@ -162,3 +162,31 @@ def test_heard_is_whoever_sent_a_heartbeat_within_the_limit_whatever_it_was_look
     hearing.received(beat(B), Y, 1000)
     assert hearing.heard_within(FRESH_MS, 1000 + FRESH_MS - 1) == {B}
     assert hearing.heard_within(FRESH_MS, 1000 + FRESH_MS) == frozenset()
+
+
+def test_a_peer_is_listened_for_where_it_has_an_address_only(hearing: Hearing) -> None:
+    hearing.expect([(B, B1), (C, C1)], 0)
+    hearing.follow((X, Y), {B: frozenset({X}), C: frozenset({X, Y})}, 0)
+    assert hearing.silent_ms(B, B1, 900) == {X: 900}
+    assert hearing.silent_ms(C, C1, 900) == {X: 900, Y: 900}
+
+
+def test_on_a_new_network_silence_counts_from_when_both_have_it(hearing: Hearing) -> None:
+    hearing.expect([(B, B1)], 0)
+    hearing.follow((X,), {B: frozenset({X})}, 0)
+    hearing.received(beat(B, 5), X, 60_000)
+    hearing.follow((X, Y), {B: frozenset({X})}, 60_000)
+    assert hearing.silent_ms(B, B1, 60_100) == {X: 100}
+    hearing.follow((X, Y), {B: frozenset({X, Y})}, 60_050)
+    assert hearing.silent_ms(B, B1, 60_100) == {X: 100, Y: 50}
+
+
+def test_a_network_that_comes_back_begins_anew(hearing: Hearing) -> None:
+    hearing.expect([(B, B1)], 0)
+    both = {B: frozenset({X, Y})}
+    hearing.follow((X, Y), both, 0)
+    hearing.received(beat(B, 5), Y, 100)
+    hearing.follow((X,), both, 200)
+    assert [one.network for one in hearing.heard(300, ())] == []
+    hearing.follow((X, Y), both, 50_000)
+    assert hearing.silent_ms(B, B1, 50_100)[Y] == 100

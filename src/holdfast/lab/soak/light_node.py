@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -116,6 +116,10 @@ class Cable:
         """See `HeartbeatTransport`."""
         if not self._board.is_on("cluster-cut"):
             self._transport.send(network, peers, datagram)
+
+    def use(self, endpoints: Mapping[NetworkName, Endpoint]) -> None:
+        """See `HeartbeatTransport`."""
+        self._transport.use(endpoints)
 
     async def close(self) -> None:
         """See `HeartbeatTransport`."""

@@ -35,6 +35,13 @@ class EtcdAdmin:
         request = pb.MemberPromoteRequest(ID=member)
         await self._call(calls.MEMBER_PROMOTE, request, is_repeatable=False, timeout_s=timeout_s)
 
+    async def use_peer_urls(
+        self, member: port.MemberId, peer_urls: tuple[str, ...], *, timeout_s: float | None = None
+    ) -> None:
+        """Have the others call a member at these addresses from now on."""
+        request = pb.MemberUpdateRequest(ID=member, peerURLs=peer_urls)
+        await self._call(calls.MEMBER_UPDATE, request, is_repeatable=False, timeout_s=timeout_s)
+
     async def remove(self, member: port.MemberId, *, timeout_s: float | None = None) -> None:
         """Remove a member for good."""
         request = pb.MemberRemoveRequest(ID=member)

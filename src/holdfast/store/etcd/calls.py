@@ -51,6 +51,9 @@ MEMBER_ADD = Call(path="/etcdserverpb.Cluster/MemberAdd", request=pb.MemberAddRe
 MEMBER_PROMOTE = Call(
     path="/etcdserverpb.Cluster/MemberPromote", request=pb.MemberPromoteRequest, reply=pb.MembersResponse
 )
+MEMBER_UPDATE = Call(
+    path="/etcdserverpb.Cluster/MemberUpdate", request=pb.MemberUpdateRequest, reply=pb.MembersResponse
+)
 MEMBER_REMOVE = Call(
     path="/etcdserverpb.Cluster/MemberRemove", request=pb.MemberRemoveRequest, reply=pb.MembersResponse
 )

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,10 @@ class EtcdSupervisor:
         if self._problem is None and self._process is not None and self._process.has_ended:
             return self._exited()
         return self._problem
+
+    def use_config(self, config: MemberConfig) -> None:
+        """Run the member in another way from its next start on; its data stay where they are."""
+        self._config = replace(config, initial_cluster=self._config.initial_cluster)
 
     def note_begun(self) -> None:
         """From now on start it only where its data is: one that answered may have promised what it must keep."""

@@ -161,6 +161,14 @@ class MemberRemoveRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     def __init__(self, ID: _Optional[int] = ...) -> None: ...
 
+class MemberUpdateRequest(_message.Message):
+    __slots__ = ["ID", "peerURLs"]
+    ID: int
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PEERURLS_FIELD_NUMBER: _ClassVar[int]
+    peerURLs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ID: _Optional[int] = ..., peerURLs: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class MembersResponse(_message.Message):
     __slots__ = ["header", "members"]
     HEADER_FIELD_NUMBER: _ClassVar[int]

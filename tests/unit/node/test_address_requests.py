@@ -1,0 +1,158 @@
+"""Addresses of a node as a person changes them: tried on the machine, forgotten by the members, then recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.unit.decide.made_up import node_spec
+from tests.unit.node.simulated_members import SimulatedMembers
+from tests.unit.node.test_maintenance_requests import A, B, Desk, desk
+from tests.unit.node.virtual_time import virtual
+
+from holdfast.membership.heartbeat import Heartbeat
+from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, Refused
+from holdfast.model.ids import ClusterId, NetworkName, NodeName
+from holdfast.model.nodes import NodeSpec
+from holdfast.node.address_requests import AddressRequests, try_addresses
+from holdfast.node.line_protocol import Result
+from holdfast.node.voters import peer_urls
+
+X, Y, S = (NetworkName(name) for name in ("cluster-a", "cluster-b", "storage"))
+PORT = node_spec("a").heartbeat_port
+
+
+class Place:
+    """Node a with its member of the database, and b, which is heard on both networks."""
+
+    def __init__(self, here: Desk) -> None:
+        self.here = here
+        self.members = SimulatedMembers()
+        self.tried: list[Mapping[str, str]] = []
+        self.missing = ""
+        own, other = spec("a", 1), spec("b", 2)
+        self.seat = self.members.found(peer_urls(own))
+        here.database.node(spec("a", 1, seat=int(self.seat)))
+        here.database.node(other)
+        self.heard(1, X, Y)
+
+    def heard(self, sequence: int, *networks: NetworkName) -> None:
+        incarnation = self.here.database.snapshot().sessions[B].value.incarnation
+        now_ms = self.here.life.clock.monotonic_ms()
+        beat = Heartbeat(
+            cluster_id=ClusterId("id"),
+            node=B,
+            incarnation=incarnation,
+            sequence=sequence,
+            sent_at_ms=0,
+            wall_clock_ms=0,
+            quorate=True,
+        )
+        for network in networks:
+            self.here.life.hearing.received(beat, network, now_ms)
+
+    async def ask(self, name: str = "a", **changes: str | None) -> Any:
+        requests = AddressRequests(self.here.commits, self.members, self._try)
+        wanted = {network.replace("_", "-"): ip for network, ip in changes.items()}
+        items = requests.handle("node.addresses", {"node": name, "addresses": wanted})
+        (answer,) = [item async for item in items]
+        assert isinstance(answer, Result)
+        return answer.value
+
+    def _try(self, addresses: Mapping[str, str], port: int) -> None:
+        self.tried.append(dict(addresses))
+        assert port == PORT
+        if self.missing in addresses.values():
+            raise InvalidInput(f"address {self.missing} is not on this machine")
+
+    def urls(self) -> tuple[str, ...]:
+        return self.members.known[self.seat].peer_urls
+
+    def addresses(self, name: NodeName = A) -> dict[NetworkName, str]:
+        return self.here.database.snapshot().nodes[name].value.addresses
+
+
+def spec(name: str, number: int, **changes: Any) -> NodeSpec:
+    return node_spec(name, addresses={X: f"10.0.0.{number}", Y: f"10.0.1.{number}"}, **changes)
+
+
+@asynccontextmanager
+async def place() -> AsyncIterator[Place]:
+    async with desk(a=8, b=8) as here:
+        made = Place(here)
+        await asyncio.sleep(0.1)
+        yield made
+
+
+@virtual
+async def test_a_network_is_added_and_what_follows_is_said() -> None:
+    async with place() as found:
+        answer = await found.ask(storage="10.0.2.1")
+        assert answer["text"] == "a: heartbeats on cluster-a, cluster-b, storage (was: cluster-a, cluster-b)"
+        assert found.addresses() == {X: "10.0.0.1", Y: "10.0.1.1", S: "10.0.2.1"}
+        assert found.tried == [{"storage": "10.0.2.1"}]
+        assert found.urls() == ("https://10.0.0.1:2380", "https://10.0.1.1:2380")
+
+
+@virtual
+async def test_safe_4_the_members_forget_an_address_before_the_record_gives_it_up() -> None:
+    async with place() as found:
+        await found.ask(cluster_a=None)
+        assert (found.urls(), found.addresses()) == (("https://10.0.1.1:2380",), {Y: "10.0.1.1"})
+        with pytest.raises(Refused, match="no network left"):
+            await found.ask(cluster_b=None)
+        await found.ask(storage="10.0.2.1")
+        with pytest.raises(Refused, match="no common network"):
+            await found.ask(cluster_b=None)
+
+
+@virtual
+async def test_an_address_that_this_machine_does_not_have_changes_nothing() -> None:
+    async with place() as found:
+        found.missing = "10.0.2.1"
+        before = found.here.database.snapshot().revision
+        with pytest.raises(InvalidInput, match="not on this machine"):
+            await found.ask(storage="10.0.2.1", cluster_a=None)
+        assert (found.here.database.snapshot().revision, len(found.urls())) == (before, 2)
+
+
+@virtual
+async def test_who_is_not_heard_on_what_stays_keeps_the_network_that_works() -> None:
+    async with place() as found:
+        await asyncio.sleep(2)
+        found.heard(2, X)
+        with pytest.raises(Refused, match="a hears b on cluster-a now"):
+            await found.ask(cluster_a=None)
+        assert len(found.urls()) == 2
+
+
+REFUSED: list[tuple[str, dict[str, str | None], type[HoldfastError], str]] = [
+    ("b", {"storage": "10.0.2.2"}, Refused, "only b itself can say"),
+    ("c", {"storage": "10.0.2.3"}, NotFound, "no node 'c'"),
+    ("a", {"storage": "10.0.1.2"}, Conflict, "belongs to node b"),
+    ("a", {"storage": None}, NotFound, "no address on network storage"),
+]
+
+
+@virtual
+async def test_what_is_refused_changes_nothing() -> None:
+    async with place() as found:
+        before = found.here.database.snapshot().revision
+        for name, changes, kind, words in REFUSED:
+            with pytest.raises(kind, match=words):
+                await found.ask(name, **changes)
+        assert (found.here.database.snapshot().revision, found.tried) == (before, [])
+
+
+def test_the_machine_tries_the_address_and_the_port() -> None:
+    try_addresses({"cluster-a": "127.0.0.1"}, 0)
+    with pytest.raises(InvalidInput, match=r"192\.0\.2\.77"):
+        try_addresses({"cluster-a": "192.0.2.77"}, 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(Conflict, match="another process has it"):
+            try_addresses({"cluster-a": "127.0.0.1"}, taken.getsockname()[1])
