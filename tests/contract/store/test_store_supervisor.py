@@ -249,3 +249,35 @@ async def when_allowed(change: Callable[[], Awaitable[T]]) -> T:
                 return await change()
             except MemberChangeRefused:
                 await asyncio.sleep(0.2)
+
+
+async def test_safe_4_a_member_is_called_elsewhere_and_nowhere_that_is_another_ones(three: EtcdCluster) -> None:
+    """An address that a member gave up is free for another one; one that is called stays its own."""
+    connections = three.connections()
+    admin = EtcdAdmin(connections)
+    first, second, _ = await admin.members()
+    more = f"https://127.0.0.2:{free_port()}"
+    await when_allowed(lambda: admin.use_peer_urls(first.id, (*first.peer_urls, more)))
+    known = {member.id: member.peer_urls for member in await admin.members()}
+    assert set(known[first.id]) == {*first.peer_urls, more}
+    with pytest.raises(Conflict):
+        await admin.use_peer_urls(second.id, (*second.peer_urls, more))
+    await when_allowed(lambda: admin.use_peer_urls(first.id, first.peer_urls))
+    await when_allowed(lambda: admin.use_peer_urls(second.id, (*second.peer_urls, more)))
+    await when_allowed(lambda: admin.use_peer_urls(second.id, second.peer_urls))
+    with pytest.raises(MemberNotFound):
+        await admin.use_peer_urls(MemberId(1), (more,))
+    await connections.close()
+
+
+async def test_a_member_listens_at_other_addresses_from_its_next_start_on(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(config)
+    async with running(supervisor):
+        await write(config, "before")
+        moved = replace(config, client_addresses=(f"127.0.0.1:{free_port()}",))
+        supervisor.use_config(moved)
+        await write(config, "it goes on where it is")
+        assert supervisor.pid is not None
+        os.kill(supervisor.pid, signal.SIGKILL)
+        await write(moved, "after")
+        await supervisor.stop()
