@@ -1,13 +1,14 @@
-"""A person evens the load of nodes and asks afterwards what became of a role."""
+"""What a person does in quiet times: evens the load of nodes, shuts one down, takes one out for good."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest, node_in
+from tests.lab.cluster_under_test import ClusterUnderTest, eventually, node_in
 
 from holdfast.client import requests
+from holdfast.lab.provision import forming
 from holdfast.model.status import MoveOutcome, NodeState
 
 pytestmark = pytest.mark.timeout(600)
@@ -62,3 +63,30 @@ async def test_guests_leave_before_the_power_of_a_node_that_shuts_down_goes(thre
     )
     for guest in guests:
         three.assert_ran_once_at_a_time(guest, boots=1)
+
+
+async def test_a_node_that_was_off_when_it_was_evicted_comes_back_only_as_a_new_one(three: ClusterUnderTest) -> None:
+    guest = await three.start_guest(on="node3", is_booted=False)
+    refused = await three.cli("node1", "node", "evict", "node3")
+    assert "is still with node3" in refused.errors
+    await three.lab.power_off("node3")
+    await three.wait("node3 is fenced", lambda seen: node_in(seen, "node3").state is NodeState.FENCED, asked="node1")
+    assert await three.wait_online(guest, asked="node1") != "node3"
+    evicted = await three.cli("node1", "node", "evict", "node3", timeout_s=180)
+    assert evicted.exit_code == 0, evicted.errors
+    await three.wait(
+        "two nodes are left", lambda seen: {node.name for node in seen.nodes} == {"node1", "node2"}, asked="node1"
+    )
+
+    instances = three.instances.of(guest.name)
+    await three.lab.power_on("node3")
+
+    async def says_why() -> bool | None:
+        told = await three.cli("node3", "status")
+        return True if "node forget" in told.output + told.errors else None
+
+    await eventually("node3 says that it may have been taken out", says_why)
+    forgotten = await three.cli("node3", "node", "forget", "--yes", three.lab.layout.name)
+    assert forgotten.exit_code == 0, forgotten.errors
+    await forming()(three.lab, print)
+    assert three.instances.of(guest.name) == instances, "neither its return nor its joining touched the guest"

@@ -49,19 +49,24 @@ def test_no_values_have_no_summary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "is_met"),
+    ("values", "verdict"),
     [
-        ([1500.0, 1500.0, 2500.0], True),
-        ([1501.0, 1501.0, 1501.0], False),
-        ([1000.0, 1000.0, 2501.0], False),
+        ([1500.0, 1500.0, 2500.0], "met"),
+        ([1501.0, 1501.0, 1501.0], "MISSED"),
+        ([1000.0, 1000.0, 2501.0], "MISSED"),
     ],
 )
-def test_a_target_needs_the_median_and_the_worst_case(values: list[float], is_met: bool) -> None:
-    assert TARGET.is_met_by(values) is is_met
+def test_a_target_needs_the_median_and_the_worst_case(values: list[float], verdict: str) -> None:
+    assert TARGET.verdict_on(values) == verdict
 
 
 def test_a_target_without_worst_case_needs_the_median_only() -> None:
-    assert Target(measure="cut_ms", title="cut", median=1500).is_met_by([1000.0, 1000.0, 9000.0])
+    assert Target(measure="cut_ms", title="cut", median=1500).verdict_on([1000.0, 1000.0, 9000.0]) == "met"
+
+
+def test_what_has_no_target_is_neither_met_nor_missed() -> None:
+    shown = Target(measure="cut_ms", title="cut")
+    assert (shown.wanted, shown.verdict_on([9000.0])) == ("", "")
 
 
 def test_the_table_tells_met_missed_and_not_measured() -> None:

@@ -19,16 +19,28 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a measure should be at most, in its own unit. Source: DESIGN section 14."""
+    """What a measure should be at most, in its own unit; without limits it is shown to compare with.
+
+    Source: DESIGN section 14.
+    """
 
     measure: str
     title: str
-    median: float
+    median: float | None = None
     worst: float | None = None
 
-    def is_met_by(self, values: list[float]) -> bool:
-        """Whether these values keep it."""
-        return statistics.median(values) <= self.median and (self.worst is None or max(values) <= self.worst)
+    def verdict_on(self, values: list[float]) -> str:
+        """Whether these values keep it, in a word."""
+        reached = ((statistics.median(values), self.median), (max(values), self.worst))
+        limited = [(value, limit) for value, limit in reached if limit is not None]
+        if not limited:
+            return ""
+        return "met" if all(value <= limit for value, limit in limited) else "MISSED"
+
+    @property
+    def wanted(self) -> str:
+        """The limits in words."""
+        return " / ".join(f"≤ {limit:g}" for limit in (self.median, self.worst) if limit is not None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,13 +93,11 @@ def target_table(report: Report, targets: Iterable[Target]) -> Table:
     table.add_column("")
     for target in targets:
         values = report.measures.get(target.measure)
-        wanted = f"≤ {target.median:g}" + ("" if target.worst is None else f" / ≤ {target.worst:g}")
         if values is None:
-            table.add_row(target.title, "0", "-", "-", wanted, "not measured")
+            table.add_row(target.title, "0", "-", "-", target.wanted, "not measured")
         else:
-            verdict = "met" if target.is_met_by(values) else "MISSED"
             median, worst = f"{statistics.median(values):.4g}", f"{max(values):.4g}"
-            table.add_row(target.title, str(len(values)), median, worst, wanted, verdict)
+            table.add_row(target.title, str(len(values)), median, worst, target.wanted, target.verdict_on(values))
     return table
 
 
