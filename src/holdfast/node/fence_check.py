@@ -7,6 +7,7 @@ machine; one that does not answer will not answer in the night either.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from holdfast.model.ids import NodeName
@@ -20,11 +21,15 @@ FIRST_CHECK_S: Final = 5.0
 
 
 class FenceCheck:
-    """Asks the devices of nodes that are up. `conditions` holds what is wrong with them."""
+    """Asks the devices of nodes that are up. `conditions` holds what is wrong with them.
 
-    def __init__(self, mirror: Mirror, device_of: DeviceOf) -> None:
+    is_heard   whether a node is certainly alive: a session alone outlives its node while nothing can be decided.
+    """
+
+    def __init__(self, mirror: Mirror, device_of: DeviceOf, *, is_heard: Callable[[NodeName], bool]) -> None:
         self._mirror = mirror
         self._device_of = device_of
+        self._is_heard = is_heard
         self.conditions: tuple[Condition, ...] = ()
 
     async def run(self) -> None:
@@ -48,7 +53,7 @@ class FenceCheck:
             text = f"the fence device of {node} ({spec.agent}) gives no clear answer: {evidence.detail}"
             return Condition(code="fence-device-silent", subject=node, text=text)
         still_up = node in (self._mirror.snapshot or snapshot).sessions
-        if evidence.is_off and still_up:
+        if evidence.is_off and still_up and self._is_heard(node):
             text = f"the fence device of {node} ({spec.agent}) says that {node} is off, but it is up: it is another's"
             return Condition(code="fence-device-wrong", subject=node, text=text)
         return None

@@ -177,7 +177,7 @@ class Life:
             expel=self.disks.expel,
             suspects=lambda: self.detector.suspects,
         )
-        self.fence_check = FenceCheck(self.mirror, ports.device_of)
+        self.fence_check = FenceCheck(self.mirror, ports.device_of, is_heard=self._is_heard)
         self.saved_memory = SavedMemory(
             me=me,
             store=ports.store,
@@ -237,6 +237,10 @@ class Life:
         coordinator = (self.mirror.snapshot or Snapshot()).coordinator
         if coordinator is not None and coordinator.value.node == self.me:
             await self._ports.store.txn(resign(coordinator), timeout_s=STOP_ANNOUNCE_S)
+
+    def _is_heard(self, node: NodeName) -> bool:
+        """Whether a node is heard now; this one is."""
+        return node == self.me or bool(self.heard_on(self.mirror.snapshot or Snapshot()).get(node))
 
     def heard_on(self, snapshot: Snapshot) -> dict[NodeName, tuple[str, ...]]:
         """Per node that is up, the networks on which this node hears it now."""

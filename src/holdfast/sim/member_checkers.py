@@ -27,6 +27,7 @@ KNOWN_S: Final = 5.0
 """What was written so long ago, a coordinator knows."""
 CALM_S: Final = 12.0
 EVEN_S: Final = 3.0
+DONE: Final = {"add": "added", "promote": "promoted", "remove": "removed"}
 LOOK_EVERY_S: Final = 0.25
 
 
@@ -92,9 +93,9 @@ def _changes(changes: Sequence[MemberChange], history: Sequence[Commit]) -> Iter
     for change in changes:
         while left and left[0].at <= change.at and left[0].revision <= change.revision:
             known.apply(left.pop(0))
-        where = f"{change.author} had member {change.member} of {change.node} {change.act}d at {change.at:.3f} s"
+        where = f"{change.author} had member {change.member} of {change.node} {DONE[change.act]} at {change.at:.3f} s"
         if change.author not in known.coordinators(change.at):
-            yield f"SAFE-4: {where}, and it is not the coordinator"
+            yield f"VOTES: {where}, and it is not the coordinator"
         if change.act == "remove" and change.was_voter and change.was_up and known.is_up(change.node, change.at):
             if len(change.up) * 2 <= len(change.voters):
                 yield f"VOTES: {where}, and of those who stay ({', '.join(change.voters)}) no majority is up"

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from pydantic import Field, TypeAdapter
 
-from holdfast.sim.scenario_cluster import ClusterPart, DiskPart, Disks, NodePart, Nodes, RolePart, Roles
-from holdfast.sim.scenario_events import KINDS, EventPart
-from holdfast.sim.scenario_expectations import Expectation
+from holdfast.sim.scenario_cluster import ClusterPart, DiskPart, Disks, NodePart, Nodes, RolePart, Roles, Votes
+from holdfast.sim.scenario_events import KINDS, OF_VOTES, EventPart
+from holdfast.sim.scenario_expectations import Expectation, VotersExpectation
 from holdfast.sim.scenario_values import Duration, MaybeNames, Name, Names, Part, Size
 
 SETTLE_S: Final = 30.0
@@ -78,6 +78,15 @@ class Scenario(Part):
         return tuple(
             one.model_copy(update={"name": name}) for one in self.disks for name in _names(one.name, one.count)
         )
+
+    @property
+    def do_votes_move(self) -> bool:
+        """Whether the coordinator moves votes, as in a real cluster."""
+        if self.cluster.votes is not Votes.AUTO:
+            return self.cluster.votes is Votes.MOVING
+        has_witness = any(node.witness for node in self.nodes)
+        is_expected = any(isinstance(one, VotersExpectation) for one in self.expect)
+        return has_witness or is_expected or any(event.kind in OF_VOTES for event in self.events)
 
     @property
     def ends_s(self) -> float:

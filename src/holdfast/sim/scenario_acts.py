@@ -16,6 +16,7 @@ from holdfast.sim.scenario_events import CablePart, CutPart, EventPart, JumpPart
 from holdfast.sim.scenario_values import meant
 from holdfast.sim.scenario_world import Refusals
 from holdfast.sim.target_faults import strike_once
+from holdfast.sim.voter_faults import join_again
 from holdfast.sim.world import Sky, World
 
 STOP_S: Final = 1.5
@@ -85,6 +86,19 @@ class Stage:
         self.world.cut_off = self.world.cut_off | chosen if is_cut else self.world.cut_off - chosen
         self.world.settle()
 
+    def hold_members_down(self, names: tuple[str, ...], *, is_held_down: bool) -> None:
+        """Let members of the database end and stay so, or start again."""
+        for machine in self.machines(names):
+            if machine.member is not None:
+                machine.member.is_held_down = is_held_down
+                if is_held_down:
+                    machine.member.end()
+
+    def join(self, names: tuple[str, ...]) -> None:
+        """Let machines that are out of the cluster join it."""
+        for machine in self.machines(names):
+            join_again(self.world, machine)
+
     def set_weather(self, what: WeatherPart) -> None:
         """Let packets fare so."""
         delay_ms = max(1, round(what.delay * 1000))
@@ -142,6 +156,11 @@ class Stage:
             machine.start_daemon()
 
         self.world.loop.call_later(STOP_S + RESTART_S, start, context=Context())
+
+
+def _lose_data(machine: Machine) -> None:
+    if machine.member is not None:
+        machine.member.lose_data()
 
 
 Act = Callable[[Stage, Any], None]
@@ -205,6 +224,10 @@ ACTS: Final[dict[str, Act]] = {
     "store_down": lambda stage, names: stage.reach_database(names, is_cut=True),
     "store_up": lambda stage, names: stage.reach_database(names, is_cut=False),
     "store_leader_change": Stage.change_leader,
+    "member_stop": lambda stage, names: stage.hold_members_down(names, is_held_down=True),
+    "member_start": lambda stage, names: stage.hold_members_down(names, is_held_down=False),
+    "member_loses_data": _each(_lose_data),
+    "join": Stage.join,
     "storage_off": lambda stage, names: stage.cut_storage(names, is_cut=True),
     "storage_on": lambda stage, names: stage.cut_storage(names, is_cut=False),
     "target_down": lambda stage, _: stage.world.shared_disks.switch_off(forgets=False),

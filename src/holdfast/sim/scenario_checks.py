@@ -16,7 +16,7 @@ from holdfast.model.settings import Settings
 from holdfast.node.settings_words import changed_settings, flat_settings
 from holdfast.sim.layout import MIB
 from holdfast.sim.scenario import Scenario
-from holdfast.sim.scenario_cluster import NodePart, RoleChoicesPart, RolePart, Switch
+from holdfast.sim.scenario_cluster import NodePart, RoleChoicesPart, RolePart, Switch, Votes
 from holdfast.sim.scenario_events import KINDS, REQUESTED, EventPart
 from holdfast.sim.scenario_expectations import (
     ConditionExpectation,
@@ -25,6 +25,7 @@ from holdfast.sim.scenario_expectations import (
     FencedExpectation,
     NodeExpectation,
     RoleExpectation,
+    VotersExpectation,
 )
 from holdfast.sim.scenario_problems import Path, Problem, did_you_mean
 from holdfast.sim.scenario_values import ALL, Part
@@ -90,6 +91,10 @@ class _Checks:
 
     def _node(self, path: Path, node: NodePart) -> Iterator[Problem]:
         yield from self._names((*path, "networks-off"), "network", node.networks_off)
+        if node.witness and node.voter is False:
+            yield Problem(path=(*path, "voter"), text="a witness votes: it is there for nothing else")
+        if node.witness and self._scenario.cluster.votes is Votes.FIXED:
+            yield Problem(path=(*path, "witness"), text="beside a witness votes move: cluster.votes cannot be fixed")
 
     def _role(self, path: Path, role: RolePart) -> Iterator[Problem]:
         yield from self._choices(path, role)
@@ -102,6 +107,8 @@ class _Checks:
             off = [node.name for node in self._scenario.all_nodes() if node.power is Switch.OFF]
             if role.first_owner in off:
                 yield Problem(path=here, text=f"{role.first_owner} has no power at first, so it runs nothing")
+            if role.first_owner in [node.name for node in self._scenario.all_nodes() if node.witness]:
+                yield Problem(path=here, text=f"{role.first_owner} is a witness, which runs no guests")
             if role.possible_owners and role.first_owner not in role.possible_owners:
                 yield Problem(path=here, text=f"{role.first_owner} is none of the possible owners")
 
@@ -177,6 +184,8 @@ class _Checks:
                 yield from self._names((*path, "fenced"), "node", expectation.fenced)
             case ConditionExpectation():
                 pass
+            case VotersExpectation():
+                yield from self._names((*path, "voters"), "node", expectation.voters)
 
     def _when(self, path: Path, expectation: ExpectationPart) -> Iterator[Problem]:
         if expectation.at is not None and expectation.within is not None:

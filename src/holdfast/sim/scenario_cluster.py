@@ -21,6 +21,14 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+class Votes(StrEnum):
+    """Whether votes move."""
+
+    AUTO = "auto"
+    MOVING = "moving"
+    FIXED = "fixed"
+
+
 class ClusterPart(Part):
     """What is set for the whole cluster."""
 
@@ -38,6 +46,10 @@ class ClusterPart(Part):
 
     paths: Annotated[int, Field(strict=True, ge=1, le=4)] = 1
     """How many ways every node has to the shared disks."""
+
+    votes: Votes = Votes.AUTO
+    """`moving`: the coordinator keeps an odd number of voters, as in a real cluster; `fixed`: the same nodes always
+    vote; `auto`: moving beside a witness, where voters are expected, and with events of members, `evict` and so on."""
 
 
 def _read_watchdog(value: object) -> object:
@@ -75,6 +87,9 @@ class NodePart(Part):
 
     voter: StrictBool | None = None
     """Whether it votes. When no node is chosen: an odd number of the first ones, up to 5, and both of two."""
+
+    witness: StrictBool = False
+    """Whether it is a witness: it votes and runs no guests. It has neither fence device nor watchdog."""
 
     power: Switch = Switch.ON
     """Whether it has power at first."""

@@ -194,6 +194,18 @@ class EventPart(Part):
     store_leader_change: Literal[True] | None = None
     """The cluster database loses its leader and elects one."""
 
+    member_stop: Names | None = None
+    """Members of the cluster database on nodes end, and cannot start."""
+
+    member_start: Names | None = None
+    """They can start again, and do."""
+
+    member_loses_data: Names | None = None
+    """The data of members of the cluster database is gone from their nodes' disks."""
+
+    join: Names | None = None
+    """Nodes that were taken out of the cluster join it again."""
+
     storage_off: Names | None = None
     """No disk can be reached from nodes: guests there wait in the kernel, and no kill ends them."""
 
@@ -251,6 +263,12 @@ class EventPart(Part):
     pause: Names | None = None
     """A person pauses nodes: they take no further roles."""
 
+    evict: Names | None = None
+    """A person takes nodes out of the cluster, from another node."""
+
+    leave: Names | None = None
+    """A person has nodes leave the cluster in an orderly way."""
+
     confirm_down: Names | None = None
     """A person confirms that lost nodes are down."""
 
@@ -303,6 +321,8 @@ class EventPart(Part):
         return f"{key} {words}".rstrip()
 
 
+OF_VOTES: Final = ("member_stop", "member_start", "member_loses_data", "join", "evict", "leave")
+"""The kinds that make sense only where votes move."""
 ABOUT: Final = ("at", "name", "by", "refused")
 KINDS: Final = tuple(name for name in EventPart.model_fields if name not in ABOUT)
 REQUESTED: Final = KINDS[KINDS.index("drain") :]

@@ -99,11 +99,19 @@ class ConditionExpectation(ExpectationPart):
     """Whether it stands, or must not."""
 
 
+class VotersExpectation(ExpectationPart):
+    """Who votes."""
+
+    voters: MaybeNames
+    """Exactly these nodes vote in the cluster database. Only where votes move."""
+
+
 SUBJECTS: Final[dict[str, type[ExpectationPart]]] = {
     "role": RoleExpectation,
     "node": NodeExpectation,
     "fenced": FencedExpectation,
     "condition": ConditionExpectation,
+    "voters": VotersExpectation,
 }
 """The kinds of expectation by the key that tells them apart."""
 
@@ -124,10 +132,11 @@ Expectation = Annotated[
     Annotated[RoleExpectation, Tag(tag_of("role"))]
     | Annotated[NodeExpectation, Tag(tag_of("node"))]
     | Annotated[FencedExpectation, Tag(tag_of("fenced"))]
-    | Annotated[ConditionExpectation, Tag(tag_of("condition"))],
+    | Annotated[ConditionExpectation, Tag(tag_of("condition"))]
+    | Annotated[VotersExpectation, Tag(tag_of("voters"))],
     Discriminator(
         _which,
         custom_error_type="expectation",
-        custom_error_message="wanted one of the keys role, node, fenced, condition, which say what is expected",
+        custom_error_message="wanted one of the keys role, node, fenced, condition, voters, which say what is expected",
     ),
 ]

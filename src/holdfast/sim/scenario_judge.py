@@ -18,6 +18,7 @@ from holdfast.sim.scenario_expectations import (
     FencedExpectation,
     NodeExpectation,
     RoleExpectation,
+    VotersExpectation,
 )
 from holdfast.sim.scenario_history import History
 from holdfast.sim.scenario_values import meant
@@ -58,6 +59,8 @@ class Judge:
                 yield self._fenced(expectation)
             case ConditionExpectation():
                 yield self._condition(expectation)
+            case VotersExpectation():
+                yield self._voters(expectation)
 
     def _fenced(self, wanted: FencedExpectation) -> Seen:
         history = History(self._sight.began_s)
@@ -66,6 +69,11 @@ class Judge:
         seen = ", ".join(f"{fence.node} by {fence.proof} at {fence.at:.3f} s" for fence in fences) or "nobody"
         is_right = {fence.node for fence in fences} == set(meant(wanted.fenced, self._nodes))
         return is_right and all(wanted.proof in (None, fence.proof) for fence in fences), f"fenced: {seen}"
+
+    def _voters(self, wanted: VotersExpectation) -> Seen:
+        members = self._sight.world.members
+        voting = [] if members is None else [str(one.node) for one in members.voters()]
+        return set(voting) == set(meant(wanted.voters, self._nodes)), f"voters: {', '.join(voting) or 'they are fixed'}"
 
     def _condition(self, wanted: ConditionExpectation) -> Seen:
         status = self._sight.status()

@@ -138,6 +138,8 @@ REQUESTS: Final[dict[str, Callable[[Person, Any], Request]]] = {
     "drain": lambda _, node: ("node.drain", {"node": node, "force": True}),
     "resume": lambda _, what: ("node.resume", {"node": what[0], "failback": what[1]}),
     "pause": lambda _, node: ("node.set", {"node": node, "paused": True}),
+    "evict": lambda _, node: ("node.evict", {"node": node}),
+    "leave": lambda _, node: ("node.leave", {"node": node}),
     "confirm_down": lambda _, node: ("node.confirm-down", {"node": node, "person": PERSON, "reason": "it says so"}),
     "role_add": Person.add,
     "role_remove": lambda _, role: ("vm.remove", {"role": role, "force": True}),

@@ -101,9 +101,9 @@ class Sight:
         return role_state(RoleName(role), *answer)
 
     def node_state(self, node: str) -> NodeState | None:
-        """A node in one word, as another one sees it; None: it is not known."""
+        """A node in one word, as another one sees it; None: it is not known, or no node of the cluster."""
         answer = self.answer(about=node)
-        return None if answer is None else node_state(NodeName(node), *answer)
+        return None if answer is None or NodeName(node) not in answer[0].nodes else node_state(NodeName(node), *answer)
 
     def reasons(self, role: str) -> tuple[Reason, ...]:
         """Everything that `holdfast explain` says about a role."""

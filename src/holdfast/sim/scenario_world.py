@@ -84,7 +84,7 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int, breakage: B
         nodes=nodes,
         roles=(),
         settings=changed_settings(Settings(), scenario.cluster.settings),
-        watchdog_s={NodeName(node.name): node.watchdog for node in scenario.all_nodes()},
+        watchdog_s={NodeName(node.name): None if node.witness else node.watchdog for node in scenario.all_nodes()},
         clock_drift={NodeName(node.name): node.clock_drift for node in scenario.all_nodes()},
         disks=tuple(
             disk_spec(number, DiskName(disk.name), has_helper=disk.helper)
@@ -93,6 +93,7 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int, breakage: B
     )
     make = Make(
         nodes=len(nodes),
+        votes=scenario.do_votes_move,
         networks=networks,
         are_guests_deaf=scenario.cluster.guests_ignore_power_button,
         target=DiskTraits(can_survive_power_loss=scenario.cluster.target_keeps_registrations),
@@ -105,14 +106,22 @@ def make_world(scenario: Scenario, refusals: Refusals, *, seed: int, breakage: B
 
 def _nodes(scenario: Scenario, networks: tuple[NetworkName, ...]) -> list[NodeSpec]:
     nodes = scenario.all_nodes()
-    voters = _voters(nodes)
+    voters = _moving_voters(scenario, nodes) if scenario.do_votes_move else _voters(nodes)
     specs = []
     for number, node in enumerate(nodes, start=1):
-        spec = node_spec(number, name=NodeName(node.name), of=len(nodes), networks=networks, has_fence=node.fence)
+        spec = node_spec(
+            number,
+            name=NodeName(node.name),
+            of=len(nodes),
+            networks=networks,
+            has_fence=node.fence and not node.witness,
+        )
         specs.append(
             replace(
                 spec,
                 is_voter=node.name in voters,
+                is_witness=node.witness,
+                seat=number if scenario.do_votes_move and node.name in voters else None,
                 capacity=Capacity(memory_bytes=node.memory, vcpus=node.vcpus),
                 site=SiteName(node.site) if node.site is not None else None,
             )
@@ -125,6 +134,17 @@ def _voters(nodes: tuple[NodePart, ...]) -> list[str]:
     chosen = [node.name for node in nodes if node.voter]
     left = [node.name for node in nodes if node.voter is not False]
     return chosen or left[: voters_among(len(left))]
+
+
+def _moving_voters(scenario: Scenario, nodes: tuple[NodePart, ...]) -> list[str]:
+    """Those that are chosen, else an odd number of the first ones, with a witness among the first two."""
+    if chosen := [node.name for node in nodes if node.voter]:
+        return chosen
+    able = [node.name for node in nodes if node.voter is not False and not node.witness]
+    able[1:1] = [node.name for node in nodes if node.witness]
+    settings = changed_settings(Settings(), scenario.cluster.settings)
+    count = min(len(able), settings.voters_at_most)
+    return able[: count - 1 + count % 2]
 
 
 def role_spec(role: RolePart, uuid: str) -> RoleSpec:

@@ -48,7 +48,7 @@ OF_VOTES: Final[Mapping[str, Mutation]] = {
     ),
     "votes-unordered": Mutation(
         "every node changes members, without a write that would show that it coordinates",
-        within(10, K.VOTERS_CHANGED, rules=("SAFE-4",), is_quick=True),
+        within(10, K.VOTERS_CHANGED, rules=("VOTES",), is_quick=True),
         Breakage(
             replaced=(
                 ("holdfast.node.coordinator:Coordination._is_coordinator", everybody_coordinates),
