@@ -58,7 +58,8 @@ expect:
         "file.yaml:12: expect[0].runs-on: wanted a name, or a list of names (got 3)",
         "file.yaml:13: expect[1].state: wanted one of online, starting, stopping, saving, migrating, offline, blocked, "
         "unknown; did you mean online? (got 'onlin')",
-        "file.yaml:14: expect[2]: wanted one of the keys role, node, fenced, condition, voters, which say what is expected",
+        "file.yaml:14: expect[2]: wanted one of the keys role, node, fenced, condition, voters, which say what is "
+        "expected",
     ]
 
 
