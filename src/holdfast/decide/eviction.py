@@ -1,7 +1,8 @@
 """Whether a node may be taken out of the cluster for good or leave by itself, and what of the roles goes with it.
 
 Rule of the file: a node leaves only when nothing of any role can be on it: it is drained, or proven harmless, and no
-record names it as an owner or as an end of a move. Source: SAFE-2, DESIGN section 9.
+record names it as an owner or as an end of a move. Of a witness nothing needs proof: it takes no roles.
+Source: SAFE-2, DESIGN section 9.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _of_the_node(snapshot: Snapshot, node: NodeName) -> Iterator[Reason]:
     if node in snapshot.sessions:
         if not spec.is_paused and not spec.is_witness:
             yield because(ReasonCode.NOT_DRAINED, node)
-    elif verdict is not None and not is_proven_dead(verdict.value.incarnation, snapshot):
+    elif verdict is not None and not spec.is_witness and not is_proven_dead(verdict.value.incarnation, snapshot):
         yield because(ReasonCode.NO_PROOF, node)
 
 

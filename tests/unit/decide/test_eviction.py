@@ -28,6 +28,7 @@ def against(*parts: Part) -> list[ReasonCode]:
         ((known("b"),), []),
         ((lost("b"), proven("b")), []),
         ((known("b", is_witness=True), up("b")), []),
+        ((known("b", is_witness=True), lost("b")), []),
         ((up("b"),), [ReasonCode.NOT_DRAINED]),
         ((lost("b"),), [ReasonCode.NO_PROOF]),
         ((lost("b"), proven("b", kind=ProofKind.STORAGE_RESERVATION)), [ReasonCode.NO_PROOF]),
