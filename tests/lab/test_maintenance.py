@@ -78,7 +78,7 @@ async def test_a_node_that_was_off_when_it_was_evicted_comes_back_only_as_a_new_
         "two nodes are left", lambda seen: {node.name for node in seen.nodes} == {"node1", "node2"}, asked="node1"
     )
 
-    instances = three.instances.of(guest.name)
+    processes = [one.pid for one in three.instances.of(guest.name)]
     await three.lab.power_on("node3")
 
     async def says_why() -> bool | None:
@@ -89,4 +89,6 @@ async def test_a_node_that_was_off_when_it_was_evicted_comes_back_only_as_a_new_
     forgotten = await three.cli("node3", "node", "forget", "--yes", three.lab.layout.name)
     assert forgotten.exit_code == 0, forgotten.errors
     await forming()(three.lab, print)
-    assert three.instances.of(guest.name) == instances, "neither its return nor its joining touched the guest"
+    assert [one.pid for one in three.instances.of(guest.name)] == processes, (
+        "neither its return nor its joining touched the guest"
+    )
