@@ -16,6 +16,7 @@ class EventCode(StrEnum):
     CLUSTER_CREATED = "cluster-created"
     NODE_JOINED = "node-joined"
     NODE_ADDRESSES = "node-addresses"
+    SETTINGS_CHANGED = "settings-changed"
     NODE_UP = "node-up"
     NODE_SUSPECT = "node-suspect"
     NODE_CLEARED = "node-cleared"

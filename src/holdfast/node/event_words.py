@@ -17,6 +17,7 @@ def event_line(event: Event) -> EventLine:
 _EVENT_WORDS: dict[EventCode, str] = {
     EventCode.CLUSTER_CREATED: "cluster {subject} was created",
     EventCode.NODE_JOINED: "node {subject} joined",
+    EventCode.SETTINGS_CHANGED: "settings were changed: {subject}",
     EventCode.NODE_ADDRESSES: "the addresses of node {subject} were changed",
     EventCode.NODE_LEFT: "node {subject} left",
     EventCode.VOTE_GIVEN: "node {subject} votes now",

@@ -13,6 +13,7 @@ from typing import Any, Final
 from holdfast.decide.detection import Standing
 from holdfast.decide.timing_change import check_timing_change, users_of_old, with_timings
 from holdfast.decide.timing_sums import arithmetic
+from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName
 from holdfast.model.setting_pages import SettingLine, SettingsChange, SettingsPage, TimingSum
 from holdfast.model.settings import Settings, Timings
@@ -57,7 +58,9 @@ class SettingsRequests:
         if after.timings != before.timings:
             check_timing_change(snapshot, after.timings, suspects=self._suspects())
             record = replace(with_timings(cluster.value, after.timings), settings=after)
-        return set_cluster(record, before=cluster), change
+        words = ", ".join(f"{name} {change.after[name]} (was {change.before[name]})" for name in change.after)
+        event = self._commits.events.event(EventCode.SETTINGS_CHANGED, words)
+        return set_cluster(record, before=cluster, events=self._commits.events.operations(event)), change
 
     def _suspects(self) -> tuple[NodeName, ...]:
         standing = self._commits.life.detector.standing

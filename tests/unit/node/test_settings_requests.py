@@ -43,6 +43,8 @@ async def test_what_is_only_safe_together_is_set_together_and_counted_as_one_cha
         assert record.timings_before.patience_ms == 5000
         assert change.before["timings.patience_ms"] == 5000
         assert change.after["timings.patience_ms"] == 2500
+        (event,) = here.database.database.listing("holdfast/events/").items
+        assert b"timings.patience_ms 2500 (was 5000)" in event.value
         assert "= 4500 <= patience_ms 5000" in " ".join(one.text for one in change.sums_before)
         assert "= 2500 <= patience_ms 2500: ok, 0 ms to spare" in " ".join(one.text for one in change.sums_after)
 

@@ -1,0 +1,128 @@
+"""Networks and times of a running cluster change under a guest: nobody becomes suspect, and the new ones count."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.lab.cluster_under_test import BOOT_S, ClusterUnderTest, codes, eventually, is_in_order, node_in
+
+from holdfast.client import requests
+from holdfast.lab.layout import Network, node_address, node_number
+from holdfast.lab.machine import Power
+from holdfast.model.events import EventCode
+from holdfast.model.settings import Timings
+from holdfast.model.status import ClusterStatus, NodeState
+
+pytestmark = pytest.mark.timeout(900)
+
+SHORTER = {"timings.guard_deadline_ms": 2000, "timings.patience_ms": 3000}
+USUAL = {"timings.guard_deadline_ms": Timings().guard_deadline_ms, "timings.patience_ms": Timings().patience_ms}
+WATCHDOG_MS = 3000
+IN_FORCE_S = 60.0
+
+
+def proof_s(times: Mapping[str, int]) -> float:
+    """How long without a fence device a failover takes at least: patience, then the watchdog's arithmetic."""
+    patience_ms, deadline_ms = times["timings.patience_ms"], times["timings.guard_deadline_ms"]
+    proof_ms = Timings().watchdog_proof_after_ms(deadline_ms=deadline_ms, watchdog_timeout_ms=WATCHDOG_MS)
+    return (patience_ms + proof_ms) / 1000
+
+
+def hears_all_on(asked: str, networks: Collection[Network]) -> Callable[[ClusterStatus], bool]:
+    """Whether a node hears all others on exactly these networks."""
+    wanted = {str(network) for network in networks}
+    return lambda seen: all(set(node.heard_on) == wanted for node in seen.nodes if node.name != asked)
+
+
+async def change_networks(cluster: ClusterUnderTest, *, new: Network, gone: Network) -> None:
+    """Give every node an address on one network, then take that on another away, each on the node itself."""
+    before = {Network(name) for name in node_in(await cluster.status("node1"), "node1").addresses}
+    for node in cluster.nodes:
+        address = f"{new}={node_address(new, node_number(node))}"
+        ended = await cluster.cli(node, "node", "set", node, "--address", address)
+        assert ended.exit_code == 0, ended.errors
+        assert f"{node}: heartbeats on" in ended.output
+        assert str(new) in ended.output.partition("(was:")[0]
+    for asked in cluster.nodes:
+        await cluster.wait(
+            f"{asked} hears all on the new network, too",
+            hears_all_on(asked, {*before, new}),
+            asked=asked,
+        )
+    for node in cluster.nodes:
+        ended = await cluster.cli(node, "node", "set", node, "--no-address", gone)
+        assert ended.exit_code == 0, ended.errors
+    for asked in cluster.nodes:
+        await cluster.wait(
+            f"{asked} hears all on what is left",
+            hears_all_on(asked, {*before, new} - {gone}),
+            asked=asked,
+        )
+
+
+async def set_times(cluster: ClusterUnderTest, times: Mapping[str, int]) -> None:
+    """Change times, and wait until every node uses the new ones alone."""
+    await cluster.ask("node1", requests.change_settings(times))
+
+    async def is_in_force() -> bool | None:
+        page = await cluster.ask("node1", requests.show_settings())
+        return None if page.is_changing else True
+
+    await eventually("the new times are used everywhere", is_in_force, timeout_s=IN_FORCE_S)
+
+
+@asynccontextmanager
+async def put_back(cluster: ClusterUnderTest) -> AsyncGenerator[None, None]:
+    """Give the cluster its networks and times back for the tests that follow."""
+    try:
+        yield
+    finally:
+        for machine in (await cluster.lab.status()).nodes:
+            if machine.power is Power.OFF:
+                await cluster.lab.power_on(machine.name)
+        await cluster.wait(
+            "every node up", lambda seen: {node.state for node in seen.nodes} == {NodeState.UP}, asked="node1"
+        )
+        if Network.STORAGE in node_in(await cluster.status("node1"), "node1").addresses:
+            await change_networks(cluster, new=Network.CLUSTER_A, gone=Network.STORAGE)
+        await set_times(cluster, USUAL)
+
+
+async def test_a_network_is_added_another_removed_and_times_are_shortened_under_a_guest(
+    three: ClusterUnderTest,
+) -> None:
+    guest = await three.start_guest(on="node2")
+    boots = await three.boot_ids([guest])
+    [old] = three.instances.of(guest.name)
+    async with put_back(three):
+        await change_networks(three, new=Network.STORAGE, gone=Network.CLUSTER_A)
+        await set_times(three, SHORTER)
+        status = await three.wait("everything in order", is_in_order, asked="node1")
+        assert {node.state for node in status.nodes} == {NodeState.UP}
+        assert set(node_in(status, "node2").addresses) == {Network.CLUSTER_B, Network.STORAGE}
+        suspected = [node for node in three.nodes if EventCode.NODE_SUSPECT in codes(await three.events("node1"), node)]
+        assert suspected == []
+        assert await three.boot_ids([guest]) == boots
+        assert len(three.instances.of(guest.name)) == 1
+
+        async with three.without_fence_device("node2"):
+            pulled_at = await three.lab.power_off("node2")
+            new = await three.wait_instance(guest, other_than=[old])
+        print(f"plug pulled to the new QEMU: {new.started_at - pulled_at:.2f} s")
+        assert proof_s(SHORTER) - 1 <= new.started_at - pulled_at < proof_s(USUAL)
+        await three.wait_boots(guest, 2)
+        three.assert_ran_once_at_a_time(guest, boots=2)
+
+        await three.lab.power_on("node2")
+        await three.wait(
+            "node2 up again, on the networks that it was left with",
+            lambda seen: (
+                node_in(seen, "node2").state is NodeState.UP
+                and set(node_in(seen, "node2").heard_on) == {Network.CLUSTER_B, Network.STORAGE}
+            ),
+            asked="node1",
+            timeout_s=BOOT_S,
+        )
+        await three.wait("three voters", lambda seen: (seen.voters, seen.voters_up) == (3, 3), asked="node1")
