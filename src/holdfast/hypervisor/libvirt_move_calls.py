@@ -48,7 +48,7 @@ def save(uri: str, uuid: str, path: Path, memory_id: str, options: SaveOptions, 
             libvirt.VIR_DOMAIN_SAVE_PARAM_DXML: _marked(domain, memory_id),
         }
         if handle.getLibVersion() >= _SAVE_PARAMETERS_SINCE:
-            parameters |= _how_to_write(options)
+            parameters |= how_to_write(options)
         _move(handle, uuid, "be saved", lambda: domain.saveParams(parameters, 0))
     _wait_gone(processes, uuid)
     try:
@@ -150,10 +150,11 @@ def progress_of(stats: dict[str, int]) -> MoveProgress:
     )
 
 
-def _how_to_write(options: SaveOptions) -> dict[str, object]:
+def how_to_write(options: SaveOptions) -> dict[str, object]:
+    """Return the parameters of a save that say how the file is written. Source: libvirt-domain.h, since 11.2."""
     if options.channels > 1:
         return {_IMAGE_FORMAT: _SPARSE, _PARALLEL_CHANNELS: options.channels}
-    return {_IMAGE_FORMAT: options.compression} if options.compression else {}
+    return {_IMAGE_FORMAT: options.compression.value} if options.compression else {}
 
 
 def _marked(domain: Any, memory_id: str) -> str:

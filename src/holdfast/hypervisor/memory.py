@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-COMPRESSIONS = ("", "gzip", "bzip2", "xz", "lzop", "zstd")
-"""How libvirt can pack a saved state; empty: not at all. Source: save_image_format in qemu.conf."""
+from holdfast.model.settings import SaveCompression
 
 
 class SavedKind(StrEnum):
@@ -40,12 +39,12 @@ class SavedState:
 class SaveOptions:
     """How memory is saved.
 
-    compression   one of COMPRESSIONS; more CPU, fewer bytes.
-    channels      how many streams write at once, where libvirt offers it (11.2 and later); 1 otherwise.
+    compression   more CPU, fewer bytes, where libvirt takes it for one save (11.2 and later).
+    channels      how many streams write at once, where libvirt offers it (11.2 and later).
     timeout_ms    past it the outcome is unknown; the save itself goes on until ``cancel_move``.
     """
 
-    compression: str = ""
+    compression: SaveCompression = SaveCompression.NONE
     channels: int = 1
     timeout_ms: int = 600_000
 

@@ -107,6 +107,17 @@ def cautious(one: Timings, other: Timings) -> Timings:
     return Timings(**chosen)
 
 
+class SaveCompression(StrEnum):
+    """How libvirt packs memory that it saves. Source: save_image_format in qemu.conf."""
+
+    NONE = ""
+    GZIP = "gzip"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+    LZOP = "lzop"
+    ZSTD = "zstd"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of the whole cluster, kept in its database.
@@ -124,6 +135,8 @@ class Settings:
     voter_replace_after_s    a voter that was down for so long hands its vote to a node that is up.
     saved_state_directory    a directory that every node mounts from the same storage, where the memory of guests lies
                              while they move; empty: no memory is saved.
+    save_compression         how saved memory is packed: more CPU, fewer bytes; empty: as qemu.conf of the node says.
+    save_channels            so many streams write the memory of one guest at the same time; 1 to 16.
     shutdown_policy          what a node does with its roles when its operating system goes down.
     shutdown_timeout_s       for how long at most it keeps the operating system from going down.
     backup_interval_s        every voter keeps a backup of the database so often.
@@ -150,6 +163,8 @@ class Settings:
     backup_interval_s: int = 3600
     backups_kept: int = 24
     saved_state_directory: str = ""
+    save_compression: SaveCompression = SaveCompression.NONE
+    save_channels: int = 1
     shutdown_policy: ShutdownPolicy = ShutdownPolicy.DRAIN
     shutdown_timeout_s: int = 300
     balance_automatically: bool = False
@@ -157,9 +172,7 @@ class Settings:
     storage_loss_move_ms: int = 15_000
 
     def __post_init__(self) -> None:
-        for name in ("moves_at_once", "moves_per_node", "moves_per_network"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name} is {getattr(self, name)}: a drain would never end", hint="set 1 or more")
+        self._check_moves()
         if not LEAST_LOSS_MS <= self.storage_loss_move_ms <= 3_600_000:
             raise InvalidInput(
                 f"storage_loss_move_ms is {self.storage_loss_move_ms}, and a look may hang for 11.5 s before it shows "
@@ -173,11 +186,6 @@ class Settings:
             )
         if not 1 <= self.backups_kept <= 1000:
             raise InvalidInput(f"backups_kept is {self.backups_kept}", hint="set it to a number from 1 to 1000")
-        if self.move_bandwidth_mib_per_s < 0:
-            raise InvalidInput(
-                f"move_bandwidth_mib_per_s is {self.move_bandwidth_mib_per_s}, which is no bandwidth",
-                hint="set 1 or more, or 0 for what the network carries",
-            )
         if not 1 <= self.shutdown_timeout_s <= 3600:
             raise InvalidInput(
                 f"shutdown_timeout_s is {self.shutdown_timeout_s}, and holdfast-shutdown.service waits an hour at most",
@@ -187,6 +195,23 @@ class Settings:
             raise InvalidInput(
                 f"balance_threshold_percent is {self.balance_threshold_percent}, which is no threshold",
                 hint="set it to a number from 1 to 100",
+            )
+
+    def _check_moves(self) -> None:
+        for name in ("moves_at_once", "moves_per_node", "moves_per_network"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} is {getattr(self, name)}: a drain would never end", hint="set 1 or more")
+        if self.move_bandwidth_mib_per_s < 0:
+            raise InvalidInput(
+                f"move_bandwidth_mib_per_s is {self.move_bandwidth_mib_per_s}, which is no bandwidth",
+                hint="set 1 or more, or 0 for what the network carries",
+            )
+        if not 1 <= self.save_channels <= 16:
+            raise InvalidInput(f"save_channels is {self.save_channels}", hint="set it to a number from 1 to 16")
+        if self.save_channels > 1 and self.save_compression:
+            raise InvalidInput(
+                f"memory cannot be packed ({self.save_compression}) while {self.save_channels} channels write it",
+                hint="holdfast cluster set save_channels 1, or save_compression ''",
             )
 
     def _check_voters(self) -> None:

@@ -58,7 +58,12 @@ class MemoryMoves:
             if asyncio.get_running_loop().time() < due:
                 raise Unavailable(f"guest {uuid}: an earlier save of it is under way")
             return await self._give_up(now)
-        options = SaveOptions(timeout_ms=int(seconds_for(now.spec.memory_bytes) * 1000))
+        settings = (self._mirror.snapshot or Snapshot()).settings
+        options = SaveOptions(
+            compression=settings.save_compression,
+            channels=settings.save_channels,
+            timeout_ms=int(seconds_for(now.spec.memory_bytes) * 1000),
+        )
         try:
             await self._hypervisor.suspend(uuid)
             await self._while_wanted(uuid, self._hypervisor.save(uuid, making.path, making.id, options), is_wanted)

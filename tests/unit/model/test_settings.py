@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.model.errors import InvalidInput
-from holdfast.model.settings import Timings
+from holdfast.model.settings import SaveCompression, Settings, Timings
 
 
 def test_the_defaults_are_accepted() -> None:
@@ -54,3 +54,13 @@ def test_safe_2_the_watchdog_proof_waits_for_deadline_kill_watchdog_and_margin()
 def test_safe_2_no_setting_turns_the_arithmetic_of_the_proof_off(changes: dict[str, int]) -> None:
     with pytest.raises(InvalidInput):
         Timings(**changes)
+
+
+def test_memory_is_packed_or_written_by_several_streams() -> None:
+    Settings(save_compression=SaveCompression.ZSTD)
+    Settings(save_channels=16)
+    with pytest.raises(InvalidInput, match="cannot be packed"):
+        Settings(save_compression=SaveCompression.ZSTD, save_channels=2)
+    for channels in (0, 17):
+        with pytest.raises(InvalidInput, match=f"save_channels is {channels}"):
+            Settings(save_channels=channels)
