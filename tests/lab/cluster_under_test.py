@@ -157,6 +157,14 @@ class ClusterUnderTest:
         except TimeoutError:
             raise AssertionError(f"no new QEMU of {guest.name} within {timeout_s:g} s") from None
 
+    async def wait_votes(self, count: int, *, asked: str | None = None) -> None:
+        """Wait until so many vote, and are up."""
+        await self.wait(
+            f"{count} voters",
+            lambda seen: (seen.voters, seen.voters_up) == (count, count),
+            asked=asked or self.nodes[0],
+        )
+
     async def wait_event(
         self, code: EventCode, *, asked: str, subject: str = "", timeout_s: float = PATIENCE_S
     ) -> EventLine:
@@ -224,6 +232,10 @@ class ClusterUnderTest:
         if is_booted:
             await guest.wait_answer(timeout_s=BOOT_S)
         return guest
+
+    def processes(self, *guests: Guest) -> list[list[int]]:
+        """The processes of each guest that live now: as long as none has stopped, the same ones."""
+        return [[one.pid for one in self.instances.living(guest.name)] for guest in guests]
 
     def blocks_of(self, guest: Guest) -> Path:
         """Where the blocks of a guest's disk lie, on this machine."""

@@ -46,17 +46,29 @@ class Shape:
     """How many shared disks it has."""
     has_heartbeat: bool = False
     """Whether it has one more, for the nodes' storage heartbeats."""
+    has_witness: bool = False
+    is_witness_aside: bool = False
+    """Whether the witness is none yet: only its machine is there."""
     is_formed: bool = True
     """Whether all nodes are in one cluster, or none in any."""
 
 
 THREE = Shape(name="three", nodes=3)
-FIVE = Shape(name="five", nodes=5)
+FIVE = Shape(name="five", nodes=5, has_witness=True, is_witness_aside=True)
+TWO = Shape(name="two", nodes=2, has_witness=True)
 UNGUARDED = Shape(name="unguarded", nodes=3, has_watchdog=False)
 ALONE = Shape(name="alone", nodes=2, is_formed=False)
 DISKS = Shape(name="disks", nodes=3, has_fence=False, has_watchdog=False, luns=2)
 BEATING = Shape(name="beating", nodes=3, has_fence=False, has_watchdog=False, luns=1, has_heartbeat=True)
-SHAPES = {"three": THREE, "unguarded": UNGUARDED, "five": FIVE, "door": ALONE, "disks": DISKS, "beating": BEATING}
+SHAPES = {
+    "three": THREE,
+    "unguarded": UNGUARDED,
+    "five": FIVE,
+    "door": ALONE,
+    "disks": DISKS,
+    "beating": BEATING,
+    "two": TWO,
+}
 
 
 class Labs:
@@ -82,8 +94,10 @@ class Labs:
                 has_watchdog=shape.has_watchdog,
                 watchdog_timeout_s=WATCHDOG_TIMEOUT_S,
                 storage=StorageSpec(luns=shape.luns, has_heartbeat=shape.has_heartbeat) if shape.luns else None,
+                has_witness=shape.has_witness,
             )
-            await lab.up(options, provision=forming({"quarantine_losses": 1000}) if shape.is_formed else None)
+            form = forming({"quarantine_losses": 1000}, witness=not shape.is_witness_aside)
+            await lab.up(options, provision=form if shape.is_formed else None)
             self._up = shape, lab, stack.pop_all()
         return lab
 
@@ -205,6 +219,14 @@ async def unguarded(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
 async def five(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
     """A healthy cluster of five nodes with fence devices and watchdogs."""
     async with ClusterUnderTest(await labs.get(FIVE)).in_order() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def two(labs: Labs) -> AsyncGenerator[ClusterUnderTest, None]:
+    """A healthy cluster of two nodes with fence devices and watchdogs, and a witness."""
+    async with ClusterUnderTest(await labs.get(TWO)).in_order() as cluster:
+        await cluster.wait_votes(3)
         yield cluster
 
 
