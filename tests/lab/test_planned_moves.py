@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 
@@ -9,8 +10,9 @@ import pytest
 from tests.lab.cluster_under_test import ClusterUnderTest, codes, node_in, role_in
 
 from holdfast.client import requests
+from holdfast.lab.provision import MEMORY_PER_NODE
 from holdfast.model.events import EventCode
-from holdfast.model.status import NodeState
+from holdfast.model.status import NodeState, RoleState
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -57,6 +59,26 @@ async def test_a_node_is_drained_and_filled_again(three: ClusterUnderTest) -> No
     for guest in guests:
         await three.wait_online(guest, asked="node1", on="node2")
         await guest.wait_answer()
+        three.assert_ran_once_at_a_time(guest)
+
+
+async def test_of_two_people_who_drain_two_nodes_at_once_the_second_is_refused(three: ClusterUnderTest) -> None:
+    guests = [await three.start_guest(on=node, is_booted=False) for node in ("node2", "node3")]
+    one_guest = 128 * 2**20
+    await three.ask("node1", requests.set_node("node1", {"memory_bytes": one_guest}))
+    try:
+        order = ("node", "drain", "--method", "restart", "--wait")
+        drains = await asyncio.gather(*(three.cli(node, *order, node) for node in ("node2", "node3")))
+        [refused] = [told for told in drains if told.exit_code != 0]
+        assert "would find no room" in refused.errors
+        assert "they all want 256 MiB" in refused.errors
+        assert "--force" in refused.errors
+        status = await three.status("node1")
+        assert sum(node.is_draining for node in status.nodes) == 1
+        assert all(role.state is RoleState.ONLINE for role in status.roles)
+    finally:
+        await three.ask("node1", requests.set_node("node1", {"memory_bytes": MEMORY_PER_NODE}))
+    for guest in guests:
         three.assert_ran_once_at_a_time(guest)
 
 
