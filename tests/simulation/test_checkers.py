@@ -13,7 +13,7 @@ from holdfast.model.roles import Phase
 from holdfast.model.snapshot import Coordinator
 from holdfast.sim.database import WorldDatabase
 from holdfast.sim.history import Author
-from holdfast.sim.record_checkers import commits_keep_the_rules
+from holdfast.sim.record_checkers import commits_keep_the_rules, nobody_is_lost
 from holdfast.sim.truth import Truth
 from holdfast.store.port import Delete, Operation, Put, Txn
 from holdfast.store.records import (
@@ -191,3 +191,10 @@ def test_what_is_wrong_is_told(wrong: Callable[[Hand], None], rule: str) -> None
     hand = Hand()
     wrong(hand)
     assert rule in hand.told()
+
+
+def test_safe_6_a_node_that_is_declared_lost_is_told() -> None:
+    hand = Hand()
+    assert list(nobody_is_lost(hand.database.history)) == []
+    hand.lose()
+    assert len(list(nobody_is_lost(hand.database.history))) == 1

@@ -61,7 +61,7 @@ def next_voter_step(
 ) -> VoterStep | None:
     """Return the next change of the members, or None when those vote that should.
 
-    absent_ms     per node without a session, for how long.
+    absent_ms     per node that is not up, for how long.
     learning_ms   how long the present learner, if there is one, has been a member.
     """
     wanted = choose_voters(snapshot, members, absent_ms=absent_ms)
@@ -147,8 +147,12 @@ def _can_begin(snapshot: Snapshot, name: NodeName) -> bool:
 
 
 def is_up(snapshot: Snapshot, node: NodeName | None) -> bool:
-    """Whether a node has a session."""
-    return node is not None and node in snapshot.sessions
+    """Whether a node has a session, and does not say that its member of the database is down: then it cannot vote."""
+    if node is None or node not in snapshot.sessions:
+        return False
+    report = snapshot.reports.get(node)
+    seat = report.value.seat if report is not None else None
+    return seat is None or seat.state is not SeatState.DOWN
 
 
 def is_lost(snapshot: Snapshot, member: SeatedMember) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from holdfast.decide.voters import SeatedMember, VoterAct, VoterStep, next_voter_step
+from holdfast.decide.voters import SeatedMember, VoterAct, VoterStep, is_up, next_voter_step
 from holdfast.membership.endpoint import Endpoint
 from holdfast.model.errors import Conflict, HoldfastError
 from holdfast.model.events import EventCode
@@ -138,9 +138,9 @@ class VoterKeeper:
         return bool(corrections)
 
     def _absent_ms(self, snapshot: Snapshot) -> dict[NodeName, int]:
-        """Per node that is down, for how long this coordinator has known it."""
+        """Per node that is down, or whose member is, for how long this coordinator has known it."""
         now_ms = self._clock.monotonic_ms()
-        away = [name for name in sorted(snapshot.nodes) if name not in snapshot.sessions]
+        away = [name for name in sorted(snapshot.nodes) if not is_up(snapshot, name)]
         self._absent_since_ms = {name: self._absent_since_ms.get(name, now_ms) for name in away}
         return {name: now_ms - since_ms for name, since_ms in self._absent_since_ms.items()}
 
@@ -194,7 +194,7 @@ def _too_few(snapshot: Snapshot, members: tuple[Member, ...]) -> str | None:
     if going is None:
         return None
     staying = sorted(name for name in voting if name != going)
-    down = [name for name in staying if name not in snapshot.sessions]
+    down = [name for name in staying if not is_up(snapshot, name)]
     needed, up = len(staying) // 2 + 1, len(staying) - len(down)
     named = ", ".join(down) or "none"
     return f"of those who would vote without {going} {needed} are needed to decide and {up} are up (down: {named})"
@@ -243,9 +243,6 @@ def _heir(snapshot: Snapshot, members: tuple[Member, ...], *, without: MemberId)
     candidates = [
         (snapshot.nodes[member.node].value.is_witness, member.id)
         for member in seated(snapshot, members)
-        if member.node is not None
-        and member.node in snapshot.sessions
-        and member.id != without
-        and not member.is_learner
+        if member.node is not None and is_up(snapshot, member.node) and member.id != without and not member.is_learner
     ]
     return MemberId(min(candidates)[1]) if candidates else None

@@ -6,7 +6,7 @@ Rule of the file: composition only, as `node/member.py` and `node/witness.py` ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ from holdfast.sim.twins import PlainCodec, SocketTransport, memory_uri
 if TYPE_CHECKING:
     from holdfast.sim.machine import Machine, Surroundings
 
+Work = Callable[[], Coroutine[Any, Any, object]]
 LEFT_OVER_KEPT_S: Final = 15.0
 """A simulated cluster does not live for an hour."""
 
@@ -57,7 +58,7 @@ def host(machine: Machine, around: Surroundings, process: Process, peers: Mappin
         more_conditions=conditions,
     )
     seat = _seat(machine, ports, life.mirror)
-    return Daemon(work=_until(life.evicted.wait(), life.run(), seat.run()), mirror=life.mirror, life=life)
+    return Daemon(work=_until(life.evicted.wait, life.run, seat.run), mirror=life.mirror, life=life)
 
 
 def witness(machine: Machine, around: Surroundings, process: Process, peers: Mapping[NodeName, NodeSpec]) -> Daemon:
@@ -79,13 +80,13 @@ def witness(machine: Machine, around: Surroundings, process: Process, peers: Map
         more_conditions=lambda: (*seat.conditions(),),
     )
     seat = _seat(machine, ports, life.mirror)
-    return Daemon(work=_until(life.run(), seat.run()), mirror=life.mirror, life=None)
+    return Daemon(work=_until(life.run, seat.run), mirror=life.mirror, life=None)
 
 
-async def _until(end: Coroutine[Any, Any, object], *works: Coroutine[Any, Any, None]) -> None:
+async def _until(end: Work, *works: Work) -> None:
     async with asyncio.TaskGroup() as tasks:
-        working = [tasks.create_task(work) for work in works]
-        await end
+        working = [tasks.create_task(work()) for work in works]
+        await end()
         for task in working:
             task.cancel()
 

@@ -26,7 +26,9 @@ CALLED_S: Final = 3.0
 KNOWN_S: Final = 5.0
 """What was written so long ago, a coordinator knows."""
 CALM_S: Final = 12.0
-EVEN_S: Final = 3.0
+TWO_S: Final = 3.0
+EVEN_S: Final = 10.0
+"""Two voters survive less than one: there should hardly ever be two. Four survive what three do."""
 DONE: Final = {"add": "added", "promote": "promoted", "remove": "removed"}
 LOOK_EVERY_S: Final = 0.25
 
@@ -200,9 +202,10 @@ class VoteWatch:
         self._even_since = now if self._even_since is None else self._even_since
         if wish != self._wish:
             self._even_since = float("inf")  # a person changed it half-way
-        if now - self._calm_since >= CALM_S and now - self._even_since > EVEN_S:
+        limit_s = TWO_S if len(voters) == 2 else EVEN_S
+        if now - self._calm_since >= CALM_S and now - self._even_since > limit_s:
             self.found.append(
-                f"VOTES: at {now:.3f} s {', '.join(voters)} have voted for {EVEN_S:.0f} s: an even number"
+                f"VOTES: at {now:.3f} s {', '.join(voters)} have voted for {limit_s:.0f} s: an even number"
             )
             self._even_since = float("inf")
 

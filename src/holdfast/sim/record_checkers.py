@@ -58,6 +58,18 @@ def commits_keep_the_rules(history: Sequence[Commit], truth: Truth) -> Iterator[
             yield from _started_under_claim(runs.pop(0), records, truth, claims)
 
 
+def nobody_is_lost(history: Sequence[Commit]) -> Iterator[str]:
+    """SAFE-6: where every host is heard by a majority all the time, no verdict is passed on any."""
+    records = Records()
+    for commit in history:
+        records.apply(commit)
+        for change in commit.changes:
+            if change.key.startswith(VERDICTS) and isinstance(change, KeyValue):
+                lost = decode(Verdict, VERDICTS, change.value)
+                if lost.node not in records.witnesses():
+                    yield f"SAFE-6: {lost.node} was declared lost at {commit.at:.3f} s by {commit.author.name}"
+
+
 def _committed_by_majority(commit: Commit) -> Iterator[str]:
     if not commit.was_led:
         by = commit.author.name or "nobody in particular"

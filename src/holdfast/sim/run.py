@@ -36,7 +36,7 @@ from holdfast.sim.memory_checkers import (
 )
 from holdfast.sim.mutation import BreakageKind
 from holdfast.sim.person_faults import tidy
-from holdfast.sim.record_checkers import commits_keep_the_rules
+from holdfast.sim.record_checkers import commits_keep_the_rules, nobody_is_lost
 from holdfast.sim.schedule import HARMLESS, START_S, Profile, Schedule, draw
 from holdfast.sim.shared_disk_checkers import (
     ExpelledWatch,
@@ -206,6 +206,8 @@ def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Co
         yield from watch.found
     if profile in HARMLESS:
         yield from harmless_stays_harmless(world.truth)
+    if profile is Profile.CALM:
+        yield from nobody_is_lost(world.database.history)
 
 
 def _begin(world: World, fault: Fault, undo: dict[Fault, Callable[[], None]]) -> None:

@@ -135,6 +135,21 @@ def test_who_leaves_keeps_its_vote_while_the_others_could_not_decide_without_it(
     assert step(cluster(*parts), voters("ab")) is None
 
 
+def test_of_voters_that_are_too_many_one_whose_member_is_down_goes_first() -> None:
+    one = with_settings(Settings(voters_at_most=1))
+    down = cluster(*nodes("abc"), seat_of("c", SeatState.DOWN), one)
+    assert step(down, voters("abc")) == (VoterAct.REMOVE, "c", ReasonCode.VOTER_AWAY)
+    whole = cluster(*nodes("abc"), seat_of("c", SeatState.RUNNING), one)
+    assert step(whole, voters("abc")) == (VoterAct.REMOVE, "b", ReasonCode.VOTER_SURPLUS)
+
+
+def test_a_voter_whose_member_is_down_for_long_is_replaced_like_one_that_is_down() -> None:
+    down = cluster(*nodes("abcd"), seat_of("b", SeatState.DOWN))
+    assert step(down, voters("abc")) is None
+    assert step(down, voters("abc"), away="b") == (VoterAct.REMOVE, "b", ReasonCode.VOTER_AWAY)
+    assert step(cluster(*nodes("abc"), seat_of("b", SeatState.DOWN)), voters("abc"), away="b") is None
+
+
 def test_a_voter_that_is_down_for_long_is_replaced_and_only_if_another_can_vote() -> None:
     spare = cluster(*nodes("abd"), known("c"))
     assert step(spare, voters("abc")) is None
