@@ -9,6 +9,7 @@ import pytest
 from tests.lab.cluster_under_test import BOOT_S, ClusterUnderTest, codes, eventually, is_in_order, node_in
 
 from holdfast.client import requests
+from holdfast.lab.database import LabDatabase
 from holdfast.lab.layout import Network, node_address, node_number
 from holdfast.lab.machine import Power
 from holdfast.model.events import EventCode
@@ -73,6 +74,16 @@ async def set_times(cluster: ClusterUnderTest, times: Mapping[str, int]) -> None
     await eventually("the new times are used everywhere", is_in_force, timeout_s=IN_FORCE_S)
 
 
+async def called_on(cluster: ClusterUnderTest, *networks: Network) -> None:
+    """Wait until the members of the database call each other on exactly these networks."""
+    wanted = {node: {node_address(network, node_number(node)) for network in networks} for node in cluster.nodes}
+
+    async def are_called() -> bool | None:
+        return True if await LabDatabase(lab=cluster.lab, asked="node1").called_at() == wanted else None
+
+    await eventually(f"members are called on {networks}", are_called, timeout_s=BOOT_S)
+
+
 @asynccontextmanager
 async def put_back(cluster: ClusterUnderTest) -> AsyncGenerator[None, None]:
     """Give the cluster its networks and times back for the tests that follow."""
@@ -85,9 +96,12 @@ async def put_back(cluster: ClusterUnderTest) -> AsyncGenerator[None, None]:
         await cluster.wait(
             "every node up", lambda seen: {node.state for node in seen.nodes} == {NodeState.UP}, asked="node1"
         )
+        await set_times(cluster, USUAL)
         if Network.STORAGE in node_in(await cluster.status("node1"), "node1").addresses:
             await change_networks(cluster, new=Network.CLUSTER_A, gone=Network.STORAGE)
-        await set_times(cluster, USUAL)
+            await cluster.lab.power_off("node2")
+            await cluster.lab.power_on("node2")
+            await called_on(cluster, Network.CLUSTER_A, Network.CLUSTER_B)
 
 
 async def test_a_network_is_added_another_removed_and_times_are_shortened_under_a_guest(
@@ -98,6 +112,7 @@ async def test_a_network_is_added_another_removed_and_times_are_shortened_under_
     [old] = three.instances.of(guest.name)
     async with put_back(three):
         await change_networks(three, new=Network.STORAGE, gone=Network.CLUSTER_A)
+        await called_on(three, Network.CLUSTER_B)
         await set_times(three, SHORTER)
         status = await three.wait("everything in order", is_in_order, asked="node1")
         assert {node.state for node in status.nodes} == {NodeState.UP}
@@ -125,4 +140,11 @@ async def test_a_network_is_added_another_removed_and_times_are_shortened_under_
             asked="node1",
             timeout_s=BOOT_S,
         )
+        places = {node_address(network, 2) for network in (Network.CLUSTER_B, Network.STORAGE)}
+
+        async def is_called() -> bool | None:
+            called = (await LabDatabase(lab=three.lab, asked="node1").called_at())["node2"]
+            return True if called == places else None
+
+        await eventually("the restarted member is called on the new network, too", is_called)
         await three.wait("three voters", lambda seen: (seen.voters, seen.voters_up) == (3, 3), asked="node1")

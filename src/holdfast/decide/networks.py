@@ -107,15 +107,15 @@ def _check_pair(node: NodeName, other: NodeSpec, kept: Collection[NetworkName], 
 
 
 def _check_members(snapshot: Snapshot, node: NodeName, after: Addresses, reach: Reach) -> None:
-    """The members of the database call each other at the addresses that they began with, as far as these are left."""
+    """The members of the database call each other where they listen since they were started; some of that stays."""
     left = members_addresses_left(reach.members.get(node, ()), after)
     if node in reach.members and not left:
         began = ", ".join(reach.members[node])
         raise Refused(
-            f"the member of the cluster database on {node} is reached at {began} only, where it began; without these "
-            "it would have to begin anew",
-            hint=f"let the node do so, on {node}: holdfast node leave --drain, then holdfast node join TOKEN with its "
-            "new addresses",
+            f"the member of the cluster database on {node} is reached at {began} only; the others call it "
+            "elsewhere once it listens there, which is from its next start on",
+            hint=f"drain {node} and restart its machine, with its new addresses in place, then try again: "
+            f"holdfast node drain {node} --wait",
         )
     for name, theirs in sorted(reach.members.items()):
         spec = snapshot.nodes[name].value if name in snapshot.nodes else None
@@ -125,13 +125,13 @@ def _check_members(snapshot: Snapshot, node: NodeName, after: Addresses, reach: 
         if not ours & {network for network, address in spec.addresses.items() if address in theirs}:
             raise Refused(
                 f"the members of the cluster database on {node} and {name} would have no common network",
-                hint="change those of one of them by leaving and joining: holdfast node leave, holdfast node join",
+                hint="drain and restart one machine after the other first, with the new addresses in place",
             )
 
 
-def members_addresses_left(began: Collection[str], after: Addresses) -> tuple[str, ...]:
-    """Return at which of the addresses that it began with a member is still reached."""
-    return tuple(address for address in began if address in after.values())
+def members_addresses_left(called: Collection[str], after: Addresses) -> tuple[str, ...]:
+    """Return at which of the addresses where it is called a member is still reached."""
+    return tuple(address for address in called if address in after.values())
 
 
 def consequence(node: NodeName, before: Addresses, after: Addresses) -> str:

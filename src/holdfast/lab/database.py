@@ -60,6 +60,11 @@ class LabDatabase:
         """Return the members by name. Raises: LabBroken."""
         return {name: member["ID"] for name, member in (await self._members()).items()}
 
+    async def called_at(self) -> dict[str, set[str]]:
+        """Return per member's name the addresses at which the others call it. Raises: LabBroken."""
+        members = (await self._members()).items()
+        return {name: {url.split("/")[-1].rpartition(":")[0] for url in one["peerURLs"]} for name, one in members}
+
     async def revision(self) -> int:
         """Return the newest revision. Raises: LabBroken."""
         told = await self._etcdctl(LOCAL, "get", PREFIX)

@@ -38,6 +38,7 @@ from holdfast.node.join_port import JoinPort
 from holdfast.node.libvirt_certificates import follow_renewal, memory_target
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
+from holdfast.node.member_calls import MemberCalls, listens
 from holdfast.node.member_process import EtcdProcess
 from holdfast.node.open_connections import cut
 from holdfast.node.residence import known_nodes
@@ -103,6 +104,9 @@ class Member:
             note=SeatFile(config.seat),
             shortage=self._process.shortage,
         )
+        self.member_calls = MemberCalls(
+            me=identity.node, mirror=self.life.mirror, members=self.database.admin, listens=listens
+        )
         self.certificates = CertificateKeeper(
             identity=identity,
             files=files,
@@ -132,6 +136,7 @@ class Member:
             await self._join_port.listen_at(tuple(self.identity.addresses.values()))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.seat.run())
+                tasks.create_task(self.member_calls.run())
                 tasks.create_task(self._hypervisor.run())
                 tasks.create_task(self.life.run())
                 tasks.create_task(self.backups.run())

@@ -1,0 +1,81 @@
+"""Where the other members of the cluster database call this node's: wherever it listens, as soon as it does.
+
+Rule of the file: an address is added when it is in the own record and something accepts connections on the port of the
+member there, and taken away when it is not in the record. Source: docs/membership.md (changing addresses), SAFE-4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from holdfast.membership.endpoint import Endpoint
+from holdfast.model.errors import HoldfastError
+from holdfast.model.ids import NodeName
+from holdfast.model.nodes import NodeSpec, SeatState
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.address_requests import MemberAddresses
+from holdfast.node.mirror import Mirror
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 10.0
+CALL_S: Final = 5.0
+CONNECT_S: Final = 1.0
+
+Listens = Callable[[Endpoint], Awaitable[bool]]
+
+
+class MemberCalls:
+    """Has the own member called at every address of the record at which it listens."""
+
+    def __init__(self, *, me: NodeName, mirror: Mirror, members: MemberAddresses, listens: Listens) -> None:
+        self._me = me
+        self._mirror = mirror
+        self._members = members
+        self._listens = listens
+
+    async def run(self) -> None:
+        """Look now and then, until cancelled: a member that was started anew may listen at more addresses."""
+        while True:
+            snapshot = self._mirror.snapshot
+            try:
+                if snapshot is not None:
+                    await self.round(snapshot)
+            except HoldfastError as error:
+                log.info("where the member of this node is called: %s", error.message)
+            await asyncio.sleep(LOOK_S)
+
+    async def round(self, snapshot: Snapshot) -> None:
+        """Add what is missing and take away what is gone, if the member runs. Raises: HoldfastError."""
+        node, report = snapshot.nodes.get(self._me), snapshot.reports.get(self._me)
+        seat = report.value.seat if report is not None else None
+        if node is None or seat is None or seat.state is not SeatState.RUNNING or seat.member != node.value.seat:
+            return
+        own = next((one for one in await self._members.members(timeout_s=CALL_S) if int(one.id) == seat.member), None)
+        if own is None:
+            return
+        ends = _ends(node.value)
+        called = [url for url, end in ends.items() if url in own.peer_urls or await self._listens(end)]
+        if called and set(called) != set(own.peer_urls):
+            log.info("the other members call this node's at %s from now on", ", ".join(called))
+            await self._members.use_peer_urls(own.id, tuple(called), timeout_s=CALL_S)
+
+
+def _ends(node: NodeSpec) -> dict[str, Endpoint]:
+    """Every address of a node's member, as the members know it."""
+    ends = (Endpoint(address=address, port=node.etcd_peer_port) for address in node.addresses.values())
+    return {f"https://{end}": end for end in ends}
+
+
+async def listens(end: Endpoint) -> bool:
+    """Whether a connection from this machine is accepted there."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(end.address, end.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,80 @@
+"""The other members call a node's member at every address at which it listens, and at no other. Source: SAFE-4."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from tests.unit.decide.made_up import cluster, known, put, up
+from tests.unit.node.simulated_members import SimulatedMembers
+
+from holdfast.membership.endpoint import Endpoint
+from holdfast.model.ids import NetworkName, NodeName
+from holdfast.model.nodes import Seat, SeatState
+from holdfast.model.snapshot import Snapshot
+from holdfast.node.member_calls import MemberCalls, listens
+from holdfast.node.mirror import Mirror
+from holdfast.node.voters import peer_urls
+
+A = NodeName("a")
+ADDRESSES = {NetworkName("cluster-b"): "10.0.1.1", NetworkName("storage"): "10.0.2.1"}
+
+
+class Place:
+    """Node a, whose member began on cluster-b and listens where the test says."""
+
+    def __init__(self) -> None:
+        self.members = SimulatedMembers()
+        self.listening: set[str] = set()
+        self.spec = cluster(known(A, addresses=ADDRESSES)).nodes[A].value
+        self.id = self.members.found(peer_urls(self.spec)[:1])
+        self.spec = replace(self.spec, seat=int(self.id))
+        self.calls = MemberCalls(me=A, mirror=Mirror(), members=self.members, listens=self._listens)
+
+    async def _listens(self, end: Endpoint) -> bool:
+        assert end.port == self.spec.etcd_peer_port
+        return end.address in self.listening
+
+    def snapshot(self, state: SeatState = SeatState.RUNNING, member: int | None = None) -> Snapshot:
+        seat = Seat(member=int(self.id) if member is None else member, state=state)
+        return cluster(known(A), put("nodes", A, self.spec), up(A, seat=seat))
+
+    def urls(self) -> tuple[str, ...]:
+        return self.members.known[self.id].peer_urls
+
+
+async def test_a_member_is_called_at_a_new_address_once_it_listens_there() -> None:
+    place = Place()
+    began = place.urls()
+    await place.calls.round(place.snapshot())
+    assert place.urls() == began
+    place.listening = set(ADDRESSES.values())
+    for state in (SeatState.DOWN, SeatState.LOST, SeatState.BEGINNING):
+        await place.calls.round(place.snapshot(state))
+    await place.calls.round(place.snapshot(member=77))
+    assert place.urls() == began
+    await place.calls.round(place.snapshot())
+    assert place.urls() == peer_urls(place.spec)
+    await place.calls.round(place.snapshot())
+    assert place.urls() == peer_urls(place.spec)
+
+
+async def test_safe_4_an_address_that_the_record_gave_up_is_called_no_more_and_one_always_is() -> None:
+    """As when it was added again between the request that took it away and the record."""
+    place = Place()
+    gone = "https://10.0.0.1:2380"
+    await place.members.use_peer_urls(place.id, (gone, *place.urls()))
+    await place.calls.round(place.snapshot())
+    assert place.urls() == peer_urls(place.spec)[:1]
+    await place.members.use_peer_urls(place.id, (gone,))
+    await place.calls.round(place.snapshot())
+    assert place.urls() == (gone,)
+
+
+async def test_what_listens_is_tried() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    assert await listens(Endpoint(address="127.0.0.1", port=port))
+    server.close()
+    await server.wait_closed()
+    assert not await listens(Endpoint(address="127.0.0.1", port=port))
