@@ -52,7 +52,7 @@ class MemberCalls:
         """Add what is missing and take away what is gone, if the member runs. Raises: HoldfastError."""
         node, report = snapshot.nodes.get(self._me), snapshot.reports.get(self._me)
         seat = report.value.seat if report is not None else None
-        if node is None or seat is None or seat.state is not SeatState.RUNNING or seat.member != node.value.seat:
+        if node is None or seat is None or seat.state is not SeatState.RUNNING:
             return
         own = next((one for one in await self._members.members(timeout_s=CALL_S) if int(one.id) == seat.member), None)
         if own is None:
