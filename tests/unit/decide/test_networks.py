@@ -92,6 +92,12 @@ def test_nobody_is_left_with_a_network_on_which_it_is_not_heard_now() -> None:
     assert accepted(down, {"cluster-a": None}, all_well(B))
 
 
+def test_a_network_may_be_added_to_mend_a_bad_connection() -> None:
+    deaf = Reach(heard_on={TWO: ()}, members=all_well().members)
+    assert accepted(cluster(place(ONE), place(TWO)), {"storage": "10.0.2.1"}, deaf)
+    assert "no network now" in refusal(cluster(place(ONE), place(TWO)), {"cluster-a": None}, deaf).message
+
+
 @pytest.mark.parametrize("members", [True, False])
 def test_an_address_of_another_node_or_of_its_member_is_taken(members: bool) -> None:
     """Of node2 the record has given 10.0.0.2 up already; the members still call its member there."""
