@@ -287,7 +287,10 @@ def evict(*, node: str, as_json: bool) -> None:
     started: holdfast node forget.
     """
     answer = ask(requests.evict_node(node))
-    later = "its machine cannot learn of it; there, when it has started: holdfast node forget"
+    later = (
+        "its machine cannot learn of it; there, when it has started: holdfast node forget, "
+        "or on a witness: holdfast witness forget CLUSTER"
+    )
     told = "its machine forgets the cluster now" if answer.was_up else later
     put(answer, f"{answer.node} is no node of the cluster any more; {told}", as_json=as_json)
 

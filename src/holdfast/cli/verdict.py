@@ -82,7 +82,10 @@ def _no_quorum(status: ClusterStatus) -> Trouble:
             f"the cluster database does not answer; it needs {needed} of {status.voters} voters, "
             f"{status.voters_up} are heard"
         ),
-        why=("what is shown was true at that revision; guests keep running where they are",),
+        why=(
+            "what is shown was true at that revision",
+            "guests run on where at least half of the voters hear their node; a node that fewer hear stops its own",
+        ),
         next_step=f"bring voters back: {', '.join(silent) or 'see their etcd.log in /var/log/holdfast'}",
         is_grave=True,
     )
@@ -98,12 +101,13 @@ def _of_role(role: RoleStatus) -> Trouble:
 
 
 def _of_node(node: NodeStatus, answered_by: str) -> Trouble:
+    service = "holdfast-witness" if node.is_witness else "holdfastd"
     next_steps = {
         NodeState.LOST: f"if its power is surely off: holdfast node confirm-down {node.name}",
         NodeState.FENCED: f"once mended, switch {node.name} on; it comes back by itself",
         # A daemon that answers and has no session says in its log what it waits for.
         NodeState.DOWN: f"on {node.name}: "
-        + ("journalctl -u holdfastd" if node.name == answered_by else "systemctl start holdfastd"),
+        + ("journalctl -u holdfastd" if node.name == answered_by else f"systemctl start {service}"),
         NodeState.BADLY_CONNECTED: f"holdfast node show {node.name}",
     }
     return Trouble(

@@ -97,6 +97,7 @@ class ReasonCode(StrEnum):
     RESTART_LIMIT = "restart-limit"
     ADOPTED = "adopted"
     HYPERVISOR_SILENT = "hypervisor-silent"
+    VOTERS_UNHEARD = "voters-unheard"
     GUARD_SILENT = "guard-silent"
     NOT_OURS = "not-ours"
     NODE_RESTARTED = "node-restarted"
@@ -232,6 +233,9 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.RESTART_LIMIT: "{subject} was restarted {restarts} times within {period_s} s (limit {limit})",
     ReasonCode.ADOPTED: "the guest of {subject} was already running and was adopted",
     ReasonCode.HYPERVISOR_SILENT: "the hypervisor does not answer on {subject}: {detail}",
+    ReasonCode.VOTERS_UNHEARD: (
+        "{up} of {voters} voters are up: a node that fewer than half of them hear stops its guests, {subject} too"
+    ),
     ReasonCode.GUARD_SILENT: "holdfast-guard does not answer on {subject}: {detail}",
     ReasonCode.NOT_OURS: "{subject} is owned by {owner}",
     ReasonCode.NOT_ACCOUNTED_FOR: (

@@ -71,7 +71,7 @@ def cluster_status(snapshot: Snapshot, view: View) -> ClusterStatus:
         revision=snapshot.revision,
         database_answers=view.database_answers,
         voters=len(voters),
-        voters_up=sum(1 for voter in voters if node_state(voter, snapshot, view) in _REACHABLE),
+        voters_up=voters_up(snapshot, view),
         coordinator=coordinator.value.node if coordinator is not None else None,
         nodes=tuple(_node_status(name, snapshot, view, layout, owned) for name in sorted(snapshot.nodes)),
         roles=tuple(_role_status(name, snapshot, view, layout) for name in sorted(snapshot.specs)),
@@ -213,7 +213,7 @@ def _role_status(name: RoleName, snapshot: Snapshot, view: View, layout: Layout)
         restarts=len(ownership.restarts),
         uuid=spec.uuid,
         disk_paths=spec.disk_paths,
-        reasons=words(still.reasons or unseen(name, snapshot) or ownership.reasons),
+        reasons=words(still.reasons or unseen(name, snapshot, view) or ownership.reasons),
         target=ownership.target,
         preferred_site=spec.preferred_site,
         affinity=tuple(map(_label, spec.affinity)),
@@ -246,6 +246,11 @@ def _failback(failback: Failback) -> str:
     return failback.policy
 
 
+def voters_up(snapshot: Snapshot, view: View) -> int:
+    """How many of those who vote the answering node knows to be up."""
+    return sum(1 for voter in snapshot.voters() if node_state(voter, snapshot, view) in _REACHABLE)
+
+
 def role_state(name: RoleName, snapshot: Snapshot, view: View, still: Standstill | None = None) -> RoleState:
     """One role in one word. A phase counts only while its owner is up; of a silent owner nothing is known.
 
@@ -261,7 +266,7 @@ def role_state(name: RoleName, snapshot: Snapshot, view: View, still: Standstill
         return RoleState.BLOCKED if still.is_blocked else RoleState.STARTING
     if ownership.owner is None or node_state(ownership.owner, snapshot, view) is NodeState.SUSPECT:
         return RoleState.UNKNOWN
-    if ownership.phase is Phase.ONLINE and unseen(name, snapshot):
+    if ownership.phase is Phase.ONLINE and unseen(name, snapshot, view):
         return RoleState.UNKNOWN
     return {
         Phase.ASSIGNED: RoleState.STARTING,
@@ -273,9 +278,15 @@ def role_state(name: RoleName, snapshot: Snapshot, view: View, still: Standstill
     }[ownership.phase]
 
 
-def unseen(name: RoleName, snapshot: Snapshot) -> tuple[Reason, ...]:
-    """Why it is not known whether a role runs: its owner is not ready and does not report the guest. Source: SAFE-5."""
+def unseen(name: RoleName, snapshot: Snapshot, view: View) -> tuple[Reason, ...]:
+    """Why it is not known whether a role runs: its owner is not ready and does not report it, or had to end it alone.
+
+    Source: SAFE-5, docs/quorum.md.
+    """
     owner = _ownership(name, snapshot).owner
+    voters, up = len(snapshot.voters()), voters_up(snapshot, view)
+    if owner is not None and not view.database_answers and 2 * up < voters:
+        return (because(ReasonCode.VOTERS_UNHEARD, owner, up=up, voters=voters),)
     report = snapshot.reports.get(owner) if owner is not None else None
     if owner is None or report is None or report.value.not_ready is None:
         return ()

@@ -54,6 +54,22 @@ def test_a_frozen_cluster_says_so_with_who_and_why() -> None:
     assert codes(status(up("a"))) == set()
 
 
+@pytest.mark.parametrize(
+    ("voters", "database_answers", "expected"),
+    [("", False, RoleState.UNKNOWN), ("b", False, RoleState.ONLINE), ("", True, RoleState.ONLINE)],
+)
+def test_safe_5_the_last_of_three_voters_does_not_say_that_its_guests_run(
+    voters: str, expected: RoleState, *, database_answers: bool
+) -> None:
+    """It stops them: a majority could be elsewhere. With half of the voters it would not, nor while they decide."""
+    nodes = (up("a"), known("b"), known("c"), *map(up, voters))
+    snapshot = cluster(*nodes, role("web", owner="a", phase=Phase.ONLINE))
+    view = View(me=A, standing={}, heard_on={}, database_answers=database_answers, now_ms=NOW_MS)
+    (found,) = cluster_status(snapshot, view).roles
+    assert found.state is expected
+    assert ("1 of 3 voters are up" in " ".join(found.reasons)) is (expected is RoleState.UNKNOWN)
+
+
 def test_a_drained_node_says_what_is_left_and_what_stays_and_why() -> None:
     drained = (known("a", is_paused=True, is_draining=True, site="east"), up("a"))
     (empty,) = [found for found in status(*drained).conditions if found.code == "node-draining"]
