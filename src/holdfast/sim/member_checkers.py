@@ -98,7 +98,8 @@ def _changes(changes: Sequence[MemberChange], history: Sequence[Commit]) -> Iter
         where = f"{change.author} had member {change.member} of {change.node} {DONE[change.act]} at {change.at:.3f} s"
         if change.author not in known.coordinators(change.at):
             yield f"VOTES: {where}, and it is not the coordinator"
-        if change.act == "remove" and change.was_voter and change.was_up and known.is_up(change.node, change.at):
+        is_known_up = change.was_up is not None and change.at - change.was_up >= KNOWN_S
+        if change.act == "remove" and change.was_voter and is_known_up and known.is_up(change.node, change.at):
             if len(change.up) * 2 <= len(change.voters):
                 yield f"VOTES: {where}, and of those who stay ({', '.join(change.voters)}) no majority is up"
             if len(change.voters) < (wanted := known.wanted(change.at)):

@@ -66,7 +66,7 @@ class MemberChange:
 
     revision   of the database then.
     voters     who votes from then on, and `up`: those of them that run and are connected to the leader.
-    was_up     whether the member that it was about was.
+    was_up     since when the member that it was about ran; None: it did not.
     """
 
     at: float
@@ -76,7 +76,7 @@ class MemberChange:
     node: NodeName
     author: str
     was_voter: bool
-    was_up: bool
+    was_up: float | None
     voters: tuple[NodeName, ...]
     up: tuple[NodeName, ...]
 
@@ -108,6 +108,7 @@ class Members:
     _leading: MemberId | None = None
     _last: int = 0
     _since: dict[tuple[MemberId, MemberId], float] = field(default_factory=dict)
+    _running_since: dict[MemberId, float] = field(default_factory=dict)
 
     def found(self, node: NodeName, peer_urls: tuple[str, ...], member: int) -> None:
         """A member that votes from the beginning."""
@@ -230,7 +231,7 @@ class Members:
         self._last += 1
         member = Seated(id=MemberId(self._last), node=self.homes[peer_urls[0]], peer_urls=peer_urls, is_learner=True)
         self.known[member.id] = member
-        self._change("add", member, by=by, was_voter=False, was_up=False)
+        self._change("add", member, by=by, was_voter=False)
         return next(one for one in self.listing() if one.id == member.id)
 
     def promote(self, member: MemberId, *, by: NodeName) -> None:
@@ -245,20 +246,19 @@ class Members:
             )
         self.store()
         learner.is_learner = False
-        self._change("promote", learner, by=by, was_voter=False, was_up=True)
+        self._change("promote", learner, by=by, was_voter=False)
 
     def remove(self, member: MemberId, *, by: NodeName) -> None:
         """Remove a member for good. Raises: MemberNotFound, MemberChangeRefused."""
         gone = self._known(member)
         voters, connected = self.voters(), self._long_connected(by)
-        was_up = gone in self.running(voting=False)
         if not gone.is_learner and len(voters) == 1:
             raise MemberChangeRefused(f"{REFUSED}re-configuration failed due to not enough started members", hint="")
         if not gone.is_learner and gone in self._connected(by) and len(connected) - 1 < 1 + (len(voters) - 2) // 2:
             raise MemberChangeRefused(f"{REFUSED}unhealthy cluster", hint="wait until enough voters are connected")
         self.store()
         del self.known[member]
-        self._change("remove", gone, by=by, was_voter=not gone.is_learner, was_up=was_up)
+        self._change("remove", gone, by=by, was_voter=not gone.is_learner)
 
     def move_leader(self, to: MemberId) -> None:
         """Have another voter lead, at once. Raises: StoreUnavailable."""
@@ -268,7 +268,8 @@ class Members:
         self.truth.note("world", f"the database's lead goes to {heir.node}", code="leader-moved", subject=heir.node)
         self.elect(heir.node)
 
-    def _change(self, act: str, member: Seated, *, by: NodeName, was_voter: bool, was_up: bool) -> None:
+    def _change(self, act: str, member: Seated, *, by: NodeName, was_voter: bool) -> None:
+        was_up = self._running_since.get(member.id)
         self.truth.note("world", f"{by} has the database {act} member {member.id} of {member.node}")
         self.changed()
         running = self.running()
@@ -331,6 +332,7 @@ class Members:
             if one is not other and self.reaches(one.node, other.node)
         ]
         self._since = {pair: self._since.get(pair, now) for pair in pairs}
+        self._running_since = {one.id: self._running_since.get(one.id, now) for one in running}
         for one in running:
             if one.is_learner and self._leading is not None and (self._leading, one.id) in self._since:
                 if one.caught_up_at is None:
