@@ -138,3 +138,17 @@ def test_a_dead_voter_gives_its_vote_to_a_node_that_lives() -> None:
         do(world, world.machines[HOST1].power_on)
         pass_time(world, 30.0)
         assert what_is_missing(world) == []
+
+
+def test_safe_4_no_vote_is_taken_back_in_reliance_on_a_witness_that_has_just_died() -> None:
+    with a_world(two_hosts()) as world:
+        node = {"node": HOST2}
+        do(world, lambda: world.people.ask("node.drain", {**node, "wait": False, "force": True}))
+        pass_time(world, 20.0)
+        do(world, lambda: world.machines[WITNESS].power_off("plug pulled"))
+        pass_time(world, 2.5)
+        do(world, lambda: world.people.ask("node.leave", node))
+        for _ in range(30):
+            pass_time(world, 1.0)
+            assert world.leader is not None
+        assert world.machines[HOST2].is_out

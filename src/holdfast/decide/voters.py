@@ -7,7 +7,7 @@ Source: DESIGN section 6, docs/quorum.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -58,11 +58,13 @@ def next_voter_step(
     *,
     absent_ms: Mapping[NodeName, int],
     learning_ms: int,
+    silent: Collection[NodeName] = (),
 ) -> VoterStep | None:
     """Return the next change of the members, or None when those vote that should.
 
     absent_ms     per node that is not up, for how long.
     learning_ms   how long the present learner, if there is one, has been a member.
+    silent        nodes that are not heard now, whatever their sessions say: no vote is taken back in reliance on them.
     """
     wanted = choose_voters(snapshot, members, absent_ms=absent_ms)
     learner = next((member for member in members if member.is_learner), None)
@@ -78,7 +80,7 @@ def next_voter_step(
     if missing:
         spread = because(ReasonCode.VOTES_TO_SPREAD, missing[0], wanted=len(wanted))
         return VoterStep(act=VoterAct.ADD, node=missing[0], member=None, reasons=(spread,))
-    if surplus and _keeps_majority(snapshot, voters, going := _first_to_go(snapshot, surplus)):
+    if surplus and _keeps_majority(snapshot, voters, going := _first_to_go(snapshot, surplus), silent):
         return _removal(snapshot, going, wanted, absent_ms)
     return None
 
@@ -94,13 +96,15 @@ def votes_without(snapshot: Snapshot, node: NodeName) -> tuple[NodeName, ...]:
     return choose_voters(replace(snapshot, nodes=others), members, absent_ms={})
 
 
-def _keeps_majority(snapshot: Snapshot, voters: Iterable[SeatedMember], going: SeatedMember) -> bool:
+def _keeps_majority(
+    snapshot: Snapshot, voters: Iterable[SeatedMember], going: SeatedMember, silent: Collection[NodeName]
+) -> bool:
     """Whether those who vote without this one decide as soon as it is gone.
 
     The database's own check is laxer: of an even number it lets half be enough. Source: etcd `mayRemoveMember`.
     """
     staying = [member for member in voters if member.id != going.id]
-    return 2 * sum(1 for member in staying if is_up(snapshot, member.node)) > len(staying)
+    return 2 * sum(is_up(snapshot, member.node) and member.node not in silent for member in staying) > len(staying)
 
 
 def choose_voters(

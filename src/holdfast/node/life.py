@@ -193,6 +193,7 @@ class Life:
                 mirror=self.mirror,
                 clock=ports.clock,
                 events=self.events,
+                is_heard=self._is_heard,
             )
             if ports.admin is not None
             else None

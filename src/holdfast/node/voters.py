@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -50,14 +50,24 @@ class VoterKeeper:
     """Keeps the votes where they belong, while its node coordinates. `waits_for` says what holds a change up."""
 
     def __init__(
-        self, *, me: NodeName, store: Store, admin: StoreAdmin, mirror: Mirror, clock: Clock, events: EventLog
+        self,
+        *,
+        me: NodeName,
+        store: Store,
+        admin: StoreAdmin,
+        mirror: Mirror,
+        clock: Clock,
+        events: EventLog,
+        is_heard: Callable[[NodeName], bool],
     ) -> None:
+        """`is_heard`: whether a node is certainly alive; its session outlives it for a while."""
         self._me = me
         self._store = store
         self._admin = admin
         self._mirror = mirror
         self._clock = clock
         self._events = events
+        self._is_heard = is_heard
         self._absent_since_ms: dict[NodeName, int] = {}
         self._learner: tuple[int, int] | None = None
         self.waits_for: str | None = None
@@ -91,14 +101,16 @@ class VoterKeeper:
             members = await self._members()
             if await self._correct(snapshot, members):
                 return BUSY_S
+            silent = frozenset(name for name in snapshot.sessions if not self._is_heard(name))
             step = next_voter_step(
                 snapshot,
                 seated(snapshot, members),
                 absent_ms=self._absent_ms(snapshot),
                 learning_ms=self._learning(members),
+                silent=silent,
             )
             if step is None:
-                self.waits_for = _too_few(snapshot, members)
+                self.waits_for = _too_few(snapshot, members, silent)
                 return LOOK_S
             if step.act is VoterAct.WAIT:
                 self.waits_for = f"{step.node} has to catch up with the database before it votes in its place"
@@ -187,14 +199,14 @@ class VoterKeeper:
         await self._admin.remove(member, timeout_s=CALL_S)
 
 
-def _too_few(snapshot: Snapshot, members: tuple[Member, ...]) -> str | None:
+def _too_few(snapshot: Snapshot, members: tuple[Member, ...], silent: frozenset[NodeName]) -> str | None:
     """Why nobody's vote is taken back although a node leaves; None when none does."""
     voting = [member.node for member in seated(snapshot, members) if member.node is not None and not member.is_learner]
     going = min((name for name in voting if snapshot.nodes[name].value.is_leaving), default=None)
     if going is None:
         return None
     staying = sorted(name for name in voting if name != going)
-    down = [name for name in staying if not is_up(snapshot, name)]
+    down = [name for name in staying if name in silent or not is_up(snapshot, name)]
     needed, up = len(staying) // 2 + 1, len(staying) - len(down)
     named = ", ".join(down) or "none"
     return f"of those who would vote without {going} {needed} are needed to decide and {up} are up (down: {named})"

@@ -21,6 +21,8 @@ from holdfast.sim.truth import Truth
 from holdfast.store.errors import MemberChangeRefused, MemberNotFound, StoreUnavailable
 from holdfast.store.port import Member, MemberId, MemberStatus
 
+NOTICED_S: Final = 5.0
+"""A member that ended so shortly ago may still be counted on: its node has to say so, and others to read it."""
 HEALTH_S: Final = 5.0
 """How long members have to be connected before the database counts them as well. Source: etcd `HealthInterval`."""
 CATCH_UP_S: Final = (0.05, 0.6)
@@ -108,6 +110,7 @@ class Members:
     _leading: MemberId | None = None
     _last: int = 0
     _since: dict[tuple[MemberId, MemberId], float] = field(default_factory=dict)
+    _last_seen: dict[MemberId, float] = field(default_factory=dict)
     _running_since: dict[MemberId, float] = field(default_factory=dict)
 
     def found(self, node: NodeName, peer_urls: tuple[str, ...], member: int) -> None:
@@ -284,9 +287,13 @@ class Members:
                 was_voter=was_voter,
                 was_up=was_up,
                 voters=tuple(one.node for one in self.voters()),
-                up=tuple(one.node for one in running),
+                up=tuple(one.node for one in self.voters() if one in running or self._fell_silent(one)),
             )
         )
+
+    def _fell_silent(self, member: Seated) -> bool:
+        """Whether it was there so shortly ago that nobody can have noticed."""
+        return self.truth.now() - self._last_seen.get(member.id, float("-inf")) <= NOTICED_S
 
     def _known(self, member: MemberId) -> Seated:
         if member not in self.known:
@@ -332,7 +339,9 @@ class Members:
             if one is not other and self.reaches(one.node, other.node)
         ]
         self._since = {pair: self._since.get(pair, now) for pair in pairs}
-        self._running_since = {one.id: self._running_since.get(one.id, now) for one in running}
+        runs = {one.id: self._running_since.get(one.id, now) for one in running}
+        self._last_seen |= dict.fromkeys(self._running_since.keys() - runs.keys(), now)
+        self._running_since = runs
         for one in running:
             if one.is_learner and self._leading is not None and (self._leading, one.id) in self._since:
                 if one.caught_up_at is None:

@@ -143,6 +143,13 @@ def test_of_voters_that_are_too_many_one_whose_member_is_down_goes_first() -> No
     assert step(whole, voters("abc")) == (VoterAct.REMOVE, "b", ReasonCode.VOTER_SURPLUS)
 
 
+def test_safe_4_nobodys_vote_is_taken_back_in_reliance_on_a_voter_that_is_not_heard() -> None:
+    snapshot = cluster(up("a"), up("b"), up("c", is_leaving=True))
+    assert next_voter_step(snapshot, voters("abc"), absent_ms={}, learning_ms=0) is not None
+    silent = (NodeName("b"),)
+    assert next_voter_step(snapshot, voters("abc"), absent_ms={}, learning_ms=0, silent=silent) is None
+
+
 def test_a_voter_whose_member_is_down_for_long_is_replaced_like_one_that_is_down() -> None:
     down = cluster(*nodes("abcd"), seat_of("b", SeatState.DOWN))
     assert step(down, voters("abc")) is None

@@ -56,6 +56,7 @@ class World:
         self.mirrors: dict[NodeName, Mirror] = {}
         self.processes: dict[NodeName, SimulatedProcess] = {}
         self.seats: dict[NodeName, SeatKeeper] = {}
+        self.silent: set[NodeName] = set()
         self.shortages: dict[NodeName, DiskFull] = {}
         for number, name in enumerate(map(NodeName, names), 1):
             spec = node_spec(name, is_voter=False, addresses={NetworkName("net"): f"192.0.2.{number}"})
@@ -96,6 +97,7 @@ class World:
             mirror=self.mirrors[A],
             clock=self.clock,
             events=EventLog(A, self.clock),
+            is_heard=lambda node: node not in self.silent,
         )
 
     def snapshot(self) -> Snapshot:
