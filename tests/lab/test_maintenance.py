@@ -8,6 +8,7 @@ import pytest
 from tests.lab.cluster_under_test import ClusterUnderTest, eventually, node_in
 
 from holdfast.client import requests
+from holdfast.lab.layout import Network, node_address
 from holdfast.lab.provision import forming
 from holdfast.model.status import MoveOutcome, NodeState
 
@@ -67,6 +68,8 @@ async def test_guests_leave_before_the_power_of_a_node_that_shuts_down_goes(thre
 
 async def test_a_node_that_was_off_when_it_was_evicted_comes_back_only_as_a_new_one(three: ClusterUnderTest) -> None:
     guest = await three.start_guest(on="node3", is_booted=False)
+    command_node1 = ("virsh", "-c", f"qemu+tls://{node_address(Network.CLUSTER_A, 1)}/system", "list")
+    assert (await three.lab.execute("node3", *command_node1, check=False)).exit_code == 0
     refused = await three.cli("node1", "node", "evict", "node3")
     assert "is still with node3" in refused.errors
     await three.lab.power_off("node3")
@@ -86,6 +89,8 @@ async def test_a_node_that_was_off_when_it_was_evicted_comes_back_only_as_a_new_
         return True if "node forget" in told.output + told.errors else None
 
     await eventually("node3 says that it may have been taken out", says_why)
+    commanded = await three.lab.execute("node3", *command_node1, check=False)
+    assert commanded.exit_code != 0, "its certificate is worth nothing any more, to libvirt either"
     forgotten = await three.cli("node3", "node", "forget", "--yes", three.lab.layout.name)
     assert forgotten.exit_code == 0, forgotten.errors
     await forming()(three.lab, print)

@@ -45,6 +45,14 @@ def to_der(list_pem: bytes) -> bytes:
         raise CertificateInvalid(f"the list of revoked certificates cannot be read: {error}") from error
 
 
+def to_pem(list_der: bytes) -> bytes:
+    """Return the list as libvirt and QEMU read it. Raises: CertificateInvalid."""
+    try:
+        return x509.load_der_x509_crl(list_der).public_bytes(Encoding.PEM)
+    except ValueError as error:
+        raise CertificateInvalid(f"the list of revoked certificates cannot be read: {error}") from error
+
+
 def issued(certificate_pem: bytes, source: str) -> IssuedCertificate:
     """Return what the database keeps of a certificate; `source` is named in the error. Raises: CertificateInvalid."""
     certificate = read_certificate(certificate_pem, source)

@@ -43,7 +43,7 @@ class CertificateKeeper:
     """Keeps one node's certificate good.
 
     show   has the certificate on disk used from the next handshake on; called at the start and after each renewal.
-    copy   lets the copies of it follow, after `show`; called in a thread.
+    copy   lets the copies of it, and of the list, follow, after `show`; called in each round.
     cut    ends the connections that these addresses have open to the database here.
     """
 
@@ -57,7 +57,7 @@ class CertificateKeeper:
         clock: Clock,
         show: Callable[[], None],
         cut: Callable[[tuple[str, ...]], Awaitable[object]],
-        copy: Callable[[], object] = lambda: None,
+        copy: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._me = identity.node
         self._files = files
@@ -68,7 +68,7 @@ class CertificateKeeper:
         self._copy = copy
         self._cut = cut
         self._shown: bytes | None = None
-        """The certificate that is shown and that the copies are of; None until this daemon has looked."""
+        """The certificate that is shown; None until this daemon has looked."""
         self._cut_for: str | None = None
         """The list whose machines have nothing open here any more; None until this daemon has looked."""
 
@@ -105,12 +105,12 @@ class CertificateKeeper:
         own = self._files.read_node()
         if own != self._shown:
             self._show()
+            self._shown = own
         await self._tell(snapshot, record)
         if snapshot.coordinator is not None and snapshot.coordinator.value.node == self._me:
             await self._grant(snapshot)
-        if own != self._shown:
-            await asyncio.to_thread(self._copy)
-            self._shown = own
+        if self._copy is not None:
+            await self._copy()
 
     def _own(self) -> IssuedCertificate:
         return issued(self._files.read_node(), str(self._files.certificate))

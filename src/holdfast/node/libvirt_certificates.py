@@ -1,7 +1,8 @@
 """The node's certificate where libvirt and QEMU look for theirs: guests' memory travels between nodes encrypted.
 
 Rule of the file: files of another certificate authority are never replaced; repeatable, and to be repeated when the
-node's certificate was renewed. Copies, because QEMU does not run as root and may not read Holdfast's own directory.
+node's certificate was renewed or another one was revoked. Copies, because QEMU does not run as root and may not read
+Holdfast's own directory.
 Source: https://libvirt.org/kbase/tlscerts.html; QEMU, docs/system/tls.rst; qemu.conf (default_tls_x509_cert_dir).
 """
 
@@ -14,10 +15,12 @@ from typing import Final
 
 from cryptography.x509 import Certificate
 
+from holdfast.hypervisor.copy_connections import LIBVIRT_PORT
 from holdfast.membership.atomic_file import write_durably
 from holdfast.membership.certificates import read_certificate
 from holdfast.membership.errors import CertificateInvalid, FileNotWritten
 from holdfast.membership.identity import NodeIdentity
+from holdfast.membership.revocation import to_pem
 from holdfast.model.errors import Conflict, NotFound
 from holdfast.model.nodes import MemoryTarget
 
@@ -25,6 +28,8 @@ PKI: Final = Path("/etc/pki")
 QEMU_GROUP: Final = "libvirt-qemu"
 """Debian's group of QEMU's processes."""
 _AUTHORITIES: Final = ("CA/cacert.pem", "qemu/ca-cert.pem")
+_REVOKED: Final = ("CA/cacrl.pem", "qemu/ca-crl.pem")
+"""Each beside its authority's certificate. QEMU looks at it when it takes a guest in."""
 _CERTIFICATES: Final = (
     "libvirt/servercert.pem", "libvirt/clientcert.pem", "qemu/server-cert.pem", "qemu/client-cert.pem",
 )  # fmt: skip
@@ -32,7 +37,7 @@ _KEYS: Final = (
     "libvirt/private/serverkey.pem", "libvirt/private/clientkey.pem", "qemu/server-key.pem", "qemu/client-key.pem",
 )  # fmt: skip
 
-_PORT: Final = f":{16514:04X}"
+_PORT: Final = f":{LIBVIRT_PORT:04X}"
 _LISTENS: Final = "0A"
 
 
@@ -81,6 +86,37 @@ def follow_renewal(own: Path, target: Path = PKI) -> tuple[Path, ...]:
     return older
 
 
+def follow_revocations(own: Path, target: Path = PKI) -> tuple[Path, ...]:
+    """Put the list of what is revoked beside the copies of the cluster's authority; returns what was written.
+
+    Raises: CertificateInvalid (the node's own list is damaged), FileNotWritten, OSError.
+    """
+    authority, listed = _content(own / "ca.crt"), _content(own / "ca.crl")
+    if authority is None or listed is None:
+        return ()
+    content = to_pem(listed)
+    outdated = tuple(
+        target / name
+        for name, beside in zip(_REVOKED, _AUTHORITIES, strict=True)
+        if _content(target / beside) == authority and _content(target / name) != content
+    )
+    for path in outdated:
+        write_durably(path, content, mode=0o644)
+    return outdated
+
+
+def is_installed(own: Path, target: Path = PKI) -> bool:
+    """Whether libvirt here shows the node's present certificate, or will when it has read it."""
+    return all(_content(target / name) == _content(own / "node.crt") is not None for name in _CERTIFICATES)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def _is_older(path: Path, content: bytes, present: Certificate) -> bool:
     """Whether this is another certificate of the same authority for the same key, and no later one."""
     try:
@@ -94,18 +130,11 @@ def _is_older(path: Path, content: bytes, present: Certificate) -> bool:
 
 def memory_target(own: Path, identity: NodeIdentity) -> MemoryTarget | None:
     """Where others send the memory of guests; None as long as libvirt here does not take it in as it should."""
-    if not (_is_installed(own) and _is_listening()):
+    if not (is_installed(own) and _is_listening()):
         return None
     network, address = next(iter(identity.addresses.items()))
     host = f"[{address}]" if ":" in address else address
     return MemoryTarget(uri=f"qemu+tls://{host}/system", data_uri=f"tcp://{host}", network=network)
-
-
-def _is_installed(own: Path, target: Path = PKI) -> bool:
-    try:
-        return all((target / name).read_bytes() == (own / "node.crt").read_bytes() for name in _CERTIFICATES)
-    except OSError:
-        return False
 
 
 def _is_listening() -> bool:

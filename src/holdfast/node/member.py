@@ -15,6 +15,7 @@ from functools import partial
 from holdfast.fencing.agent import FenceAgentDevice, FenceDeviceConfig
 from holdfast.fencing.guard_client import GuardClient
 from holdfast.fencing.port import FenceDevice
+from holdfast.hypervisor.copy_connections import LIBVIRT_PORT
 from holdfast.hypervisor.libvirt_host import LibvirtHost
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.cluster_key import read_cluster_key
@@ -35,7 +36,8 @@ from holdfast.node.database import Database, member_addresses, open_database
 from holdfast.node.enrolment import Enrolment, peers_of
 from holdfast.node.heartbeat_keys import KeyRing
 from holdfast.node.join_port import JoinPort
-from holdfast.node.libvirt_certificates import follow_renewal, memory_target
+from holdfast.node.libvirt_certificates import memory_target
+from holdfast.node.libvirt_copies import LibvirtCopies
 from holdfast.node.life import Life, Ports
 from holdfast.node.line_protocol import answer
 from holdfast.node.member_calls import MemberCalls, listens
@@ -114,8 +116,8 @@ class Member:
             mirror=self.life.mirror,
             clock=clock,
             show=self._show_certificate,
-            cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer)),
-            copy=lambda: follow_renewal(config.keys),
+            cut=lambda peers: cut(peers, (identity.ports.etcd_client, identity.ports.etcd_peer, LIBVIRT_PORT)),
+            copy=LibvirtCopies(config.keys).follow,
         )
         self.enrolment = Enrolment(
             identity=identity,

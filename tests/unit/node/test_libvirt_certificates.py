@@ -1,18 +1,25 @@
-"""The node's certificate for libvirt and QEMU."""
+"""The node's certificate for libvirt and QEMU, and what they are to refuse."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from holdfast.membership.certificate_files import CertificateFiles
 from holdfast.membership.certificates import create_authority, create_request, sign_request
+from holdfast.membership.revocation import sign_revocations
+from holdfast.model.certificates import RevokedCertificate
 from holdfast.model.errors import Conflict, NotFound
 from holdfast.model.ids import NodeName
-from holdfast.node.libvirt_certificates import follow_renewal, install
+from holdfast.node.libvirt_certificates import follow_renewal, follow_revocations, install
+from holdfast.node.libvirt_copies import LibvirtCopies
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 COPIES = ("libvirt/servercert.pem", "libvirt/clientcert.pem", "qemu/server-cert.pem", "qemu/client-cert.pem")
+
+LISTS = ("CA/cacrl.pem", "qemu/ca-crl.pem")
 
 
 @pytest.fixture
@@ -87,6 +94,15 @@ class Machine:
         pem = request_pem or self.request.request_pem
         return sign_request(self.authority, pem, node=NodeName("a"), addresses=("192.0.2.1",), now=now)
 
+    def revoke(self, *serials: str) -> None:
+        revoked = [RevokedCertificate(serial=serial, node=NodeName("b"), until_ms=0, at_ms=0) for serial in serials]
+        self.files.write_revocations(sign_revocations(self.authority, revoked, START))
+
+    def refused(self) -> list[list[str]]:
+        """The serials that libvirt and QEMU are to refuse."""
+        lists = [x509.load_pem_x509_crl((self.target / name).read_bytes()) for name in LISTS]
+        return [[f"{one.serial_number:x}" for one in listed] for listed in lists]
+
     def copies(self) -> list[bytes]:
         return [(self.target / name).read_bytes() for name in COPIES]
 
@@ -128,3 +144,90 @@ def test_without_copies_there_is_nothing_to_follow(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.write(machine.signed(1))
     assert follow_renewal(machine.own, tmp_path / "none") == ()
+
+
+def test_what_is_revoked_is_put_beside_the_authority(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    assert follow_revocations(machine.own, machine.target) == (), "the cluster has no list yet"
+    machine.revoke()
+    assert follow_revocations(machine.own, machine.target) == tuple(machine.target / name for name in LISTS)
+    machine.revoke("abc")
+    (machine.target / LISTS[0]).unlink()
+    assert follow_revocations(machine.own, machine.target) == tuple(machine.target / name for name in LISTS)
+    assert machine.refused() == [["abc"]] * 2
+    assert {(machine.target / name).stat().st_mode & 0o777 for name in LISTS} == {0o644}
+    assert follow_revocations(machine.own, machine.target) == ()
+
+
+def test_another_authority_keeps_its_own_list(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.revoke("abc")
+    (machine.target / "CA/cacert.pem").write_text("another")
+    assert follow_revocations(machine.own, machine.target) == (machine.target / "qemu/ca-crl.pem",)
+    assert follow_revocations(machine.own, tmp_path / "none") == ()
+
+
+class Tool:
+    """A program in the place of virt-admin that notes what it was asked and says what it is to say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self._asked, self._answer = folder / "tool", folder / "asked", folder / "answer"
+        self.path.write_text(
+            f"#!{sys.executable}\nimport sys, time\n"
+            f"open({str(self._asked)!r}, 'a').write(sys.argv[2] + ' ' + sys.argv[4] + '\\n')\n"
+            f"exec(open({str(self._answer)!r}).read())\n"
+        )
+        self.path.chmod(0o700)
+        self.answers("")
+
+    def answers(self, program: str) -> None:
+        self._answer.write_text(program)
+
+    def asked(self) -> list[str]:
+        """What it was asked since the last time."""
+        asked = self._asked.read_text().splitlines() if self._asked.exists() else []
+        self._asked.unlink(missing_ok=True)
+        return asked
+
+
+ONE, OTHER = "libvirtd:///system libvirtd", "virtproxyd:///system virtproxyd"
+
+
+async def test_libvirt_is_told_of_each_change_until_it_has_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine, tool = Machine(tmp_path), Tool(tmp_path)
+    machine.revoke()
+    copies = LibvirtCopies(machine.own, target=machine.target, tool=str(tool.path), answer_s=1)
+    for _ in range(2):
+        await copies.follow()
+    assert tool.asked() == [ONE]
+
+    machine.revoke("abc")
+    tool.answers("sys.exit('error: nobody is here')")
+    for _ in range(2):
+        await copies.follow()
+    assert tool.asked() == [ONE, OTHER] * 2
+    assert caplog.text.count("nobody is here; virtproxyd: error: nobody is here") == 1
+    assert machine.refused() == [["abc"]] * 2
+
+    tool.answers("sys.argv[4] == 'libvirtd' and time.sleep(60)")
+    for _ in range(2):
+        await copies.follow()
+    assert tool.asked() == [ONE, OTHER], "the modular daemon answered"
+    machine.write(machine.signed(1))
+    tool.answers("")
+    await copies.follow()
+    assert tool.asked() == [ONE]
+
+
+async def test_libvirt_is_told_nothing_where_it_has_no_certificate_of_the_cluster(tmp_path: Path) -> None:
+    machine, tool = Machine(tmp_path), Tool(tmp_path)
+    await LibvirtCopies(machine.own, target=tmp_path / "none", tool=str(tool.path)).follow()
+    assert tool.asked() == []
+
+
+async def test_a_machine_without_the_tool_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine(tmp_path)
+    await LibvirtCopies(machine.own, target=machine.target, tool=str(tmp_path / "none")).follow()
+    assert "cannot be run" in caplog.text
