@@ -72,11 +72,15 @@ def next_voter_step(
         return _with_learner(snapshot, members, learner, wanted, learning_ms)
     voters = [member for member in members if not member.is_learner]
     surplus = [member for member in voters if member.node not in wanted or is_lost(snapshot, member)]
-    dead = [member for member in surplus if not is_up(snapshot, member.node) or is_lost(snapshot, member)]
+    lost = [member for member in surplus if is_lost(snapshot, member)]
+    down = [member for member in surplus if not is_up(snapshot, member.node) and member not in lost]
     holding = {member.node for member in voters if member not in surplus}
     missing = [node for node in wanted if node not in holding and node not in {m.node for m in surplus}]
-    if dead:
-        return _removal(snapshot, dead[0], wanted, absent_ms)
+    if lost:
+        return _removal(snapshot, lost[0], wanted, absent_ms)
+    if down:
+        idle = next((member for member in down if _keeps_majority(snapshot, voters, member, silent)), None)
+        return None if idle is None else _removal(snapshot, idle, wanted, absent_ms)
     if missing:
         spread = because(ReasonCode.VOTES_TO_SPREAD, missing[0], wanted=len(wanted))
         return VoterStep(act=VoterAct.ADD, node=missing[0], member=None, reasons=(spread,))
@@ -101,6 +105,7 @@ def _keeps_majority(
 ) -> bool:
     """Whether those who vote without this one decide as soon as it is gone.
 
+    That counts for one that is down too: its member may be all that a majority has while its node cannot be reached.
     The database's own check is laxer: of an even number it lets half be enough. Source: etcd `mayRemoveMember`.
     """
     staying = [member for member in voters if member.id != going.id]

@@ -143,6 +143,15 @@ def test_of_voters_that_are_too_many_one_whose_member_is_down_goes_first() -> No
     assert step(whole, voters("abc")) == (VoterAct.REMOVE, "b", ReasonCode.VOTER_SURPLUS)
 
 
+def test_safe_4_of_two_that_cannot_vote_the_one_without_its_data_goes_first_and_the_other_only_then() -> None:
+    one = with_settings(Settings(voters_at_most=1))
+    both = cluster(up("a"), known("b"), up("c"), seat_of("c", SeatState.LOST), one)
+    assert step(both, voters("abc")) == (VoterAct.REMOVE, "c", ReasonCode.VOTER_DATA_LOST)
+    assert step(both, voters("ab")) == (VoterAct.REMOVE, "b", ReasonCode.VOTER_AWAY)
+    two_down = cluster(up("a"), known("b"), known("c"), one)
+    assert step(two_down, voters("abc")) is None
+
+
 def test_safe_4_nobodys_vote_is_taken_back_in_reliance_on_a_voter_that_is_not_heard() -> None:
     snapshot = cluster(up("a"), up("b"), up("c", is_leaving=True))
     assert next_voter_step(snapshot, voters("abc"), absent_ms={}, learning_ms=0) is not None
