@@ -228,7 +228,7 @@ async def test_what_holds_up_the_vote_of_a_node_that_leaves_is_said_until_it_is_
     await world.settle()
     (condition,) = world.voters.conditions()
     assert (condition.code, condition.subject) == ("vote-stays", A)
-    assert "of those who would vote without a 1 are needed to decide and 0 are up (down: " in condition.text
+    assert "of those who would vote without a 2 are needed to decide and 0 are up (down: b, c)" in condition.text
     world.report(A)
     report = replace(world.snapshot().reports[A].value, conditions=(condition,))
     world.database.put(report_key(A), report)
