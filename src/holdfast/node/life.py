@@ -10,42 +10,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from holdfast import __version__
-from holdfast.fencing.port import Guard, GuardReading
-from holdfast.hypervisor.port import ConnectionEvent, ConnectionState, Hypervisor
-from holdfast.membership.heartbeat_codec import HeartbeatCodec
-from holdfast.membership.port import HeartbeatTransport
-from holdfast.membership.replay import Sequences
-from holdfast.model.errors import HoldfastError, Unavailable
+from holdfast.hypervisor.port import ConnectionEvent, ConnectionState
+from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import ClusterId, Incarnation, NodeName
-from holdfast.model.nodes import Condition, MemoryTarget, NodeSpec, Seat, Session
-from holdfast.model.settings import Timings
+from holdfast.model.nodes import Condition, NodeSpec, Seat, Session
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.clean_machine import end_guests
-from holdfast.node.clock import Clock
 from holdfast.node.coordinator import Coordination
-from holdfast.node.detector import Detector, OnSilent
-from holdfast.node.disks import DiskKeeper, OpenLun
+from holdfast.node.detector import Detector
+from holdfast.node.disks import DiskKeeper
 from holdfast.node.entitlement import Entitlement
 from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor
 from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
+from holdfast.node.guard_promise import read_promise, read_watchdog
 from holdfast.node.hearing import Hearing
 from holdfast.node.heartbeats import Heartbeats
 from holdfast.node.homecoming import Homecoming
 from holdfast.node.mirror import Mirror
-from holdfast.node.power import DeviceOf, PowerWatch
+from holdfast.node.ports import Ports
+from holdfast.node.power import PowerWatch
 from holdfast.node.reporter import Reporter
-from holdfast.node.saved_memory import LEFT_OVER_KEPT_S, SavedMemory
+from holdfast.node.saved_memory import SavedMemory
 from holdfast.node.session import SessionEnd, SessionKeeper
 from holdfast.node.storage_heartbeat import StorageHeartbeat
 from holdfast.node.transactions import resign
 from holdfast.node.voters import VoterKeeper
-from holdfast.store.port import Store, StoreAdmin
 
 log = logging.getLogger(__name__)
 
@@ -56,39 +50,6 @@ NO_ANSWER: Final = (
     "the cluster database has not answered it since it started: no majority of voters answers here, or this node was "
     "evicted or has left, which holdfast status on another node shows; then: holdfast node forget"
 )
-
-
-class Incarnations(Protocol):
-    """Where the incarnation of this start of the machine is kept."""
-
-    def load_or_create(self) -> Incarnation:
-        """This start's incarnation, the same for every daemon until the machine starts again."""
-
-    def replace(self) -> Incarnation:
-        """Become another one: only when nothing of the present one runs any more. Source: SAFE-1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """Everything outside that a node's life depends on; each has a real and a simulated side."""
-
-    store: Store
-    hypervisor: Hypervisor
-    guard: Guard
-    transport: HeartbeatTransport
-    codec: HeartbeatCodec
-    sequences: Sequences
-    incarnations: Incarnations
-    device_of: DeviceOf
-    open_lun: OpenLun
-    clock: Clock
-    admin: StoreAdmin | None = None
-    """Who votes in the database; None: that is somebody else's business."""
-    on_silent: OnSilent = lambda _: None
-    memory_target: Callable[[], MemoryTarget | None] = lambda: None
-    """Where others send the memory of running guests, but for the CPU; None: this node takes none in."""
-    left_over_kept_s: float = LEFT_OVER_KEPT_S
-    """How long files of saved memory are kept that nothing will start from."""
 
 
 class Life:
@@ -369,15 +330,15 @@ class Life:
     async def _make_keeper(self, incarnation: Incarnation, entitlement: Entitlement) -> SessionKeeper:
         snapshot = await self._wait_snapshot()
         entitlement.at_most_ms = snapshot.timings.guard_deadline_ms
-        deadline_ms, watchdog_ms, kill_ms = await self._guard_promise(snapshot.timings)
+        promise = await read_promise(self.guard, snapshot.timings)
         session = Session(
             node=self.me,
             incarnation=incarnation,
             version=__version__,
             started_at_ms=self.clock.wall_ms(),
-            guard_deadline_ms=deadline_ms,
-            watchdog_timeout_ms=watchdog_ms,
-            guard_kill_ms=kill_ms,
+            guard_deadline_ms=promise.deadline_ms,
+            watchdog_timeout_ms=promise.watchdog_ms,
+            guard_kill_ms=promise.kill_ms,
             voters=tuple(sorted(snapshot.voters())),
         )
         return SessionKeeper(
@@ -386,25 +347,9 @@ class Life:
             self.clock,
             self.events,
             session,
-            watchdog=self._watchdog,
+            watchdog=lambda: read_watchdog(self.guard, (self.mirror.snapshot or Snapshot()).timings),
             machine_id=self._peers[self.me].machine_id,
         )
-
-    async def _guard_promise(self, timings: Timings) -> tuple[int, int | None, int]:
-        """What a watchdog proof may rest on: how far the deadline may lie ahead, the watchdog, the time to kill."""
-        try:
-            reading = await self.guard.state()
-        except Unavailable as error:
-            log.error("%s", error)
-            return timings.guard_deadline_ms, None, 0
-        ahead_s = (reading.until or float("-inf")) - asyncio.get_running_loop().time()
-        deadline_ms = max(timings.guard_deadline_ms, int(max(0.0, ahead_s) * 1000) + 1)
-        return deadline_ms, usable_watchdog_ms(reading, timings), reading.kill_bound_ms
-
-    async def _watchdog(self) -> tuple[int | None, int]:
-        """The time-out of the watchdog that the guard holds now, and its time to kill. Raises: GuardUnavailable."""
-        timings, reading = (self.mirror.snapshot or Snapshot()).timings, await self.guard.state()
-        return usable_watchdog_ms(reading, timings), reading.kill_bound_ms
 
     async def _clean(self) -> None:
         """End every guest of a role that runs here, and do not return before that is certain. Source: SAFE-1."""
@@ -444,14 +389,6 @@ class Life:
                 await self.hypervisor.warm()
             except HoldfastError as error:
                 log.warning("hypervisor not warmed: %s", error)
-
-
-def usable_watchdog_ms(reading: GuardReading, timings: Timings) -> int | None:
-    """The time-out of a watchdog that works and whose guard kills in time, in ms; None: it proves nothing."""
-    watchdog = reading.watchdog
-    if watchdog is None or watchdog.error or reading.kill_bound_ms > timings.guard_kill_ms:
-        return None
-    return watchdog.timeout_s * 1000
 
 
 def is_known(incarnation: Incarnation, me: NodeName, snapshot: Snapshot) -> bool:

@@ -38,11 +38,12 @@ from holdfast.node.heartbeat_keys import KeyRing
 from holdfast.node.join_port import JoinPort
 from holdfast.node.libvirt_certificates import memory_target
 from holdfast.node.libvirt_copies import LibvirtCopies
-from holdfast.node.life import Life, Ports
+from holdfast.node.life import Life
 from holdfast.node.line_protocol import answer
 from holdfast.node.member_calls import MemberCalls, listens
 from holdfast.node.member_process import EtcdProcess
 from holdfast.node.open_connections import cut
+from holdfast.node.ports import Ports
 from holdfast.node.residence import known_nodes
 from holdfast.node.seat import SeatKeeper
 from holdfast.storage.port import Lun

@@ -24,8 +24,8 @@ from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.hearing import Hearing
 from holdfast.node.heartbeats import Heartbeats
-from holdfast.node.life import Incarnations
 from holdfast.node.mirror import Mirror
+from holdfast.node.ports import Incarnations
 from holdfast.node.session import SessionEnd, SessionKeeper
 from holdfast.node.transactions import revision_of
 from holdfast.store.port import ModRevision, Put, Store, Txn

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from holdfast.membership.replay import Sequences
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, MemoryTarget, NodeSpec
-from holdfast.node.life import Life, Ports
+from holdfast.node.life import Life
 from holdfast.node.mirror import Mirror
+from holdfast.node.ports import Ports
 from holdfast.node.seat import SeatKeeper
 from holdfast.node.witness_life import WitnessLife, WitnessPorts
 from holdfast.sim.loop import Process

@@ -41,8 +41,8 @@ def test_only_the_names_of_nodes_are_nodes(name: str) -> None:
 
 def test_no_two_addresses_are_the_same() -> None:
     numbers = [*range(1, MAX_NODES + 1), *map(node_number, (STORAGE_NODE, WITNESS))]
-    nodes = [(network, number) for network in Network for number in numbers if network is not Network.VM]
-    nodes += [(Network.VM, number) for number in range(1, MAX_NODES + 1)]
+    nodes: list[tuple[Network, int]] = [(network, number) for network in Network for number in numbers]
+    nodes = [(network, number) for network, number in nodes if network is not Network.VM or number <= MAX_NODES]
     guests = range(1, MAX_GUESTS + 1)
     addresses = [node_address(*node) for node in nodes] + [guest_address(index) for index in guests]
     cards = [node_mac(*node) for node in nodes] + [guest_mac(index) for index in guests]

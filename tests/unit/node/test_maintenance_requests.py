@@ -33,9 +33,10 @@ from holdfast.model.roles import Memory, MemoryKind, MoveMethod, Ownership, Phas
 from holdfast.model.status import DrainReport, Progress
 from holdfast.model.transfers import Transfer
 from holdfast.node.commits import Commits
-from holdfast.node.life import Life, Ports
+from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests, NotMoved
+from holdfast.node.ports import Ports
 from holdfast.storage.port import Lun
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import report_key

@@ -27,8 +27,9 @@ from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused
 from holdfast.model.ids import ClusterId, DiskName, Incarnation, NodeName, RoleName
 from holdfast.model.nodes import Capacity, NodeReport
 from holdfast.node.commits import Commits
-from holdfast.node.life import Life, Ports
+from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
+from holdfast.node.ports import Ports
 from holdfast.node.storage_requests import StorageRequests
 from holdfast.storage.arbitration import Protected, look, protect
 from holdfast.storage.outcome import Done

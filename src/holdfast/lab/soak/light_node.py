@@ -40,7 +40,8 @@ from holdfast.model.disks import DiskSpec
 from holdfast.model.ids import ClusterId, Incarnation, NetworkName, NodeName
 from holdfast.model.nodes import FenceSpec, NodeSpec
 from holdfast.node.clock import SystemClock
-from holdfast.node.life import Life, Ports
+from holdfast.node.life import Life
+from holdfast.node.ports import Ports
 from holdfast.storage.iscsi.address import IscsiAddress
 from holdfast.storage.port import Lun
 from holdfast.storage.scsi_lun import ScsiLun
