@@ -159,10 +159,11 @@ class Machine:
             self._around.changed()
 
     def thaw(self) -> None:
-        """Everything goes on where it was; libvirtd happens to be first."""
+        """Everything goes on where it was: what guests were about to write is sent first, and a kill waits for it."""
         if self.is_frozen:
             self.is_frozen = False
             self._around.truth.note("world", f"{self.name}: thawed", code="thawed", subject=self.name)
+            self._around.shared_disks.flush()
             self.settle()
             if self.daemon is not None:
                 self.daemon.thaw()
