@@ -96,13 +96,17 @@ async def end_member(config: DaemonConfig) -> None:
 
 
 async def forget_cluster(config: DaemonConfig) -> None:
-    """End this machine's member of the database and remove all that it keeps of the cluster. Can be repeated."""
+    """End this machine's member of the database and remove all that it keeps of the cluster. Can be repeated.
+
+    Its incarnation too: what was proven of the node that was taken out must never be true of the one that joins again
+    before the machine has restarted. Source: SAFE-2.
+    """
     config.identity.unlink(missing_ok=True)
     await end_member(config)
     for folder in (config.database, config.keys):
         if folder.exists():
             shutil.rmtree(folder)
-    for file in (config.cluster_key, config.seat):
+    for file in (config.cluster_key, config.seat, config.run_directory / "incarnation"):
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
 

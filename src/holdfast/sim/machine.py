@@ -271,6 +271,7 @@ class Machine:
         self._around.truth.note("world", f"{self.name}: is out of the cluster", code="left", subject=self.name)
         self.is_out = True
         self.kill_daemon()
+        self.incarnations.replace()
         self.member.leave_cluster()
 
     def _member(self) -> MachineMember | None:

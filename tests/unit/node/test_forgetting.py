@@ -39,6 +39,7 @@ from holdfast.node.config import DaemonConfig
 from holdfast.node.forgetting import Forgetting, check
 from holdfast.node.founding import write_own_authority
 from holdfast.node.life import NO_ANSWER
+from holdfast.node.residence import forget_cluster
 
 TRACED = ("node/forgetting.py", "node/left_behind.py", "node/residence.py")
 TEST_DRIVER = "test:///default"
@@ -314,3 +315,11 @@ async def test_a_node_counts_as_up_from_its_session_on() -> None:
         task.cancel()
     await asyncio.wait((living, mirroring))
     desk.life.guard.crash()
+
+
+async def test_safe_2_who_was_taken_out_and_joins_again_is_another_incarnation(tmp_path: Path) -> None:
+    config = DaemonConfig(state_directory=tmp_path / "state", run_directory=tmp_path, log_directory=tmp_path)
+    file = IncarnationFile("this boot", tmp_path / "incarnation")
+    before = file.load_or_create()
+    await forget_cluster(config)
+    assert file.load_or_create() != before
