@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 SETTING, VALUES = "moves_at_once", (3, 4)
 """What is decided, again and again."""
 NEXT_AFTER_S = 0.1
-UNDECIDED_S = 6.0
+UNDECIDED_S = 10.0
 """What elections take on two busy cores; a lost quorum lasts until it is back."""
 REPLACE_S = 5
 FROZEN_S = 30.0
@@ -37,6 +37,8 @@ AFTER_THAW_S = 5.0
 DATA = "/var/lib/holdfast/etcd"
 ASIDE = "/var/lib/holdfast/etcd.aside"
 FILLER = f"{DATA}/filler"
+LEFT_BYTES = 100 << 20
+"""Enough to go on with, and not to start with."""
 ROOM_MIB = 400
 """Two pieces of 64 MB of etcd's log, its database, and the 192 MiB without which it does not start."""
 
@@ -155,9 +157,11 @@ async def move_data_to_small_disk(cluster: ClusterUnderTest, node: str) -> None:
 
 async def fill_disk(cluster: ClusterUnderTest, node: str, database: LabDatabase) -> None:
     """Leave no room on a member's disk, and have the database grow until the member ends."""
-    await cluster.lab.execute(node, "sh", "-c", f"cat /dev/zero >{FILLER}", check=False)
+    room = f"$(($(df --output=avail -B1 {DATA} | tail -1) - {LEFT_BYTES}))"
+    await cluster.lab.execute(node, "sh", "-c", f"head -c {room} /dev/zero >{FILLER}")
     status = await cluster.wait("a warning", has_full_disk, asked=database.asked)
     assert "runs and would not start again" in full_disks(status)[0]
+    await cluster.lab.execute(node, "sh", "-c", f"cat /dev/zero >>{FILLER}", check=False)
     await database.grow(megabytes=32)
 
     def has_ended(seen: ClusterStatus) -> bool:
