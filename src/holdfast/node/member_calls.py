@@ -71,10 +71,13 @@ def _ends(node: NodeSpec) -> dict[str, Endpoint]:
 
 
 async def listens(end: Endpoint) -> bool:
-    """Whether a connection from this machine is accepted there."""
+    """Whether this machine has the address, and a connection from it is accepted there.
+
+    It is made from the address itself: one that moved to another machine meanwhile is answered there, too.
+    """
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(end.address, end.port)
+            _, writer = await asyncio.open_connection(end.address, end.port, local_addr=(end.address, 0))
     except (OSError, TimeoutError):
         return False
     writer.close()

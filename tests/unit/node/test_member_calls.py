@@ -78,3 +78,18 @@ async def test_what_listens_is_tried() -> None:
     server.close()
     await server.wait_closed()
     assert not await listens(Endpoint(address="127.0.0.1", port=port))
+
+
+async def test_what_listens_is_tried_from_the_address_itself_which_only_this_machine_can() -> None:
+    callers: list[str] = []
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer.get_extra_info("peername")[0])
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.2", 0)
+    assert await listens(Endpoint(address="127.0.0.2", port=server.sockets[0].getsockname()[1]))
+    await asyncio.sleep(0.05)
+    assert callers == ["127.0.0.2"]
+    server.close()
+    await server.wait_closed()
