@@ -16,7 +16,7 @@ from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, NodeSpec, Seat, SeatState
 from holdfast.node.mirror import Mirror
-from holdfast.store.errors import DiskFull
+from holdfast.store.errors import DataUnwritable, DiskFull
 from holdfast.store.etcd.member_config import joining_cluster
 from holdfast.store.port import Member, MemberId, Store, StoreAdmin
 from holdfast.store.records import CLUSTER
@@ -114,13 +114,20 @@ class SeatKeeper:
             return ()
         problem, state = self._process.problem, "does not run"
         if problem is None and self._is_running:
-            problem, state = self._shortage(), "runs and would not start again"
+            problem, state = self._lacking(), "runs and would not start again"
         if problem is None:
             return ()
         text = f"{self._me}: its member of the cluster database {state}: {problem.message}"
         if isinstance(problem, DiskFull):
             return (Condition(code="database-disk-full", subject=self._me, text=text),)
         return (Condition(code="database-member-down", subject=self._me, text=text),)
+
+    def _lacking(self) -> HoldfastError | None:
+        """What the member lacks on its disk to start again; a disk that does not answer is lacking, and no more."""
+        try:
+            return self._shortage()
+        except OSError as error:
+            return DataUnwritable(f"its disk does not say how full it is: {error.strerror or error}")
 
     @property
     def _is_unsettled(self) -> bool:

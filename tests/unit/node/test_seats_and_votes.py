@@ -6,6 +6,7 @@ change. Whoever is killed starts again and knows only what lies on disk and in t
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -57,7 +58,7 @@ class World:
         self.processes: dict[NodeName, SimulatedProcess] = {}
         self.seats: dict[NodeName, SeatKeeper] = {}
         self.silent: set[NodeName] = set()
-        self.shortages: dict[NodeName, DiskFull] = {}
+        self.shortages: dict[NodeName, DiskFull | OSError] = {}
         for number, name in enumerate(map(NodeName, names), 1):
             spec = node_spec(name, is_voter=False, addresses={NetworkName("net"): f"192.0.2.{number}"})
             self.database.node(spec)
@@ -84,8 +85,14 @@ class World:
             mirror=self.mirrors[name],
             process=self.processes[name],
             note=SeatFile(self.folder / f"{name}.seat"),
-            shortage=lambda: self.shortages.get(name),
+            shortage=lambda: self._shortage(name),
         )
+
+    def _shortage(self, name: NodeName) -> DiskFull | None:
+        found = self.shortages.get(name)
+        if isinstance(found, OSError):
+            raise found
+        return found
 
     def new_voter_keeper(self) -> VoterKeeper:
         """Somebody begins to coordinate."""
@@ -269,6 +276,9 @@ async def test_a_voter_whose_disk_fills_warns_before_its_member_ends(tmp_path: P
     (condition,) = seat.conditions()
     assert (condition.code, condition.subject) == ("database-disk-full", B)
     assert condition.text.endswith("database runs and would not start again: 3 bytes free")
+    world.shortages[B] = OSError(errno.EIO, "Input/output error")
+    (condition,) = seat.conditions()
+    assert condition.text.endswith("would not start again: its disk does not say how full it is: Input/output error")
     world.processes[B].problem = DiskFull("2 bytes free")
     (condition,) = seat.conditions()
     assert condition.code == "database-disk-full"
