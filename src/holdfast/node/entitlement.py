@@ -52,6 +52,8 @@ class Entitlement:
         self.session: SessionKeeper | None = None
         self.at_most_ms: int | None = None
         """While a session is being registered: the deadline that it will promise, at least."""
+        self._deadline_ms = Timings().guard_deadline_ms
+        """How far ahead the deadline was moved last, at most, whatever the settings say."""
         self.until = float("-inf")
         self.guard_silent: str | None = None
 
@@ -62,9 +64,7 @@ class Entitlement:
             await asyncio.sleep(FIRST_INTERVAL_S if self.until == float("-inf") else self._interval_s())
 
     def _interval_s(self) -> float:
-        snapshot = self._mirror.snapshot
-        timings = snapshot.timings if snapshot is not None else Timings()
-        return min(EXTEND_INTERVAL_S, timings.guard_deadline_ms / 4000)
+        return min(EXTEND_INTERVAL_S, self._deadline_ms / 4000)
 
     async def _extend(self) -> None:
         snapshot = self._mirror.snapshot
@@ -80,6 +80,7 @@ class Entitlement:
             deadline_ms = min(deadline_ms, promise.guard_deadline_ms)
         if self.at_most_ms is not None:
             deadline_ms = min(deadline_ms, self.at_most_ms)
+        self._deadline_ms = deadline_ms
         now = asyncio.get_running_loop().time()
         acknowledged_at_ms = self._hearing.acknowledged_at_ms(self._incarnation)
         acknowledged_at = {node: at_ms / 1000 for node, at_ms in acknowledged_at_ms.items()}

@@ -14,7 +14,7 @@ from typing import Final
 
 from holdfast import __version__
 from holdfast.hypervisor.port import ConnectionEvent, ConnectionState
-from holdfast.model.errors import HoldfastError
+from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.ids import ClusterId, Incarnation, NodeName
 from holdfast.model.nodes import Condition, NodeSpec, Seat, Session
 from holdfast.model.snapshot import Snapshot
@@ -27,7 +27,7 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.executor import Executor
 from holdfast.node.fence_check import FenceCheck
 from holdfast.node.fencer import Fencer
-from holdfast.node.guard_promise import read_promise, read_watchdog
+from holdfast.node.guard_promise import GuardPromise, read_promise
 from holdfast.node.hearing import Hearing
 from holdfast.node.heartbeats import Heartbeats
 from holdfast.node.homecoming import Homecoming
@@ -330,13 +330,17 @@ class Life:
     async def _make_keeper(self, incarnation: Incarnation, entitlement: Entitlement) -> SessionKeeper:
         snapshot = await self._wait_snapshot()
         entitlement.at_most_ms = snapshot.timings.guard_deadline_ms
-        promise = await read_promise(self.guard, snapshot.timings)
+        try:
+            promise = await read_promise(self.guard, snapshot.timings)
+        except Unavailable as error:
+            log.error("%s", error)
+            promise = GuardPromise()
         session = Session(
             node=self.me,
             incarnation=incarnation,
             version=__version__,
             started_at_ms=self.clock.wall_ms(),
-            guard_deadline_ms=promise.deadline_ms,
+            guard_deadline_ms=max(snapshot.timings.guard_deadline_ms, promise.ahead_ms),
             watchdog_timeout_ms=promise.watchdog_ms,
             guard_kill_ms=promise.kill_ms,
             voters=tuple(sorted(snapshot.voters())),
@@ -347,7 +351,7 @@ class Life:
             self.clock,
             self.events,
             session,
-            watchdog=lambda: read_watchdog(self.guard, (self.mirror.snapshot or Snapshot()).timings),
+            guard=lambda: read_promise(self.guard, (self.mirror.snapshot or Snapshot()).timings),
             machine_id=self._peers[self.me].machine_id,
         )
 

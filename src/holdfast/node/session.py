@@ -22,6 +22,7 @@ from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
+from holdfast.node.guard_promise import GuardPromise
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import Self, end_earlier_session, record_restarts, register_session, update_session
 from holdfast.store.errors import LeaseNotFound
@@ -34,8 +35,11 @@ RETRY_S: Final = 0.2
 RENEW_AGAIN_S: Final = 0.5
 """After a renewal that failed: what is left of the lease when the database answers again may be short."""
 
-WatchdogOf = Callable[[], Awaitable[tuple[int | None, int]]]
-"""The time-out of a watchdog that works now or None, and what the guard takes at most to kill; both in ms."""
+GuardOf = Callable[[], Awaitable[GuardPromise]]
+
+
+Promise = tuple[int, tuple[NodeName, ...]]
+"""What the guard's deadline depends on: how far it may lie ahead, in ms, and whose acknowledgements move it."""
 
 
 class SessionEnd(StrEnum):
@@ -60,12 +64,12 @@ class SessionKeeper:
         events: EventLog,
         session: Session,
         *,
-        watchdog: WatchdogOf | None = None,
+        guard: GuardOf | None = None,
         machine_id: str = "",
     ) -> None:
         """What else it rests on.
 
-        watchdog      asks how the guard and its watchdog are now; None: what the session says stays.
+        guard         asks how the guard and its watchdog are now; None: what the session says stays.
         machine_id    of this machine; empty: unknown. A node of the same name on another machine is another node.
         """
         self._store = store
@@ -78,9 +82,10 @@ class SessionKeeper:
         self._lowering: tuple[int, int] | None = None
         """The deadline that is about to be promised instead of a farther one, and when it can be."""
         self._earlier_leases: list[LeaseId] = []
-        self._watchdog = watchdog
+        self._guard = guard
         self._machine_id = machine_id
-        self._asked: Session | None = None
+        self._unanswered: dict[Promise, None] = {}
+        """What writes say that may yet arrive, for their answers were lost."""
         self.registered_at = 0
         self.me: Self | None = None
 
@@ -92,8 +97,7 @@ class SessionKeeper:
     @property
     def promised_voters(self) -> tuple[frozenset[NodeName], ...]:
         """Whose acknowledgements a verdict may count: as last written, and as a write asked for that may yet arrive."""
-        written = (self._session,) if self._asked is None else (self._session, self._asked)
-        return tuple(frozenset(session.voters) for session in written if session.voters)
+        return tuple(frozenset(voters) for _, voters in (_promise(self._session), *self._unanswered) if voters)
 
     @property
     def deadline_at_most_ms(self) -> int:
@@ -101,8 +105,7 @@ class SessionKeeper:
 
         That is what is written, what a write that may yet arrive says, and what will be said as soon as it is true.
         """
-        written = (self._session,) if self._asked is None else (self._session, self._asked)
-        promised = [session.guard_deadline_ms for session in written]
+        promised = [deadline_ms for deadline_ms, _ in (_promise(self._session), *self._unanswered)]
         return min(promised if self._lowering is None else (*promised, self._lowering[0]))
 
     async def register(self) -> SessionEnd | None:
@@ -209,7 +212,7 @@ class SessionKeeper:
     async def _update(self, change: Callable[[Session], Session], timeout_s: float | None) -> bool:
         """Write the session, one write after the other, each on exactly the one before it.
 
-        A write whose answer was lost can still arrive; it fails then, because another was made meanwhile.
+        A write whose answer was lost can still arrive, until another one has: then it fails.
         """
         async with self._writing:
             for _ in range(2):
@@ -217,11 +220,11 @@ class SessionKeeper:
                 if self.me is None or revision is None:
                     return False
                 session = change(self._session)
-                self._revision, self._asked = None, session
+                self._revision, self._unanswered[_promise(session)] = None, None
                 result = await self._store.txn(update_session(session, self.me, revision=revision), timeout_s=timeout_s)
-                self._asked = None
                 if result.succeeded:
                     self._session, self._revision = session, result.revision
+                    self._unanswered.clear()
                     return True
         return False
 
@@ -237,13 +240,15 @@ class SessionKeeper:
     async def _renew(self) -> None:
         """Renew the lease three times within its life. Its end shows in the mirror, so errors are only logged."""
         pause_s, renewed_each_s = RENEW_AGAIN_S, self._session.ttl_s / 3
+        snapshot = self._mirror.snapshot or Snapshot()
         while self.me is not None:
-            await self._pause(pause_s)
+            await self._pause(pause_s, _generation(snapshot))
             snapshot = self._mirror.snapshot or Snapshot()
             pause_s = RENEW_AGAIN_S
             try:
-                for lease in (*self._earlier_leases, self.me.lease):
-                    await self._store.keep_alive(lease)
+                if not await self._keep_leases():
+                    await self._store.revoke(self.me.lease)
+                    continue
                 await self._adjust_promise(snapshot.timings.guard_deadline_ms)
                 await self._lengthen_lease(snapshot.timings.session_ttl_s)
                 await self._correct(snapshot)
@@ -252,9 +257,23 @@ class SessionKeeper:
             except (Unavailable, LeaseNotFound) as error:
                 log.warning("lease of this node's session not renewed: %s", error)
 
-    async def _pause(self, pause_s: float) -> None:
-        """Wait, but no longer than until the times are changed."""
-        changed, generation = self._mirror.subscribe(), _generation(self._mirror.snapshot)
+    async def _keep_leases(self) -> bool:
+        """Renew this session's lease and those that it had; False: one has ended, and with it half of what is written.
+
+        Then the whole is better registered anew than left to end by and by.
+        """
+        assert self.me is not None
+        try:
+            for lease in (self.me.lease, *self._earlier_leases):
+                await self._store.keep_alive(lease)
+        except LeaseNotFound as error:
+            log.warning("session of %s is registered anew: %s", self.me.node, error)
+            return False
+        return True
+
+    async def _pause(self, pause_s: float, generation: tuple[int, bool]) -> None:
+        """Wait, but no longer than until the times are others than those of this generation."""
+        changed = self._mirror.subscribe()
         try:
             async with asyncio.timeout(pause_s):
                 while _generation(self._mirror.snapshot) == generation:
@@ -296,14 +315,20 @@ class SessionKeeper:
         await self._update(lambda session: replace(session, ttl_s=ttl_s), None)
 
     async def _correct(self, snapshot: Snapshot) -> None:
-        """Say what has changed of what a watchdog proof rests on: who votes, and whether there is a watchdog."""
+        """Say what has changed of what a watchdog proof rests on: who votes, and whether there is a watchdog.
+
+        None counts as long as the guard's deadline lies farther ahead than promised, as after a start that could not
+        ask the guard how far the daemon before had moved it. Source: SAFE-2.
+        """
         voters = tuple(sorted(snapshot.voters()))
-        watchdog_ms, kill_ms = self._session.watchdog_timeout_ms, self._session.guard_kill_ms
-        if self._watchdog is not None:
-            watchdog_ms, kill_ms = await self._watchdog()
+        guard = None if self._guard is None else await self._guard()
 
         def correct(session: Session) -> Session:
-            return replace(session, voters=voters, watchdog_timeout_ms=watchdog_ms, guard_kill_ms=kill_ms)
+            session = replace(session, voters=voters)
+            if guard is None:
+                return session
+            watchdog_ms = guard.watchdog_ms if guard.ahead_ms <= session.guard_deadline_ms else None
+            return replace(session, watchdog_timeout_ms=watchdog_ms, guard_kill_ms=guard.kill_ms)
 
         if correct(self._session) != self._session:
             await self._update(correct, None)
@@ -335,6 +360,10 @@ def _generation(snapshot: Snapshot | None) -> tuple[int, bool]:
     if snapshot is None or snapshot.cluster is None:
         return 0, False
     return snapshot.cluster.value.timings_generation, snapshot.cluster.value.timings_before is None
+
+
+def _promise(session: Session) -> Promise:
+    return session.guard_deadline_ms, session.voters
 
 
 def _promising(session: Session, deadline_ms: int) -> Session:

@@ -85,6 +85,24 @@ async def test_safe_2_no_deadline_goes_beyond_what_a_session_that_is_being_regis
     extending.cancel()
 
 
+@virtual
+async def test_safe_6_a_short_deadline_is_extended_in_time_whatever_the_settings_say() -> None:
+    """The others use longer times already, and the way to the database is slow: this node still promises 1000 ms."""
+    database = SmallDatabase()
+    set_timings(database, guard_deadline_ms=1000, patience_ms=1500)
+    node, guard = Node(database, session(A, guard_deadline_ms=1000)), new_guard()
+    assert await node.keeper.register() is None
+    one = entitlement(node, guard)
+    one.session = node.keeper
+    extending = asyncio.create_task(one.run())
+    await asyncio.sleep(1)
+    set_timings(database, guard_deadline_ms=4000, patience_ms=5000)
+    for _ in range(300):
+        await asyncio.sleep(0.01)
+        assert await ahead_s(guard) > 0.5
+    extending.cancel()
+
+
 def test_safe_2_a_verdict_carries_all_that_the_lost_node_promised() -> None:
     promised = session(
         A, guard_deadline_ms=7000, watchdog_timeout_ms=9000, guard_kill_ms=900, voters=(A, NodeName("b"))

@@ -16,8 +16,9 @@ from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.nodes import ProofKind, Session
 from holdfast.model.roles import Phase
 from holdfast.node.event_log import EventLog
+from holdfast.node.guard_promise import GuardPromise
 from holdfast.node.mirror import Mirror
-from holdfast.node.session import SessionEnd, SessionKeeper, WatchdogOf
+from holdfast.node.session import GuardOf, SessionEnd, SessionKeeper
 from holdfast.node.transactions import advance, convict
 from holdfast.store.memory import MemoryStore
 from holdfast.store.port import Delete, Txn
@@ -34,7 +35,7 @@ class Node:
         self,
         database: SmallDatabase,
         made: Session | None = None,
-        watchdog: WatchdogOf | None = None,
+        guard: GuardOf | None = None,
         machine_id: str = "",
     ) -> None:
         self.database = database
@@ -50,7 +51,7 @@ class Node:
             clock,
             self.events,
             made or session(A),
-            watchdog=watchdog,
+            guard=guard,
             machine_id=machine_id,
         )
         self.following = asyncio.create_task(self.mirror.run(self.store))
@@ -243,10 +244,10 @@ async def test_safe_2_a_session_says_by_whom_it_counts_itself_entitled_and_withd
         database.node(node_spec(name))
     usable = [10_000]
 
-    async def watchdog() -> tuple[int | None, int]:
-        return (usable[0] if usable else None), 500
+    async def guard() -> GuardPromise:
+        return GuardPromise(ahead_ms=4000, watchdog_ms=usable[0] if usable else None, kill_ms=500)
 
-    node = Node(database, session(A, watchdog_timeout_ms=10_000), watchdog=watchdog)
+    node = Node(database, session(A, watchdog_timeout_ms=10_000), guard=guard)
     assert await node.keeper.register() is None
     keeping = asyncio.create_task(node.keeper.keep())
     await asyncio.sleep(5)
@@ -255,6 +256,68 @@ async def test_safe_2_a_session_says_by_whom_it_counts_itself_entitled_and_withd
     await asyncio.sleep(5)
     assert node.written().watchdog_timeout_ms is None
     keeping.cancel()
+
+
+@virtual
+async def test_safe_2_no_watchdog_is_promised_while_the_deadline_lies_farther_ahead_than_promised() -> None:
+    """The guard was silent when the session was made, so nobody knew how far the daemon before had moved it."""
+    database = SmallDatabase()
+    until = asyncio.get_running_loop().time() + 30
+
+    async def guard() -> GuardPromise:
+        ahead_s = max(until - asyncio.get_running_loop().time(), 3.5)
+        return GuardPromise(ahead_ms=int(ahead_s * 1000), watchdog_ms=10_000, kill_ms=500)
+
+    node = Node(database, session(A, watchdog_timeout_ms=None, guard_deadline_ms=4000), guard=guard)
+    assert await node.keeper.register() is None
+    keeping = asyncio.create_task(node.keeper.keep())
+    for _ in range(40):
+        await asyncio.sleep(1)
+        if asyncio.get_running_loop().time() < until - 4:
+            assert node.written().watchdog_timeout_ms is None
+    assert node.written().watchdog_timeout_ms == 10_000
+    keeping.cancel()
+
+
+@virtual
+async def test_safe_6_a_session_whose_former_lease_ended_is_registered_anew_at_once() -> None:
+    """What hangs on the former lease is gone; a session that was left to end by and by would end a minute later."""
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(5)
+    set_timings(node.database, session_ttl_s=60)
+    await asyncio.sleep(1)
+    node.store.faults.is_cut = True
+    await asyncio.sleep(15)
+    node.store.faults.is_cut = False
+    assert await asyncio.wait_for(keeping, 5) is SessionEnd.EXPIRED
+    assert await node.again().register() is None
+
+
+@virtual
+async def test_safe_6_times_that_change_during_a_round_are_followed_after_it() -> None:
+    node = await registered()
+    keeping = asyncio.create_task(node.keeper.keep())
+    await asyncio.sleep(0.6)
+    node.store.faults.delay_s = 0.3
+    await asyncio.sleep(3.3)
+    set_timings(node.database, guard_deadline_ms=20_000, patience_ms=30_000, session_ttl_s=40)
+    await asyncio.sleep(2.5)
+    assert node.written().guard_deadline_ms == 20_000
+    keeping.cancel()
+
+
+@virtual
+async def test_safe_2_every_write_that_may_yet_arrive_counts_as_promised() -> None:
+    node = await registered()
+    voters = [(A,), (A, NodeName("b"))]
+    for other in voters:
+        node.store.faults.lost_requests = 1
+        with pytest.raises(Unavailable):
+            await node.keeper._update(lambda session, other=other: replace(session, voters=other), 1.0)  # type: ignore[misc]
+    assert set(map(frozenset, voters)) <= set(node.keeper.promised_voters)
+    assert await node.keeper.touch(1.0)
+    assert not set(map(frozenset, voters)) & set(node.keeper.promised_voters)
 
 
 @virtual
