@@ -36,6 +36,7 @@ class ReasonCode(StrEnum):
     FENCE_ORDERED = "fence-ordered"
     FENCE_FAILED = "fence-failed"
     STORM_GUARD = "storm-guard"
+    STORM_OVER = "storm-over"
     WAITING_FOR_WATCHDOG = "waiting-for-watchdog"
     PREFERRED_OWNER = "preferred-owner"
     PREFERRED_SITE = "preferred-site"
@@ -151,6 +152,9 @@ SENTENCES: dict[ReasonCode, str] = {
     ),
     ReasonCode.FENCE_FAILED: (
         "fencing {subject} did not succeed: {detail}; if it is surely off, run: holdfast node confirm-down {subject}"
+    ),
+    ReasonCode.STORM_OVER: (
+        "fencing of {subject} waits {remaining_ms} ms more for those that come back after many nodes vanished at once"
     ),
     ReasonCode.STORM_GUARD: (
         "{vanished} of {alive_before} nodes vanished at once; fencing of {subject} waits for a person: "

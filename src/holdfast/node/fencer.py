@@ -75,6 +75,7 @@ class Fencer:
         self._suspects = suspects
         self._expulsion = Expulsion(me=me, store=store, mirror=mirror, clock=clock, events=events, expel=expel)
         self._cases: dict[Incarnation, _Case] = {}
+        self._storm_seen_at_ms: int | None = None
         self.progress: dict[NodeName, tuple[Reason, ...]] = {}
 
     async def run(self) -> None:
@@ -104,7 +105,7 @@ class Fencer:
 
     async def _work_on(self, node: NodeName, verdict: Verdict, snapshot: Snapshot, tasks: asyncio.TaskGroup) -> None:
         case = self._cases.setdefault(verdict.incarnation, _Case())
-        storm = storm_guard(snapshot, node, suspects=self._suspects())
+        storm = self._storm(node, snapshot)
         if storm is None and verdict.before_generation is None:
             self._expel(verdict, case, snapshot, tasks)
         step = next_fence_step(
@@ -122,6 +123,22 @@ class Fencer:
             self._order(node, case, snapshot, tasks)
         elif step.act is not FenceAct.WAIT:
             await self._prove(step, verdict, snapshot)
+
+    def _storm(self, node: NodeName, snapshot: Snapshot) -> Reason | None:
+        """Why nobody may be ordered off now.
+
+        Those who vanished together come back one by one, and with the first few of them the others are no storm any
+        more: they get as long as patience lasts. Nodes that were only silent need not come back. Source: SAFE-8.
+        """
+        now_ms = self._clock.monotonic_ms()
+        of_lost = storm_guard(snapshot, node)
+        if of_lost is not None and of_lost.code is ReasonCode.STORM_GUARD:
+            self._storm_seen_at_ms = now_ms
+        storm = storm_guard(snapshot, node, suspects=self._suspects())
+        if storm is not None or self._storm_seen_at_ms is None:
+            return storm
+        remaining_ms = self._storm_seen_at_ms + snapshot.timings.patience_ms - now_ms
+        return because(ReasonCode.STORM_OVER, node, remaining_ms=remaining_ms) if remaining_ms > 0 else None
 
     def _refusal(self, case: _Case, verdict: Verdict, snapshot: Snapshot) -> Refusal:
         """How many voters said that they refuse it; this node does since its mirror has the verdict.

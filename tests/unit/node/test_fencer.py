@@ -220,7 +220,10 @@ async def test_safe_8_a_storm_pauses_orders_until_it_is_over() -> None:
     assert made.is_on()
     assert ReasonCode.STORM_GUARD in made.waits_for()
     made.database.put(proof_key(incarnation("d")), proof("d", kind=ProofKind.PERSON))
-    await asyncio.sleep(1)
+    await asyncio.sleep(4)
+    assert made.is_on(), "those who vanished together come back one by one"
+    assert ReasonCode.STORM_OVER in made.waits_for()
+    await asyncio.sleep(2)
     assert not made.is_on()
     for task in tasks:
         task.cancel()
