@@ -68,20 +68,31 @@ def instances(state: Path = STATE) -> tuple[Instance, ...]:
     return tuple(Instance(config=config_of(one), identity=read_identity(one / "identity.json")) for one in folders)
 
 
-async def join(token: str, *, name: str, state: Path = STATE) -> NodeIdentity:
-    """Become a witness of the cluster that issued the token. Raises: Conflict, and what joining raises."""
-    key = decode_token(token).authority_fingerprint[:16]
-    folder = state / key
+async def join(token: str, *, name: str, state: Path = STATE, let_go_s: float = LET_GO_S) -> NodeIdentity:
+    """Become a witness of the cluster that issued the token. Raises: Conflict, Unavailable, and what joining raises.
+
+    A witness that left just now may still be taking away what it kept; its folder is not written to until it is done.
+
+    let_go_s   what it has for that.
+    """
+    folder = state / decode_token(token).authority_fingerprint[:16]
+    _require_no_witness(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with _hold(folder, let_go_s, f"witness {name}"):
+        _require_no_witness(folder)
+        (folder / FORGET).unlink(missing_ok=True)
+        joiner = Joiner(config_of(folder), SystemClock(), is_witness=True)
+        return await joiner.join(JoinParams(token=token, node=name, ports=free_ports(instances(state))), log.info)
+
+
+def _require_no_witness(folder: Path) -> None:
+    """Raises: Conflict."""
     if (folder / "identity.json").exists():
         raise Conflict(
             "this machine is a witness of that cluster already",
             hint="holdfast witness list shows it; if it was removed from it while it was off: "
             "holdfast witness forget, with the cluster's name, and join again",
         )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / FORGET).unlink(missing_ok=True)
-    joiner = Joiner(config_of(folder), SystemClock(), is_witness=True)
-    return await joiner.join(JoinParams(token=token, node=name, ports=free_ports(instances(state))), log.info)
 
 
 def free_ports(taken: tuple[Instance, ...]) -> Ports:
@@ -203,18 +214,25 @@ async def _let_go(one: Instance, within_s: float) -> AsyncIterator[None]:
     """Hold the folder of a witness that is to be forgotten, once nobody runs it any more. Raises: Unavailable."""
     mark = one.folder / FORGET
     mark.touch()
-    until = asyncio.get_running_loop().time() + within_s
     try:
-        while True:
-            with _held(one.folder) as is_held:
-                if is_held:
-                    yield
-                    return
-            if asyncio.get_running_loop().time() > until:
-                raise Unavailable(
-                    f"the program that runs witness {one.identity.node} does not let go of it; nothing was done",
-                    hint="stop holdfast-witness, repeat this, start it",
-                )
-            await asyncio.sleep(LOCK_LOOK_S)
+        async with _hold(one.folder, within_s, f"witness {one.identity.node}"):
+            yield
     finally:
         mark.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _hold(folder: Path, within_s: float, what: str) -> AsyncIterator[None]:
+    """Hold a folder as soon as nobody else does. Raises: Unavailable."""
+    until = asyncio.get_running_loop().time() + within_s
+    while True:
+        with _held(folder) as is_held:
+            if is_held:
+                yield
+                return
+        if asyncio.get_running_loop().time() > until:
+            raise Unavailable(
+                f"the program that runs {what} does not let go of it; nothing was done",
+                hint="stop holdfast-witness, repeat this, start it",
+            )
+        await asyncio.sleep(LOCK_LOOK_S)

@@ -161,3 +161,41 @@ async def test_the_cluster_to_forget_is_named_without_doubt(tmp_path: Path) -> N
     assert refused.value.hint == "say first or second"
     assert (await forget("second", state=tmp_path))["cluster"] == "demo"
     assert [one.folder.name for one in instances(tmp_path)] == ["first"]
+
+
+async def test_a_witness_that_left_joins_again_only_when_nothing_of_before_is_taken_away_any_more(
+    tmp_path: Path,
+) -> None:
+    now: list[str] = []
+    asked: list[list[str]] = []
+
+    async def take_away(one: Instance) -> None:
+        """The end of a witness that was removed: first its identity goes, then the rest, which takes a while."""
+        now.append("taking away")
+        one.config.identity.unlink()
+        await asyncio.sleep(0.5)
+        now.clear()
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(list(now))
+        writer.close()
+
+    cluster = await asyncio.start_server(answer, NOBODY, 0)
+    endpoint = Endpoint(address=NOBODY, port=cluster.sockets[0].getsockname()[1])
+    token, _ = create_token(authority_fingerprint="ab" * 32, endpoints=(endpoint,), now_ms=0)
+    one = be_witness(tmp_path, decode_token(token).authority_fingerprint[:16], "demo")
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve_all(tmp_path, take_away, stop=stop))
+        async with asyncio.timeout(SOON_S):
+            while one.config.identity.exists():  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0.02)
+        with pytest.raises(Unavailable, match="does not let go"):
+            await join(token, name="attic", state=tmp_path, let_go_s=0.0)
+        with pytest.raises(Unavailable, match="no node of the cluster answered"):
+            await join(token, name="attic", state=tmp_path)
+        stop.set()
+    assert asked, "the cluster was never asked"
+    assert not any(asked), "it was asked while the folder was still being emptied"
+    cluster.close()
+    await cluster.wait_closed()
