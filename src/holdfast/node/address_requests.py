@@ -32,7 +32,7 @@ from holdfast.node.line_protocol import Result
 from holdfast.node.record_changes import find_node
 from holdfast.node.request_params import AddressParams
 from holdfast.node.residence import require_own_addresses
-from holdfast.node.transactions import set_node
+from holdfast.node.transactions import as_all_nodes_are, set_node
 from holdfast.node.voters import seated
 from holdfast.store.port import Member, MemberId, Txn
 
@@ -92,7 +92,7 @@ class AddressRequests:
             changed = replace(before.value, addresses=now)
             event = self._commits.events.event(EventCode.NODE_ADDRESSES, before.value.name)
             recorded = self._commits.events.operations(event)
-            return set_node(changed, before=before, events=recorded), changed
+            return as_all_nodes_are(set_node(changed, before=before, events=recorded), newer), changed
 
         done = await self._commits.change(attempt)
         text = consequence(spec.name, spec.addresses, done.addresses)

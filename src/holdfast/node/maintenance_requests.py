@@ -35,9 +35,8 @@ from holdfast.node.request_params import (
     ResumeParams,
     RoleParams,
 )
-from holdfast.node.transactions import order_moves, set_cluster, set_node, take_back_move
-from holdfast.store.port import ModRevision, Txn
-from holdfast.store.records import node_key
+from holdfast.node.transactions import as_all_nodes_are, order_moves, set_cluster, set_node, take_back_move
+from holdfast.store.port import Txn
 
 MOVE_WAIT_S: Final = 3600.0
 DRAIN_WAIT_S: Final = 3600.0
@@ -204,9 +203,7 @@ class MaintenanceRequests:
             after = replace(after, drain_method=wanted.method)
             event = self._events.event(EventCode.NODE_DRAINING, node)
             txn = set_node(after, before=before, events=self._events.operations(event))
-            others = [ModRevision(node_key(name), equals=one.revision) for name, one in snapshot.nodes.items()]
-            txn = replace(txn, compares=tuple(dict.fromkeys((*txn.compares, *others))))  # two drains cannot cross
-            return txn, preview_drain(snapshot, node, self._now_ms, method=wanted.method)
+            return as_all_nodes_are(txn, snapshot), preview_drain(snapshot, node, self._now_ms, method=wanted.method)
 
         drain = await self._commits.change(attempt)
         if wanted.wait:

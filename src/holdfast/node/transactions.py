@@ -6,7 +6,7 @@ function names the SAFE rule that its comparisons enforce. Events of a decision 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdfast.decide.coordination import Change
 from holdfast.decide.moves import Move
@@ -399,6 +399,15 @@ def set_node(spec: NodeSpec, *, before: Versioned[NodeSpec] | None, events: tupl
         compares=(ModRevision(node_key(spec.name), equals=revision_of(before)),),
         then=(Put(node_key(spec.name), encode(spec)), *events),
     )
+
+
+def as_all_nodes_are(txn: Txn, snapshot: Snapshot) -> Txn:
+    """Commit only while every node's record is as it was seen: for what was decided on all of them.
+
+    Two drains cannot cross, nor two changes of addresses that together would leave two nodes no common network.
+    """
+    others = (ModRevision(node_key(name), equals=node.revision) for name, node in sorted(snapshot.nodes.items()))
+    return replace(txn, compares=tuple(dict.fromkeys((*txn.compares, *others))))
 
 
 def set_cluster(record: ClusterRecord, *, before: Versioned[ClusterRecord], events: tuple[Operation, ...] = ()) -> Txn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,6 +34,8 @@ class Place:
         self.members = SimulatedMembers()
         self.tried: list[Mapping[str, str]] = []
         self.missing = ""
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What another node commits and this one's mirror does not show yet."""
         own, other = spec("a", 1), spec("b", 2)
         self.seat = self.members.found(peer_urls(own))
         here.database.node(spec("a", 1, seat=int(self.seat)))
@@ -66,6 +68,7 @@ class Place:
     def _try(self, addresses: Mapping[str, str], port: int) -> None:
         self.tried.append(dict(addresses))
         assert port == PORT
+        self.meanwhile()
         if self.missing in addresses.values():
             raise InvalidInput(f"address {self.missing} is not on this machine")
 
@@ -128,6 +131,16 @@ async def test_who_is_not_heard_on_what_stays_keeps_the_network_that_works() -> 
         with pytest.raises(Refused, match="a hears b on cluster-a now"):
             await found.ask(cluster_a=None)
         assert len(found.urls()) == 2
+
+
+@virtual
+async def test_two_nodes_that_each_drop_another_network_at_once_keep_a_common_one() -> None:
+    async with place() as found:
+        found.meanwhile = lambda: found.here.database.node(node_spec("b", addresses={X: "10.0.0.2"}))
+        with pytest.raises(Refused, match="no common network"):
+            await found.ask(cluster_a=None, storage="10.0.2.1")
+        assert found.addresses() == {X: "10.0.0.1", Y: "10.0.1.1"}
+        assert found.addresses(B) == {X: "10.0.0.2"}
 
 
 REFUSED: list[tuple[str, dict[str, str | None], type[HoldfastError], str]] = [
