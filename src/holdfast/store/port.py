@@ -230,7 +230,7 @@ class StoreAdmin(Protocol):
     """Who votes in the database, and how each member is. One change at a time; learner first."""
 
     async def members(self, *, timeout_s: float | None = None) -> tuple[Member, ...]:
-        """Return the members as one of them knows them."""
+        """Return the members as of now; from etcd 3.4, which does not ask the others, as one of them last knew."""
         ...
 
     async def add_learner(self, peer_urls: tuple[str, ...], *, timeout_s: float | None = None) -> Member:

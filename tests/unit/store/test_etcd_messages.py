@@ -159,3 +159,8 @@ def test_a_final_answer_ends_the_call(message: str, wanted: type[HoldfastError])
     for is_repeatable in (False, True):
         with pytest.raises(wanted):
             attempt(Rejected("one", message), is_repeatable=is_repeatable)
+
+
+def test_the_members_are_asked_for_as_of_now() -> None:
+    """Field 1, as etcd 3.5 has it. Source: etcdserverpb `MemberListRequest`."""
+    assert pb.MemberListRequest(linearizable=True).SerializeToString() == b"\x08\x01"

@@ -20,8 +20,9 @@ class EtcdAdmin:
         self._call = connections.caller.call
 
     async def members(self, *, timeout_s: float | None = None) -> tuple[port.Member, ...]:
-        """Return the members as one of them knows them."""
-        response = await self._call(calls.MEMBER_LIST, pb.MemberListRequest(), is_repeatable=True, timeout_s=timeout_s)
+        """Return the members as of now. etcd 3.4 does not know how: it answers as the one that is asked knows them."""
+        request = pb.MemberListRequest(linearizable=True)
+        response = await self._call(calls.MEMBER_LIST, request, is_repeatable=True, timeout_s=timeout_s)
         return tuple(translate.member(member) for member in response.members)
 
     async def add_learner(self, peer_urls: tuple[str, ...], *, timeout_s: float | None = None) -> port.Member:
