@@ -7,6 +7,7 @@ docs/membership.md (changing addresses).
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
@@ -33,8 +34,9 @@ from holdfast.node.record_changes import find_node
 from holdfast.node.request_params import AddressParams
 from holdfast.node.residence import require_own_addresses
 from holdfast.node.transactions import as_all_nodes_are, set_node
-from holdfast.node.voters import seated
+from holdfast.node.voters import of_two_nodes, seated
 from holdfast.store.port import Member, MemberId, Txn
+from holdfast.store.records import COORDINATOR
 
 CALL_S: Final = 5.0
 
@@ -59,11 +61,17 @@ class AddressRequests:
     methods: Final = frozenset(("node.addresses",))
 
     def __init__(
-        self, commits: Commits, members: MemberAddresses, try_addresses: Callable[[Mapping[str, str], int], None]
+        self,
+        commits: Commits,
+        members: MemberAddresses,
+        try_addresses: Callable[[Mapping[str, str], int], None],
+        changing: asyncio.Lock,
     ) -> None:
+        """`changing`: held while the members have forgotten an address and the record has it still."""
         self._commits = commits
         self._members = members
         self._try = try_addresses
+        self._changing = changing
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer with what follows from it. Raises: Conflict, InvalidInput, NotFound, Refused, Unavailable."""
@@ -82,8 +90,15 @@ class AddressRequests:
         check_addresses(snapshot, spec.name, after, await self._reach(snapshot))
         fresh = {network: ip for network, ip in after.items() if ip not in spec.addresses.values()}
         self._try({str(network): ip for network, ip in fresh.items()}, spec.heartbeat_port)
-        await self._forget(snapshot, spec, after)
-        reach = await self._reach(await self._commits.snapshot())
+        async with self._changing:
+            await self._forget(snapshot, spec, after)
+            done = await self._change(wanted, await self._reach(await self._commits.snapshot()))
+        text = consequence(spec.name, spec.addresses, done.addresses)
+        addresses = {str(network): ip for network, ip in done.addresses.items()}
+        yield Result({"node": spec.name, "addresses": addresses, "text": text})
+
+    async def _change(self, wanted: AddressParams, reach: Reach) -> NodeSpec:
+        """Change the record; returns it."""
 
         def attempt(newer: Snapshot) -> tuple[Txn, NodeSpec]:
             before = find_node(newer, wanted.node)
@@ -94,10 +109,7 @@ class AddressRequests:
             recorded = self._commits.events.operations(event)
             return as_all_nodes_are(set_node(changed, before=before, events=recorded), newer), changed
 
-        done = await self._commits.change(attempt)
-        text = consequence(spec.name, spec.addresses, done.addresses)
-        addresses = {str(network): ip for network, ip in done.addresses.items()}
-        yield Result({"node": spec.name, "addresses": addresses, "text": text})
+        return await self._commits.change(attempt)
 
     async def _reach(self, snapshot: Snapshot) -> Reach:
         life = self._commits.life
@@ -108,15 +120,23 @@ class AddressRequests:
                 f"{', '.join(troubled)}: silent, and networks are not to change while that is judged",
                 hint="try again when holdfast status shows every node as up, fenced or down",
             )
-        members = await self._members.members(timeout_s=CALL_S)
+        members = await self._all_members()
+        if doubts := of_two_nodes(snapshot, members):
+            named = ", ".join(f"{member:x} ({' and '.join(homes)})" for member, homes in doubts.items())
+            raise Refused(f"members of the cluster database that are called at addresses of two nodes: {named}")
         by_id = {int(member.id): member for member in members}
         homes = {one.node: by_id[one.id] for one in seated(snapshot, members) if one.node is not None}
         called = {name: tuple(_host(url) for url in member.peer_urls) for name, member in sorted(homes.items())}
         return Reach(heard_on=life.heard_on(snapshot), members=called)
 
+    async def _all_members(self) -> tuple[Member, ...]:
+        """The members as of now: etcd 3.4 lists them as one of them last knew, so that one catches up first."""
+        await self._commits.store.get(COORDINATOR, timeout_s=CALL_S)
+        return await self._members.members(timeout_s=CALL_S)
+
     async def _forget(self, snapshot: Snapshot, spec: NodeSpec, after: Mapping[NetworkName, str]) -> None:
         """Have the other members call this node's one no more where it will not be."""
-        members = await self._members.members(timeout_s=CALL_S)
+        members = await self._all_members()
         seat = next((one.id for one in seated(snapshot, members) if one.node == spec.name), None)
         own = next((member for member in members if int(member.id) == seat), None)
         if own is None:

@@ -91,7 +91,7 @@ class Daemon:
         """Live as a node until it is evicted, left behind by a restore of its cluster, or to be restored itself."""
         member = self._member = Member(self._config, identity, self._clock)
         self._requests = Requests(
-            member.life, member.database.store, member.enrolment, member.enrolment.revoke, member.database.admin
+            member.life, member.database.store, member.enrolment, member.enrolment.revoke, member.member_calls
         )
         log.info("node %s of cluster %s", identity.node, identity.cluster_name)
         async with asyncio.TaskGroup() as tasks:

@@ -6,7 +6,8 @@ the cluster as it was. Source: DESIGN section 6.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,15 +30,20 @@ from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.model.versions import can_run_together
+from holdfast.node.address_requests import MemberAddresses
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
 from holdfast.node.transactions import set_node
-from holdfast.store.port import ModRevision, Operation, Put, Store, Txn
+from holdfast.node.voters import peer_urls, seated
+from holdfast.store.port import Member, ModRevision, Operation, Put, Store, Txn
 from holdfast.store.records import REVOCATIONS, TOKENS, certificates_key, decode, encode
 
+log = logging.getLogger(__name__)
+
 CLOCK_TOLERANCE_MS: Final = 60_000
+MEMBERS_S: Final = 2.0
 
 
 class JoinRequest(BaseModel):
@@ -93,6 +99,7 @@ class Enrolment:
         mirror: Mirror,
         clock: Clock,
         events: EventLog,
+        members: MemberAddresses,
     ) -> None:
         self._identity = identity
         self._files = files
@@ -101,6 +108,7 @@ class Enrolment:
         self._mirror = mirror
         self._clock = clock
         self._events = events
+        self._members = members
         self._attempts = Attempts()
 
     def use_identity(self, identity: NodeIdentity) -> None:
@@ -162,6 +170,7 @@ class Enrolment:
         if request.is_witness and not request.addresses:
             request = request.model_copy(update={"addresses": addresses_on_the_way(request.reached, snapshot)})
         before = check_joiner(request, snapshot, now_ms=now_ms)
+        await self._require_uncalled(request, snapshot)
         certificate = sign_request(
             self._files.read_authority(datetime.now(UTC)),
             request.request_pem.encode(),
@@ -187,6 +196,15 @@ class Enrolment:
         if not (await self._store.txn(txn)).succeeded:
             raise Conflict(f"node {node.name} or its token was used by another request just now", hint="try again")
         return self._admission(certificate, node, snapshot)
+
+    async def _require_uncalled(self, request: JoinRequest, snapshot: Snapshot) -> None:
+        """Refuse addresses at which a member of another node is called yet, as far as the members are known."""
+        try:
+            members = await self._members.members(timeout_s=MEMBERS_S)
+        except HoldfastError as error:
+            log.info("the members of the database are not known while %s joins: %s", request.node, error.message)
+            return
+        check_uncalled(_new_node(request, 0), snapshot, members)
 
     def _admission(self, certificate: bytes, node: NodeSpec, snapshot: Snapshot) -> Admission:
         return Admission(
@@ -289,6 +307,19 @@ def check_joiner(request: JoinRequest, snapshot: Snapshot, *, now_ms: int) -> Ve
         if taken.get(ip, request.node) != request.node and not request.is_witness:
             raise Conflict(f"address {ip} belongs to node {taken[ip]}", hint="give this node an address of its own")
     return before
+
+
+def check_uncalled(joiner: NodeSpec, snapshot: Snapshot, members: Iterable[Member]) -> None:
+    """Refuse who would be taken for the home of a member that is not its own. Raises: Conflict. Source: SAFE-4."""
+    homes = {one.id: one.node for one in seated(snapshot, members)}
+    for member in members:
+        taken = sorted(set(member.peer_urls).intersection(peer_urls(joiner)))
+        if taken and homes[int(member.id)] != joiner.name:
+            raise Conflict(
+                f"{taken[0]} is where the cluster database still calls the member of "
+                f"{homes[int(member.id)] or 'no node'}",
+                hint="give this node an address of its own, or try again once that one is given up",
+            )
 
 
 def is_left_behind(request: JoinRequest, snapshot: Snapshot) -> bool:

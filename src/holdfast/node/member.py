@@ -108,7 +108,11 @@ class Member:
             shortage=self._process.shortage,
         )
         self.member_calls = MemberCalls(
-            me=identity.node, mirror=self.life.mirror, members=self.database.admin, listens=listens
+            me=identity.node,
+            store=self.database.store,
+            mirror=self.life.mirror,
+            members=self.database.admin,
+            listens=listens,
         )
         self.certificates = CertificateKeeper(
             identity=identity,
@@ -128,6 +132,7 @@ class Member:
             mirror=self.life.mirror,
             clock=clock,
             events=self.life.events,
+            members=self.database.admin,
         )
 
     async def run(self) -> None:

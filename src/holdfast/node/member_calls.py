@@ -18,6 +18,8 @@ from holdfast.model.nodes import NodeSpec, SeatState
 from holdfast.model.snapshot import Snapshot
 from holdfast.node.address_requests import MemberAddresses
 from holdfast.node.mirror import Mirror
+from holdfast.store.port import Store
+from holdfast.store.records import decode, node_key
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +33,16 @@ Listens = Callable[[Endpoint], Awaitable[bool]]
 class MemberCalls:
     """Has the own member called at every address of the record at which it listens."""
 
-    def __init__(self, *, me: NodeName, mirror: Mirror, members: MemberAddresses, listens: Listens) -> None:
+    def __init__(
+        self, *, me: NodeName, store: Store, mirror: Mirror, members: MemberAddresses, listens: Listens
+    ) -> None:
         self._me = me
+        self._store = store
         self._mirror = mirror
-        self._members = members
         self._listens = listens
+        self.members = members
+        self.changing = asyncio.Lock()
+        """Held by whoever changes where the member is called, from what it rests on to the record that follows."""
 
     async def run(self) -> None:
         """Look now and then, until cancelled: a member that was started anew may listen at more addresses."""
@@ -50,18 +57,25 @@ class MemberCalls:
 
     async def round(self, snapshot: Snapshot) -> None:
         """Add what is missing and take away what is gone, if the member runs. Raises: HoldfastError."""
-        node, report = snapshot.nodes.get(self._me), snapshot.reports.get(self._me)
+        report = snapshot.reports.get(self._me)
         seat = report.value.seat if report is not None else None
-        if node is None or seat is None or seat.state is not SeatState.RUNNING:
+        if seat is None or seat.state is not SeatState.RUNNING:
             return
-        own = next((one for one in await self._members.members(timeout_s=CALL_S) if int(one.id) == seat.member), None)
-        if own is None:
+        async with self.changing:
+            await self._correct(seat.member)
+
+    async def _correct(self, member: int) -> None:
+        """By the record as the database has it now: by an older one an address would come back that was given up."""
+        key = node_key(self._me)
+        record = await self._store.get(key, timeout_s=CALL_S)
+        own = next((one for one in await self.members.members(timeout_s=CALL_S) if int(one.id) == member), None)
+        if record is None or own is None:
             return
-        ends = _ends(node.value)
+        ends = _ends(decode(NodeSpec, key, record.value))
         called = [url for url, end in ends.items() if url in own.peer_urls or await self._listens(end)]
         if called and set(called) != set(own.peer_urls):
             log.info("the other members call this node's at %s from now on", ", ".join(called))
-            await self._members.use_peer_urls(own.id, tuple(called), timeout_s=CALL_S)
+            await self.members.use_peer_urls(own.id, tuple(called), timeout_s=CALL_S)
 
 
 def _ends(node: NodeSpec) -> dict[str, Endpoint]:

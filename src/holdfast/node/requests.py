@@ -21,7 +21,7 @@ from holdfast.model.reasons import ReasonCode, because
 from holdfast.model.roles import RoleSpec, Wanted
 from holdfast.model.snapshot import Snapshot
 from holdfast.model.status import Progress, RoleState, RoleStatus
-from holdfast.node.address_requests import AddressRequests, MemberAddresses, try_addresses
+from holdfast.node.address_requests import AddressRequests, try_addresses
 from holdfast.node.balance_requests import BalanceRequests
 from holdfast.node.certificate_requests import CertificateRequests
 from holdfast.node.commits import Commits
@@ -41,6 +41,7 @@ from holdfast.node.life import Life
 from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests
 from holdfast.node.member import device_of
+from holdfast.node.member_calls import MemberCalls
 from holdfast.node.record_changes import (
     changed_node,
     check_addition,
@@ -102,9 +103,9 @@ class Requests:
         store: Store,
         tokens: Tokens,
         revoke: Revoke = revokes_nothing,
-        members: MemberAddresses | None = None,
+        calls: MemberCalls | None = None,
     ) -> None:
-        """`members` None: the addresses of this node are somebody else's business."""
+        """`calls` None: the addresses of this node are somebody else's business."""
         self._life = life
         self._store = store
         self._events = life.events
@@ -120,8 +121,11 @@ class Requests:
             StorageRequests(self._commits),
             IscsiRequests(self._commits, OpenIscsi()),
             SettingsRequests(self._commits),
-            *(() if members is None else (AddressRequests(self._commits, members, try_addresses),)),
+            *(() if calls is None else (self._address_requests(calls),)),
         )
+
+    def _address_requests(self, calls: MemberCalls) -> AddressRequests:
+        return AddressRequests(self._commits, calls.members, try_addresses, calls.changing)
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -70,6 +70,7 @@ class VoterKeeper:
         self._is_heard = is_heard
         self._absent_since_ms: dict[NodeName, int] = {}
         self._learner: tuple[int, int] | None = None
+        self._doubts: dict[int, tuple[NodeName, ...]] = {}
         self.waits_for: str | None = None
 
     async def run(self) -> None:
@@ -88,6 +89,7 @@ class VoterKeeper:
                 changed.clear()
         finally:
             self.waits_for = None
+            self._doubts = {}
 
     async def _round(self) -> float:
         """Make at most one change; returns after how many seconds to look again, news apart."""
@@ -99,6 +101,11 @@ class VoterKeeper:
             return LOOK_S
         try:
             members = await self._members()
+            self._doubts = of_two_nodes(snapshot, members)
+            if self._doubts:
+                self.waits_for = "; ".join(condition.text for condition in self._doubtful())
+                log.warning("voters: %s", self.waits_for)
+                return LOOK_S
             if await self._correct(snapshot, members):
                 return BUSY_S
             silent = frozenset(name for name in snapshot.sessions if not self._is_heard(name))
@@ -125,14 +132,27 @@ class VoterKeeper:
         return BUSY_S
 
     def conditions(self) -> tuple[Condition, ...]:
-        """Each node that leaves and keeps its vote so far, with what holds that up."""
+        """Each member of two nodes, and each node that leaves and keeps its vote so far, with what holds that up."""
         snapshot = self._mirror.snapshot
         if snapshot is None or self.waits_for is None:
             return ()
-        return tuple(
+        staying = (
             Condition(code="vote-stays", subject=name, text=f"the vote of {name} stays for now: {self.waits_for}")
             for name, node in sorted(snapshot.nodes.items())
             if node.value.is_leaving and (node.value.is_voter or node.value.seat is not None)
+        )
+        return *self._doubtful(), *staying
+
+    def _doubtful(self) -> tuple[Condition, ...]:
+        """What is left alone until one record less, or the member itself, gives such an address up."""
+        return tuple(
+            Condition(
+                code="member-of-two-nodes",
+                subject=f"{member:x}",
+                text=f"member {member:x} of the cluster database is called at addresses of {' and '.join(homes)}, "
+                "and no vote moves while nobody can say whose it is",
+            )
+            for member, homes in sorted(self._doubts.items())
         )
 
     async def _members(self) -> tuple[Member, ...]:
@@ -226,15 +246,24 @@ def peer_urls(node: NodeSpec) -> tuple[str, ...]:
 
 def seated(snapshot: Snapshot, members: Iterable[Member]) -> tuple[SeatedMember, ...]:
     """The members with the nodes that they belong to: the addresses tell, as a new member has no name yet."""
-    homes = {url: name for name, node in snapshot.nodes.items() for url in peer_urls(node.value)}
     return tuple(
-        SeatedMember(
-            id=int(member.id),
-            node=next((homes[url] for url in member.peer_urls if url in homes), None),
-            is_learner=member.is_learner,
-        )
-        for member in sorted(members, key=lambda member: member.id)
+        SeatedMember(id=int(member.id), node=homes[0] if len(homes) == 1 else None, is_learner=member.is_learner)
+        for member, homes in _with_homes(snapshot, members)
     )
+
+
+def of_two_nodes(snapshot: Snapshot, members: Iterable[Member]) -> dict[int, tuple[NodeName, ...]]:
+    """The members that are called at addresses of several nodes, with those: whose such a member is nobody can say."""
+    return {int(member.id): homes for member, homes in _with_homes(snapshot, members) if len(homes) > 1}
+
+
+def _with_homes(snapshot: Snapshot, members: Iterable[Member]) -> Iterator[tuple[Member, tuple[NodeName, ...]]]:
+    """Per member the nodes at whose addresses it is called; of several, that whose record says it has the member."""
+    known = {name: frozenset(peer_urls(node.value)) for name, node in sorted(snapshot.nodes.items())}
+    for member in sorted(members, key=lambda member: member.id):
+        homes = tuple(name for name, urls in known.items() if urls.intersection(member.peer_urls))
+        holders = tuple(name for name in homes if snapshot.nodes[name].value.seat == member.id)
+        yield member, holders if len(holders) == 1 else homes
 
 
 def following(snapshot: Snapshot, members: tuple[Member, ...]) -> tuple[tuple[Versioned[NodeSpec], NodeSpec], ...]:

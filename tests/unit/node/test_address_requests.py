@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,16 +15,31 @@ from tests.unit.node.simulated_members import SimulatedMembers
 from tests.unit.node.test_maintenance_requests import A, B, Desk, desk
 from tests.unit.node.virtual_time import virtual
 
+from holdfast.membership.endpoint import Endpoint
 from holdfast.membership.heartbeat import Heartbeat
 from holdfast.model.errors import Conflict, HoldfastError, InvalidInput, NotFound, Refused
-from holdfast.model.ids import ClusterId, NetworkName, NodeName
-from holdfast.model.nodes import NodeSpec
+from holdfast.model.ids import ClusterId, NetworkName, NodeName, Revision
+from holdfast.model.nodes import Capacity, NodeReport, NodeSpec, Seat, SeatState
+from holdfast.model.snapshot import Versioned
 from holdfast.node.address_requests import AddressRequests, try_addresses
 from holdfast.node.line_protocol import Result
+from holdfast.node.member_calls import MemberCalls
 from holdfast.node.voters import peer_urls
+from holdfast.store.port import MemberId
 
 X, Y, S = (NetworkName(name) for name in ("cluster-a", "cluster-b", "storage"))
 PORT = node_spec("a").heartbeat_port
+
+
+class SlowMembers(SimulatedMembers):
+    """Members whose answer to a change takes a moment."""
+
+    async def use_peer_urls(
+        self, member: MemberId, peer_urls: tuple[str, ...], *, timeout_s: float | None = None
+    ) -> None:
+        """Changed at once, and told later."""
+        await super().use_peer_urls(member, peer_urls, timeout_s=timeout_s)
+        await asyncio.sleep(0.2)
 
 
 class Place:
@@ -31,7 +47,7 @@ class Place:
 
     def __init__(self, here: Desk) -> None:
         self.here = here
-        self.members = SimulatedMembers()
+        self.members = SlowMembers()
         self.tried: list[Mapping[str, str]] = []
         self.missing = ""
         self.meanwhile: Callable[[], object] = lambda: None
@@ -41,6 +57,29 @@ class Place:
         here.database.node(spec("a", 1, seat=int(self.seat)))
         here.database.node(other)
         self.heard(1, X, Y)
+        self.calls = MemberCalls(
+            me=A,
+            store=here.commits.store,
+            mirror=here.life.mirror,
+            members=self.members,
+            listens=self._listens,
+        )
+
+    async def _listens(self, end: Endpoint) -> bool:
+        return True
+
+    async def look_at_calls(self) -> None:
+        """What `MemberCalls` does now and then, on a node that says that its member runs."""
+        report = NodeReport(
+            node=A,
+            incarnation=self.here.database.snapshot().sessions[A].value.incarnation,
+            capacity=Capacity(memory_bytes=0, vcpus=0),
+            hears={},
+            seat=Seat(member=int(self.seat), state=SeatState.RUNNING),
+        )
+        told = Versioned(value=report, revision=Revision(1), created=Revision(1))
+        snapshot = self.here.database.snapshot()
+        await self.calls.round(replace(snapshot, reports={**snapshot.reports, A: told}))
 
     def heard(self, sequence: int, *networks: NetworkName) -> None:
         incarnation = self.here.database.snapshot().sessions[B].value.incarnation
@@ -58,7 +97,7 @@ class Place:
             self.here.life.hearing.received(beat, network, now_ms)
 
     async def ask(self, name: str = "a", **changes: str | None) -> Any:
-        requests = AddressRequests(self.here.commits, self.members, self._try)
+        requests = AddressRequests(self.here.commits, self.members, self._try, self.calls.changing)
         wanted = {network.replace("_", "-"): ip for network, ip in changes.items()}
         items = requests.handle("node.addresses", {"node": name, "addresses": wanted})
         (answer,) = [item async for item in items]
@@ -111,6 +150,27 @@ async def test_safe_4_the_members_forget_an_address_before_the_record_gives_it_u
         await found.ask(storage="10.0.2.1")
         with pytest.raises(Refused, match="no common network"):
             await found.ask(cluster_b=None)
+
+
+@virtual
+async def test_safe_4_what_the_members_were_told_to_forget_does_not_come_back_before_the_record_follows() -> None:
+    async with place() as found:
+        asking = asyncio.create_task(found.ask(cluster_a=None))
+        await asyncio.sleep(0.1)
+        assert (len(found.urls()), len(found.addresses())) == (1, 2), "not between the two"
+        await found.look_at_calls()
+        await asking
+        assert (found.urls(), found.addresses()) == (("https://10.0.1.1:2380",), {Y: "10.0.1.1"})
+
+
+@virtual
+async def test_nothing_changes_while_nobody_can_say_whose_a_member_is() -> None:
+    async with place() as found:
+        found.here.database.node(spec("a", 1))
+        found.members.found(("https://10.0.0.1:2380", "https://10.0.1.2:2380"))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refused, match=r"addresses of two nodes: 2 \(a and b\)"):
+            await found.ask(cluster_a=None)
 
 
 @virtual

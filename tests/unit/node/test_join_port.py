@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.decide.made_up import node_spec
+from tests.unit.node.simulated_members import SimulatedMembers
 from tests.unit.node.small_database import SmallDatabase
 
 from holdfast import __version__
@@ -22,6 +23,7 @@ from holdfast.node.enrolment import Admission, Enrolment, JoinRequest
 from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
+from holdfast.node.voters import peer_urls
 from holdfast.store.memory import Faults, MemoryStore
 
 ID = "6d5c9d3e-2f2e-4d5b-9a55-0c9f4a6d1f11"
@@ -54,6 +56,7 @@ class Port:
         files.write_authority(authority)
         files.write_node(key_pem=request.key_pem, certificate_pem=pem, authority_pem=authority.certificate_pem)
         self.database.node(node_spec("a"))
+        self.members = SimulatedMembers()
         self.look()
         self.enrolment = Enrolment(
             identity=NodeIdentity(
@@ -70,6 +73,7 @@ class Port:
             mirror=self.mirror,
             clock=self.clock,
             events=EventLog(NodeName("a"), self.clock),
+            members=self.members,
         )
 
     def look(self) -> None:
@@ -140,3 +144,13 @@ def test_only_so_many_addresses_are_remembered() -> None:
             attempts.refused(str(number), number)
     assert attempts.wait_ms("0", SOURCES_KEPT) == 0
     assert attempts.wait_ms("1", SOURCES_KEPT) > 0
+
+
+async def test_safe_4_nobody_joins_where_the_member_of_another_node_is_still_called(tmp_path: Path) -> None:
+    port = Port(tmp_path)
+    own = peer_urls(port.database.snapshot().nodes[NodeName("a")].value)
+    port.members.found((*own, "https://192.0.2.4:2380"))
+    token, _ = await port.enrolment.create_token(HOUR_MS)
+    with pytest.raises(Conflict, match=r"https://192\.0\.2\.4:2380 is where the cluster database still calls"):
+        await port.join(token, "d", 4)
+    await port.join(token, "e", 5)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tests.unit.decide.made_up import cluster, known, put, up
 from tests.unit.node.simulated_members import SimulatedMembers
+from tests.unit.node.small_database import SmallDatabase
 
 from holdfast.membership.endpoint import Endpoint
 from holdfast.model.ids import NetworkName, NodeName
@@ -15,6 +16,7 @@ from holdfast.model.snapshot import Snapshot
 from holdfast.node.member_calls import MemberCalls, listens
 from holdfast.node.mirror import Mirror
 from holdfast.node.voters import peer_urls
+from holdfast.store.memory import MemoryStore
 
 A = NodeName("a")
 ADDRESSES = {NetworkName("cluster-b"): "10.0.1.1", NetworkName("storage"): "10.0.2.1"}
@@ -29,7 +31,15 @@ class Place:
         self.spec = cluster(known(A, addresses=ADDRESSES)).nodes[A].value
         self.id = self.members.found(peer_urls(self.spec)[:1])
         self.spec = replace(self.spec, seat=int(self.id))
-        self.calls = MemberCalls(me=A, mirror=Mirror(), members=self.members, listens=self._listens)
+        self.database = SmallDatabase()
+        self.database.node(self.spec)
+        self.calls = MemberCalls(
+            me=A,
+            store=MemoryStore(self.database.database),
+            mirror=Mirror(),
+            members=self.members,
+            listens=self._listens,
+        )
 
     async def _listens(self, end: Endpoint) -> bool:
         assert end.port == self.spec.etcd_peer_port
@@ -69,6 +79,16 @@ async def test_safe_4_an_address_that_the_record_gave_up_is_called_no_more_and_o
     await place.members.use_peer_urls(place.id, (gone,))
     await place.calls.round(place.snapshot())
     assert place.urls() == (gone,)
+
+
+async def test_safe_4_what_the_record_has_given_up_does_not_come_back_by_a_mirror_that_is_behind() -> None:
+    place = Place()
+    place.listening = set(ADDRESSES.values())
+    behind = place.snapshot()
+    storage = NetworkName("storage")
+    place.database.node(replace(place.spec, addresses={storage: ADDRESSES[storage]}))
+    await place.calls.round(behind)
+    assert place.urls() == ("https://10.0.2.1:2380",)
 
 
 async def test_what_listens_is_tried() -> None:

@@ -25,9 +25,10 @@ from holdfast.model.snapshot import Freeze, Snapshot
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.seat import SeatKeeper
-from holdfast.node.voters import VoterKeeper, peer_urls, why_vote_stays
+from holdfast.node.voters import VoterKeeper, peer_urls, seated, why_vote_stays
 from holdfast.store.errors import DiskFull, MemberExited
 from holdfast.store.memory import MemoryStore
+from holdfast.store.port import MemberId
 from holdfast.store.records import CLUSTER, report_key
 
 ROUND_MS = 1_000
@@ -308,3 +309,27 @@ async def test_the_kills_reach_every_step(tmp_path: Path) -> None:
     world.voters = world.new_voter_keeper()
     await world.settle()
     assert not world.members.killer.has_killed, "more steps than kills: raise KILLS"
+
+
+async def test_safe_4_a_member_that_is_called_at_an_address_of_another_node_keeps_its_seat(tmp_path: Path) -> None:
+    world = World(tmp_path, "abc")
+    await world.settle()
+    snapshot = world.snapshot()
+    b, member = snapshot.nodes[B].value, MemberId(snapshot.nodes[B].value.seat or 0)
+    world.database.node(node_spec("0", is_voter=False, addresses={NetworkName("net"): "192.0.2.9"}))
+    await world.members.use_peer_urls(member, ("https://192.0.2.9:2380", *peer_urls(b)))
+    (found,) = (one for one in seated(world.snapshot(), world.members.known.values()) if one.id == member)
+    assert found.node == B
+    world.database.node(replace(b, seat=None))
+    (found,) = (one for one in seated(world.snapshot(), world.members.known.values()) if one.id == member)
+    assert found.node is None
+    before = world.snapshot().nodes, dict(world.members.known)
+    for _ in range(3):
+        await world.round()
+    assert (world.snapshot().nodes, world.members.known) == before, "a seat or a vote moved"
+    (told,) = world.voters.conditions()
+    assert (told.code, told.subject) == ("member-of-two-nodes", f"{member:x}")
+    await world.members.use_peer_urls(member, peer_urls(b))
+    await world.round()
+    assert world.voters.conditions() == ()
+    assert world.snapshot().nodes[B].value.seat == member
