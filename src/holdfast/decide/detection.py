@@ -49,7 +49,9 @@ class StorageEvidence:
 class PeerView:
     """What the observer knows of one peer that has a session.
 
-    silent_ms      per network, time since its last heartbeat (or since the observer began to listen).
+    silent_ms      per network, time since its last heartbeat (or since the observer began to listen); empty where the
+                   two have no network in common on which the observer hears at all: it cannot tell.
+    unheard_ms     time since it was heard anywhere, or since the observer began to look for it.
     reported_ms    per third node that the observer hears: time since that node heard this peer.
     stopping       its holdfastd announced an orderly stop.
     storage        None: nothing is known by heartbeat disks.
@@ -60,6 +62,7 @@ class PeerView:
     incarnation: Incarnation
     silent_ms: Mapping[NetworkName, int]
     reported_ms: Mapping[NodeName, int]
+    unheard_ms: int
     power: PowerEvidence | None = None
     stopping: bool = False
     storage: StorageEvidence | None = None
@@ -78,10 +81,13 @@ class Assessment:
 
 
 def heard_directly(silent_ms: Mapping[NetworkName, int], limit_ms: int) -> Standing | None:
-    """The standing of a peer that the observer itself hears, whatever others say; None for one that is silent."""
-    if min(silent_ms.values(), default=0) >= limit_ms:
+    """The standing of a peer that the observer itself hears, whatever others say.
+
+    None for one that is silent, and for one that the observer could not hear on any network.
+    """
+    if not silent_ms or min(silent_ms.values()) >= limit_ms:
         return None
-    return Standing.HEARD if max(silent_ms.values(), default=0) < limit_ms else Standing.BADLY_CONNECTED
+    return Standing.HEARD if max(silent_ms.values()) < limit_ms else Standing.BADLY_CONNECTED
 
 
 def is_together(me: NodeName, heard: Collection[NodeName], voters: frozenset[NodeName]) -> bool:
@@ -98,12 +104,15 @@ def assess(
 
     Invariant: LOST only with power reported off, or when for a majority of voters the silence outlasted the patience
     (`lost_after_both_ms` for a peer that was silent on the heartbeat disks for so long, too), and the observer was with
-    a majority all that time: whoever is back first must not find the others overdue.
+    a majority all that time: whoever is back first must not find the others overdue. Nor from silence by an observer
+    that could not hear the peer: who can hear it judges that, and counts the reports of this one.
     """
     limit_ms = timings.suspect_after_ms
     if (heard := heard_directly(peer.silent_ms, limit_ms)) is not None:
         return _judged(peer, heard)
-    silent_ms = min(peer.silent_ms.values())
+    if not peer.silent_ms and (not peer.reported_ms or peer.unheard_ms < limit_ms):
+        return _judged(peer, Standing.HEARD)
+    silent_ms = min(peer.silent_ms.values(), default=min((peer.unheard_ms, *peer.reported_ms.values())))
     heard_by = sorted(node for node, age_ms in peer.reported_ms.items() if age_ms < limit_ms)
     if heard_by:
         reason = because(ReasonCode.STILL_HEARD, peer.node, heard_by=", ".join(heard_by))
@@ -132,7 +141,7 @@ def _judge_silence(
 ) -> Assessment:
     reasons = [silent, *_evidence(peer, silent_ms, timings)]
     patience_ms = _patience_ms(peer, timings)
-    if silent_ms < patience_ms:
+    if silent_ms < patience_ms or not peer.silent_ms:
         return _judged(peer, Standing.SUSPECT, *reasons)
     agreeing = voters & ({me} | {node for node, age_ms in peer.reported_ms.items() if age_ms >= patience_ms})
     needed = len(voters) // 2 + 1

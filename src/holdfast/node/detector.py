@@ -159,6 +159,7 @@ class Detector:
             node=node,
             incarnation=incarnation,
             silent_ms=silent_ms,
+            unheard_ms=self._hearing.unheard_ms(node, incarnation, now_ms),
             reported_ms=self._hearing.reported_ms(peer, self._peers, now_ms, snapshot.timings.suspect_after_ms),
             power=self._power.evidence(peer),
             storage=self._storage(incarnation),

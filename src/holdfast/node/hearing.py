@@ -110,6 +110,11 @@ class Hearing:
         latest_ms = min(audible.values(), default=0)
         return audible | {network: time_ms for network, time_ms in silent.items() if time_ms < latest_ms}
 
+    def unheard_ms(self, node: NodeName, incarnation: Incarnation, now_ms: int) -> int:
+        """Time since the peer was heard on any network, also on one that is gone, or since this node looked for it."""
+        peer = self._peers.get((node, incarnation))
+        return 0 if peer is None else now_ms - max(peer.since_ms, peer.last_at_ms)
+
     def _last_ms(self, node: NodeName, peer: _Peer, network: NetworkName) -> int:
         """When the peer was heard there last, or when silence there began to count."""
         if network in peer.received:

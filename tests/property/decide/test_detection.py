@@ -25,6 +25,7 @@ VIEWS = st.builds(
     stopping=st.booleans(),
     storage=st.none() | st.builds(StorageEvidence, silent_ms=AGES),
     answered_ms=st.none() | AGES,
+    unheard_ms=AGES,
 )
 VOTERS = st.frozensets(st.sampled_from(NODES))
 LONG_MS = 10**9
@@ -39,7 +40,9 @@ def test_safe_2_lost_means_power_off_or_a_majority_that_waited_the_whole_patienc
     assert judged.proven_off is (judged.standing is Standing.LOST and off)
     if judged.standing is not Standing.LOST:
         return
-    ages = {ME: min(view.silent_ms.values()), **view.reported_ms}
+    assert view.silent_ms or off, "silence where nothing could be heard"
+    own = {ME: min(view.silent_ms.values())} if view.silent_ms else {}
+    ages = {**own, **view.reported_ms}
     assert min(ages.values()) >= TIMINGS.suspect_after_ms, "nobody who is heard hears it"
     if not off:
         patience_ms = TIMINGS.patience_ms + (TIMINGS.restart_grace_ms if view.stopping else 0)

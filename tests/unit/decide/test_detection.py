@@ -31,6 +31,7 @@ def judge(
     *,
     voters: frozenset[NodeName] = VOTERS,
     together_ms: int = NEVER,
+    unheard_ms: int = NEVER,
     **changes: Any,
 ) -> Assessment:
     """What node A concludes of node C."""
@@ -40,6 +41,7 @@ def judge(
         incarnation=Incarnation("c-1"),
         silent_ms={NetworkName(f"net-{index}"): age for index, age in enumerate(ages)},
         reported_ms={B: min(ages, default=NEVER)} if reported_ms is None else reported_ms,
+        unheard_ms=unheard_ms,
         **changes,
     )
     return assess(peer, me=A, voters=voters, timings=TIMINGS, together_ms=together_ms)
@@ -67,7 +69,30 @@ def test_silence_counts_only_when_it_is_on_every_network(silent_ms: tuple[int, .
 
 
 def test_a_node_whose_own_networks_are_all_down_concludes_nothing() -> None:
-    assert judge(()).standing is Standing.HEARD
+    assert judge((), {}).standing is Standing.HEARD
+
+
+@pytest.mark.parametrize(
+    ("reported_ms", "unheard_ms", "standing"),
+    [
+        ({B: 0}, NEVER, Standing.BADLY_CONNECTED),
+        ({B: 799, D: NEVER}, NEVER, Standing.BADLY_CONNECTED),
+        ({B: NEVER}, 799, Standing.HEARD),
+        ({B: 800}, 800, Standing.SUSPECT),
+        ({B: NEVER, D: NEVER}, NEVER, Standing.SUSPECT),
+    ],
+    ids=["heard-by-one", "heard-by-one-of-two", "heard-or-looked-for-lately", "heard-by-nobody", "for-ever"],
+)
+def test_of_a_peer_that_it_shares_no_network_with_a_node_believes_the_others(
+    reported_ms: dict[NodeName, int], unheard_ms: int, standing: Standing
+) -> None:
+    judged = judge((), reported_ms, unheard_ms=unheard_ms, voters=VOTERS | {D})
+    assert judged.standing is standing
+    assert bool(judged.reasons) is (standing is not Standing.HEARD)
+
+
+def test_whom_nobody_heard_and_whose_power_is_off_is_lost_also_to_one_that_could_not_hear_it() -> None:
+    assert judge((), {B: NEVER}, power=PowerEvidence(is_off=True)).proven_off
 
 
 @pytest.mark.parametrize("age_ms", [0, 799])

@@ -190,3 +190,14 @@ def test_a_network_that_comes_back_begins_anew(hearing: Hearing) -> None:
     assert [one.network for one in hearing.heard(300, ())] == []
     hearing.follow((X, Y), both, 50_000)
     assert hearing.silent_ms(B, B1, 50_100)[Y] == 100
+
+
+def test_what_was_heard_on_a_network_that_is_gone_still_counts_as_a_sign_of_life() -> None:
+    hearing = Hearing(ME, (X, Y))
+    hearing.follow((X, Y), {B: frozenset({X})}, 0)
+    hearing.expect([(B, B1)], 100)
+    assert hearing.unheard_ms(B, B1, 300) == 200
+    hearing.received(beat(B), X, 1000)
+    hearing.follow((Y,), {B: frozenset({X})}, 1100)
+    assert hearing.silent_ms(B, B1, 1500) == {}
+    assert hearing.unheard_ms(B, B1, 1500) == 500
