@@ -72,11 +72,13 @@ def register_session(
 ) -> Txn:
     """Come up. `restarted`: proofs that earlier incarnations of this very node run nothing any more.
 
-    Fails when the session changed, or when a verdict on this node was committed meanwhile. Source: SAFE-3.
+    Fails when the session changed, or when a verdict on this node was committed meanwhile; and when the cluster's
+    record changed: the others drop the times of before a change when nobody who is up uses them. Source: SAFE-3.
     """
     node = session.node
     return Txn(
         compares=(
+            ModRevision(CLUSTER, equals=revision_of(snapshot.cluster)),
             ModRevision(session_key(node), equals=revision_of(snapshot.sessions.get(node))),
             ModRevision(verdict_key(node), equals=revision_of(snapshot.verdicts.get(node))),
         ),

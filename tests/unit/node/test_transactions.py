@@ -455,6 +455,16 @@ async def test_safe_3_a_registration_fails_after_the_node_was(opposing: Opposing
     assert incarnation(B, 1) not in cluster.snapshot().proofs
 
 
+async def test_safe_3_a_node_does_not_come_up_with_times_that_have_changed() -> None:
+    cluster = Cluster()
+    late = registration(cluster)
+    found = cluster.snapshot().cluster
+    assert found is not None
+    cluster.put(CLUSTER, replace(found.value, timings_generation=1))
+    assert not cluster.commit(late)
+    assert cluster.commit(registration(cluster))
+
+
 async def test_safe_3_a_registration_fails_after_a_verdict_on_a_node_that_had_no_session() -> None:
     cluster = Cluster()
     expire_b(cluster)
