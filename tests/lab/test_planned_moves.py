@@ -73,9 +73,12 @@ async def test_of_two_people_who_drain_two_nodes_at_once_the_second_is_refused(t
         assert "would find no room" in refused.errors
         assert "they all want 256 MiB" in refused.errors
         assert "--force" in refused.errors
-        status = await three.status("node1")
+        status = await three.wait(
+            "both guests are online",
+            lambda seen: {one.state for one in seen.roles} == {RoleState.ONLINE},
+            asked="node1",
+        )
         assert sum(node.is_draining for node in status.nodes) == 1
-        assert all(role.state is RoleState.ONLINE for role in status.roles)
     finally:
         await three.ask("node1", requests.set_node("node1", {"memory_bytes": MEMORY_PER_NODE}))
     for guest in guests:

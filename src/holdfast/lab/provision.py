@@ -232,7 +232,10 @@ async def add_guests(
 
 async def _let_memory_in(lab: Lab, node: str) -> None:
     """Have a node's libvirt take guests in from other nodes, as docs/guests.md says."""
-    if listen_for_tls(lab.path(node, "/etc/libvirt")):
+    own = lab.path(node, "/var/lib/holdfast") / "pki/node.crt"
+    shown = lab.path(node, "/etc/pki") / "libvirt/servercert.pem"
+    is_new = listen_for_tls(lab.path(node, "/etc/libvirt"))
+    if is_new or not shown.exists() or shown.read_bytes() != own.read_bytes():
         await lab.execute(node, "holdfastd", "--install-libvirt-certificates")
         await lab.service_kill(node, LIBVIRTD.name)
         await wait_libvirt(lab.layout, node)
