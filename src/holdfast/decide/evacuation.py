@@ -6,7 +6,8 @@ told so before their guests are under way. Source: docs/maintenance.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Final
 
 from holdfast.decide.freedom import has_living_owner
@@ -15,7 +16,8 @@ from holdfast.decide.moves import Movers
 from holdfast.decide.orders import drained_node
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.reasons import ReasonCode
-from holdfast.model.snapshot import Snapshot
+from holdfast.model.roles import Ownership, Phase
+from holdfast.model.snapshot import Snapshot, Versioned
 
 _WANT_OF_ROOM: Final = (ReasonCode.MEMORY_SHORT, ReasonCode.VCPUS_SHORT)
 
@@ -25,7 +27,7 @@ class Shortage:
     """What drains want of the nodes that stay, and what there is. Bytes of memory, and vCPUs with overcommit.
 
     nodes      those that are drained, the new one among them.
-    leaving    the roles that they own now.
+    leaving    the roles that they own now, but for those that are on their way to a node that stays.
     homeless   those of them that no node has room for.
     remaining  the nodes that take roles.
     """
@@ -47,6 +49,7 @@ def shortage(snapshot: Snapshot, node: NodeName, now_ms: int) -> Shortage | None
     """
     drained = drained_node(snapshot, node)
     nodes = tuple(name for name in sorted(drained.nodes) if drained.nodes[name].value.is_draining)
+    drained = _turned_back(drained, nodes)
     movers, layout = Movers(drained, now_ms, at_once=len(snapshot.specs)), Layout(drained, now_ms)
     free = {name: left for name, left in sorted(layout.free.items()) if name not in layout.closed}
     free_bytes = sum(max(0, left.memory_bytes) for left in free.values())
@@ -72,3 +75,16 @@ def shortage(snapshot: Snapshot, node: NodeName, now_ms: int) -> Shortage | None
         wanted_vcpus=sum(drained.specs[role].value.vcpus for role in leaving),
         free_vcpus=free_vcpus,
     )
+
+
+def _turned_back(snapshot: Snapshot, nodes: Collection[NodeName]) -> Snapshot:
+    """The snapshot as if nothing were on its way from one of these nodes to another: all of it has to go elsewhere."""
+
+    def turned_back(before: Versioned[Ownership]) -> Versioned[Ownership]:
+        ownership = before.value
+        if not ownership.is_leaving or ownership.owner not in nodes or ownership.target not in nodes:
+            return before
+        stayed = replace(ownership, phase=Phase.ONLINE, target=None, source=None, method=None)
+        return replace(before, value=stayed)
+
+    return replace(snapshot, ownerships={role: turned_back(one) for role, one in snapshot.ownerships.items()})

@@ -325,6 +325,17 @@ async def test_a_freeze_says_who_and_why_until_it_ends() -> None:
 
 
 @virtual
+async def test_what_is_on_its_way_to_a_node_that_is_to_be_drained_too_needs_room_elsewhere() -> None:
+    async with desk(a=8, b=8, c=4) as here:
+        here.role("web", "a", gib=4, target=B, source=A, drained_from=A, method=MoveMethod.RESTART)
+        here.role("db", "b", gib=4)
+        here.database.node(replace(here.spec(A), is_paused=True, is_draining=True))
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match=r"1 of 2 roles on a, b would find no room: .*; they all want 8\.0 GiB"):
+            await here.ask("node.drain", node="b")
+
+
+@virtual
 async def test_a_drain_without_room_is_refused_with_the_numbers_unless_it_is_forced() -> None:
     async with desk(a=8, b=4) as here:
         for number in range(3):
