@@ -39,6 +39,8 @@ ASIDE = "/var/lib/holdfast/etcd.aside"
 FILLER = f"{DATA}/filler"
 LEFT_BYTES = 100 << 20
 """Enough to go on with, and not to start with."""
+NOTED_S = 8.0
+"""How far a member has stored is noted every five seconds."""
 ROOM_MIB = 400
 """Two pieces of 64 MB of etcd's log, its database, and the 192 MiB without which it does not start."""
 
@@ -78,10 +80,14 @@ class Deciding:
 
 
 async def end_member(cluster: ClusterUnderTest, node: str) -> None:
-    """Stop a node's holdfastd and kill its member of the database."""
+    """Stop a node's holdfastd, and kill its member of the database: it is gone when this returns."""
     await cluster.lab.service_stop(node, "holdfastd")
     await cluster.lab.execute(
-        node, "sh", "-c", "kill -9 $(sed 's/.*\"pid\": \\([0-9]*\\).*/\\1/' /run/holdfast/etcd.process)"
+        node,
+        "sh",
+        "-c",
+        "pid=$(sed 's/.*\"pid\": \\([0-9]*\\).*/\\1/' /run/holdfast/etcd.process) && kill -9 $pid && "
+        "while kill -0 $pid; do sleep 0.05; done",
     )
 
 
@@ -148,6 +154,29 @@ async def test_the_disk_of_a_voter_fills_up_and_is_then_lost(three: ClusterUnder
     assert three.processes(guest) == before, "the guest did not notice"
 
 
+async def test_a_voter_whose_data_are_restored_from_an_old_copy_does_not_vote_with_them(
+    three: ClusterUnderTest,
+) -> None:
+    victim, asked = "node2", "node1"
+    await three.wait_votes(3)
+    database = LabDatabase(lab=three.lab, asked=asked)
+    await database.lead(asked)
+    await end_member(three, victim)
+    await three.lab.execute(victim, "cp", "-a", DATA, ASIDE)
+    await three.lab.service_start(victim, "holdfastd")
+    await three.wait_votes(3)
+    async with Deciding(three, asked).going_on() as deciding:
+        await asyncio.sleep(NOTED_S)
+    old = (await database.member_ids())[victim]
+    await end_member(three, victim)
+    await three.lab.execute(victim, "sh", "-c", f"rm -r {DATA} && mv {ASIDE} {DATA}")
+    async with deciding.going_on():
+        await three.lab.service_start(victim, "holdfastd")
+        await eventually(f"{victim} gets a new member", lambda: another_votes(three, database, victim, old))
+        await three.wait_votes(3)
+    deciding.assert_never_frozen()
+
+
 async def move_data_to_small_disk(cluster: ClusterUnderTest, node: str) -> None:
     """Have a node's member store on a small disk of its own."""
     await end_member(cluster, node)
@@ -191,9 +220,12 @@ def full_disks(status: ClusterStatus) -> list[str]:
 
 async def another_votes(cluster: ClusterUnderTest, database: LabDatabase, node: str, old: int) -> bool | None:
     """Whether a node has another member than it had; until the old one is removed, none may run there."""
-    runs = await cluster.lab.execute(node, "pgrep", "-x", "etcd", check=False)
+    runs = await cluster.lab.execute(node, "pgrep", "-x", "-a", "etcd", check=False)
     known = await database.member_ids()
-    hold(runs.exit_code != 0 or old not in known.values(), f"{node} runs a member that forgot what it acknowledged")
+    hold(
+        runs.exit_code != 0 or old not in known.values(),
+        f"{node} runs a member that forgot what it acknowledged: {runs.output.strip()}",
+    )
     return True if known.get(node, old) != old else None
 
 

@@ -6,7 +6,9 @@ Rule of the file: the program outlives holdfastd; only `clear` ends it. Source: 
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
+from typing import Final
 
 from holdfast.membership.identity import NodeIdentity
 from holdfast.model.errors import HoldfastError
@@ -17,8 +19,14 @@ from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.preconditions import has_data, lacking_room
+from holdfast.store.etcd.stored import Stored, StoredNote
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId
+
+log = logging.getLogger(__name__)
+
+NOTE_S: Final = 5.0
+"""How far the member is gets noted so often at most."""
 
 
 class EtcdProcess:
@@ -32,6 +40,8 @@ class EtcdProcess:
         self._admin = EtcdAdmin(self._connections)
         self._supervisor: EtcdSupervisor | None = None
         self._running: asyncio.Task[None] | None = None
+        self._note = StoredNote(database_member(config, identity, InitialState.EXISTING, ()).stored_file)
+        self._note_from = 0.0
 
     @property
     def has_data(self) -> bool:
@@ -72,10 +82,20 @@ class EtcdProcess:
         await self._let_go()
         if not self.is_cleared:
             await asyncio.to_thread(shutil.rmtree, self._config.database)
+        self._note.forget()
 
     async def member(self) -> MemberId:
-        """Which member it says it is."""
-        return (await self._admin.status(self._address)).member_id
+        """Which member it says it is. How far it says that it is gets noted, now and then."""
+        status = await self._admin.status(self._address)
+        stored = self._note.saw(Stored(member=int(status.member_id), index=status.raft_index))
+        now = asyncio.get_running_loop().time()
+        if stored is not None and now >= self._note_from:
+            self._note_from = now + NOTE_S
+            try:
+                await asyncio.to_thread(self._note.write, stored)
+            except OSError as error:
+                log.warning("how far the database is stored here cannot be noted: %s", error)
+        return status.member_id
 
     def use_addresses(self, identity: NodeIdentity) -> None:
         """Have it listen at this node's present addresses from its next start on, also after it ended by itself."""

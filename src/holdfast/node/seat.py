@@ -16,7 +16,7 @@ from holdfast.model.errors import HoldfastError
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, NodeSpec, Seat, SeatState
 from holdfast.node.mirror import Mirror
-from holdfast.store.errors import DataUnwritable, DiskFull
+from holdfast.store.errors import DataLost, DataUnwritable, DiskFull
 from holdfast.store.etcd.member_config import joining_cluster
 from holdfast.store.port import Member, MemberId, Store, StoreAdmin
 from holdfast.store.records import CLUSTER
@@ -170,7 +170,7 @@ class SeatKeeper:
             if not self._process.is_cleared:
                 await self._clear()  # given up by a daemon that ended before it came to this
             return
-        is_lost = held.begun and not self._process.has_data
+        is_lost = held.begun and (not self._process.has_data or isinstance(self._process.problem, DataLost))
         if is_lost and (not self._is_running or self._process.problem is not None):
             self._say(held, SeatState.LOST)
             return

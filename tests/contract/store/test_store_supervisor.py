@@ -35,6 +35,7 @@ from holdfast.store.etcd.client import EtcdConnections, EtcdStore
 from holdfast.store.etcd.member_config import InitialState, MemberConfig, joining_cluster
 from holdfast.store.etcd.preconditions import lacking_room
 from holdfast.store.etcd.process import identify
+from holdfast.store.etcd.stored import Stored, StoredNote, read_log
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId, Put, Txn
 
@@ -210,6 +211,55 @@ async def test_safe_4_a_member_that_has_begun_is_never_started_without_its_data(
     again.note_begun()
     with pytest.raises(DataLost, match=str(config.data_dir)):
         again.start()
+
+
+async def live(config: MemberConfig, *keys: str) -> list[Stored]:
+    """Run a member that has begun, write, and return how far it said that it was after each write."""
+    supervisor, said = EtcdSupervisor(config), list[Stored]()
+    supervisor.note_begun()
+    connections = EtcdConnections(config.client_addresses, config.tls)
+    async with running(supervisor):
+        for key in keys:
+            await write(config, key)
+            status = await EtcdAdmin(connections).status(config.client_addresses[0])
+            said.append(Stored(member=int(status.member_id), index=status.raft_index))
+        await supervisor.stop()
+    await connections.close()
+    return said
+
+
+async def test_safe_4_a_member_that_has_begun_is_never_started_on_an_older_copy_of_its_data(
+    config: MemberConfig, tmp_path: Path
+) -> None:
+    first = EtcdSupervisor(config)
+    async with running(first):
+        await write(config, "founded")
+        await first.stop()
+    await live(config, "a")
+    shutil.copytree(config.data_dir, tmp_path / "copy")
+    said = await live(config, "b", "c")
+    found = read_log(config.data_dir)
+    assert found is not None
+    assert (found.member, said[-1].index <= found.index) == (said[-1].member, True)
+    note = StoredNote(config.stored_file)
+    assert note.saw(said[0]) is None, "it may still be storing that"
+    assert note.saw(said[1]) == said[0], "it has begun with the next"
+    note.write(said[0])
+    assert note.saw(said[1]) is None
+    await live(config, "d")
+
+    config.data_dir.rename(tmp_path / "true")
+    shutil.copytree(tmp_path / "copy", config.data_dir)
+    older = EtcdSupervisor(config)
+    older.note_begun()
+    async with running(older):
+        await wait_for(lambda: older.problem is not None)
+        assert isinstance(older.problem, DataLost)
+        assert "older copy" in older.problem.message
+        assert older.pid is None
+    shutil.rmtree(config.data_dir)
+    (tmp_path / "true").rename(config.data_dir)
+    await live(config, "e")
 
 
 async def test_a_learner_joins_is_promoted_and_removed(three: EtcdCluster) -> None:

@@ -13,7 +13,7 @@ from shutil import rmtree
 from tests.unit.node.dying import Killer
 
 from holdfast.model.errors import Conflict, HoldfastError, Unavailable
-from holdfast.store.errors import MemberChangeRefused, MemberNotFound
+from holdfast.store.errors import DataLost, MemberChangeRefused, MemberNotFound
 from holdfast.store.port import Member, MemberId, MemberStatus
 
 
@@ -144,6 +144,8 @@ class SimulatedProcess:
         self._urls = urls
         self._is: MemberId | None = None
         self.problem: HoldfastError | None = None
+        self.is_older = False
+        """What lies here is a copy that lacks what the member had stored."""
 
     @property
     def has_data(self) -> bool:
@@ -164,6 +166,9 @@ class SimulatedProcess:
     def keep_running(self, initial_cluster: tuple[tuple[str, str], ...], *, has_begun: bool) -> None:
         """Start, or adopt what runs."""
         self._members.step()
+        if self.is_older:
+            self.problem = DataLost("an older copy")
+            return
         log = self.data / "member" / "wal" / "0.wal"
         if self._is is None and log.exists():
             self._is = MemberId(int(log.read_text()))
@@ -187,6 +192,7 @@ class SimulatedProcess:
         await self.stop()
         if self.data.exists():
             rmtree(self.data)
+        self.is_older, self.problem = False, None
 
     async def stop(self) -> None:
         """End it."""

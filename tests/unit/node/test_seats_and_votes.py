@@ -303,6 +303,18 @@ async def test_safe_4_a_voter_without_its_data_never_runs_again(tmp_path: Path, 
     assert world.snapshot().nodes[B].value.seat not in (lost, None)
 
 
+async def test_safe_4_a_voter_on_an_older_copy_of_its_data_never_runs_again(tmp_path: Path) -> None:
+    world = World(tmp_path, "abc")
+    await world.settle()
+    lost = world.snapshot().nodes[B].value.seat
+    await world.processes[B].stop()
+    world.processes[B].is_older = True
+    world.start_seat(B)
+    await world.settle()
+    assert world.votes() == "abc"
+    assert world.snapshot().nodes[B].value.seat not in (lost, None)
+
+
 async def test_the_kills_reach_every_step(tmp_path: Path) -> None:
     world = World(tmp_path, "abc")
     world.members.killer = Killer(KILLS[-1])

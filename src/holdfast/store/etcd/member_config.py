@@ -52,6 +52,11 @@ class MemberConfig:
     history: str = "1h"
     progress_interval: str = "30s"
 
+    @property
+    def stored_file(self) -> Path:
+        """Where it is noted, beside the data, how far the member has surely stored."""
+        return self.data_dir.with_name(f"{self.data_dir.name}.stored")
+
     def arguments(self) -> tuple[str, ...]:
         """Return the command line."""
         reachable = tuple(a for a in self.client_addresses if not a.startswith(("127.", "[::1]", "localhost")))

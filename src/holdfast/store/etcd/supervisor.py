@@ -18,7 +18,7 @@ from typing import Final
 
 from holdfast.store.errors import EtcdMissing, MemberExited, MemberNotRunning
 from holdfast.store.etcd.member_config import MemberConfig
-from holdfast.store.etcd.preconditions import check, require_data
+from holdfast.store.etcd.preconditions import check, refuse_older, require_data
 from holdfast.store.etcd.process import ProcessId, RunningProcess, identify
 
 FIRST_PAUSE_S: Final = 0.5
@@ -75,6 +75,8 @@ class EtcdSupervisor:
             began = time()
             try:
                 if self._process is None:
+                    if self._has_begun:
+                        await asyncio.to_thread(refuse_older, self._config)
                     self.start()
                 await self._watch_process()
             except MemberNotRunning as problem:
