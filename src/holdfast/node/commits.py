@@ -19,7 +19,6 @@ from holdfast.node.life import Life
 from holdfast.store.port import Store, Txn
 
 ATTEMPTS: Final = 5
-MIRROR_WAIT_S: Final = 3.0
 QUORUM_PROBE_S: Final = 1.0
 LOOK_S: Final = 1.0
 
@@ -40,21 +39,10 @@ class Commits:
             snapshot = await self.snapshot()
             txn, outcome = attempt(snapshot)
             result = await self.store.txn(txn)
-            await self.wait_revision(result.revision)
+            await self.life.mirror.wait_revision(result.revision)
             if result.succeeded:
                 return outcome
         raise Conflict("it was changed by others all the time", hint="try again")
-
-    async def wait_revision(self, revision: int) -> None:
-        """Wait until the mirror is as new as a commit, or for a moment."""
-        changed = self.life.mirror.subscribe()
-        try:
-            async with asyncio.timeout(MIRROR_WAIT_S):
-                while (await self.snapshot()).revision < revision:
-                    await changed.wait()
-                    changed.clear()
-        except TimeoutError:
-            return
 
     async def snapshot(self) -> Snapshot:
         """The cluster as this node knows it. Raises: Unavailable."""

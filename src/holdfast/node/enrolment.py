@@ -35,7 +35,7 @@ from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import set_node
+from holdfast.node.transactions import as_all_nodes_are, set_node
 from holdfast.node.voters import peer_urls, seated
 from holdfast.store.port import Member, ModRevision, Operation, Put, Store, Txn
 from holdfast.store.records import REVOCATIONS, TOKENS, certificates_key, decode, encode
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE_MS: Final = 60_000
 MEMBERS_S: Final = 2.0
+ATTEMPTS: Final = 5
 
 
 class JoinRequest(BaseModel):
@@ -159,6 +160,20 @@ class Enrolment:
             )
 
     async def _admit(self, request: JoinRequest) -> Admission:
+        """Decide it on the nodes as they are known, and anew when one was written meanwhile: two never get one address.
+
+        Source: SAFE-4.
+        """
+        for _ in range(ATTEMPTS):
+            txn, admission = await self._decide(request)
+            result = await self._store.txn(txn)
+            if result.succeeded:
+                return admission
+            await self._mirror.wait_revision(result.revision)
+        raise Conflict("nodes were changed by others all the time", hint="try again")
+
+    async def _decide(self, request: JoinRequest) -> tuple[Txn, Admission]:
+        """What lets the machine in, and what it gets."""
         token = decode_token(request.token)
         now_ms = self._clock.wall_ms()
         key = TOKENS + token.token_id
@@ -180,7 +195,13 @@ class Enrolment:
         )
         node = _new_node(request, now_ms)
         if before is not None:
-            node = replace(node, fence=before.value.fence, capacity=before.value.capacity, site=before.value.site)
+            node = replace(
+                node,
+                fence=before.value.fence,
+                capacity=before.value.capacity,
+                site=before.value.site,
+                fault_domains=node.fault_domains or before.value.fault_domains,
+            )
         assert record is not None
         assert stored is not None
         event = self._events.event(EventCode.NODE_JOINED, node.name)
@@ -193,9 +214,7 @@ class Enrolment:
         )
         then = (*add.then, use, Put(certificates_key(node.name), encode(known)))
         txn = Txn(compares=(*add.compares, ModRevision(key, equals=stored.mod_revision)), then=then)
-        if not (await self._store.txn(txn)).succeeded:
-            raise Conflict(f"node {node.name} or its token was used by another request just now", hint="try again")
-        return self._admission(certificate, node, snapshot)
+        return as_all_nodes_are(txn, snapshot), self._admission(certificate, node, snapshot)
 
     async def _require_uncalled(self, request: JoinRequest, snapshot: Snapshot) -> None:
         """Refuse addresses at which a member of another node is called yet, as far as the members are known."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from holdfast.model.events import Event
@@ -42,6 +42,8 @@ from holdfast.store.records import (
 )
 
 log = logging.getLogger(__name__)
+
+WAIT_S: Final = 3.0
 
 FIELDS = {
     NODES: "nodes",
@@ -83,6 +85,17 @@ class Mirror:
         if self.snapshot is not None:
             signal.set()
         return signal
+
+    async def wait_revision(self, revision: int) -> None:
+        """Wait until the copy is as new as a commit, or for a moment."""
+        changed = self.subscribe()
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while self.snapshot is None or self.snapshot.revision < revision:
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            return
 
     def on_event(self, sink: Callable[[str, Event], None]) -> Callable[[], None]:
         """Pass every new cluster event with its key to `sink`; the result ends that."""

@@ -17,11 +17,12 @@ from holdfast.model.ids import NodeName
 from holdfast.model.nodes import FenceOrder, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.model.snapshot import ClusterRecord, Coordinator, Snapshot, Versioned
-from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRevision, Operation, Put, Txn
+from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRevision, NoneNewer, Operation, Put, Txn
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
     HEARTBEAT_KEYS,
+    NODES,
     VOTE_ORDER,
     disk_key,
     encode,
@@ -404,12 +405,12 @@ def set_node(spec: NodeSpec, *, before: Versioned[NodeSpec] | None, events: tupl
 
 
 def as_all_nodes_are(txn: Txn, snapshot: Snapshot) -> Txn:
-    """Commit only while every node's record is as it was seen: for what was decided on all of them.
+    """Commit only while no node's record was written, nor a node added, since: for what was decided on all of them.
 
-    Two drains cannot cross, nor two changes of addresses that together would leave two nodes no common network.
+    Two drains cannot cross, nor two changes of addresses that together would leave two nodes no common network, nor a
+    change of addresses and a join, or two joins, that give one address to two nodes. Source: SAFE-4.
     """
-    others = (ModRevision(node_key(name), equals=node.revision) for name, node in sorted(snapshot.nodes.items()))
-    return replace(txn, compares=tuple(dict.fromkeys((*txn.compares, *others))))
+    return replace(txn, compares=(*txn.compares, NoneNewer(NODES, than=snapshot.revision)))
 
 
 def set_cluster(record: ClusterRecord, *, before: Versioned[ClusterRecord], events: tuple[Operation, ...] = ()) -> Txn:

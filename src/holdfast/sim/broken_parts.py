@@ -22,7 +22,7 @@ from holdfast.model.roles import Ownership, Phase
 from holdfast.model.status import RoleState
 from holdfast.sim.truth import Truth
 from holdfast.sim.twins import MachineHypervisor
-from holdfast.store.port import Compare, CreateRevision, Txn
+from holdfast.store.port import Compare, CreateRevision, ModRevision, Txn
 from holdfast.store.records import COORDINATOR
 
 HURRY_S: Final = 1.0
@@ -146,7 +146,7 @@ def about_session(compare: Compare) -> bool:
 
 def about_coordinator(compare: Compare) -> bool:
     """Whether it compares who coordinates."""
-    return compare.key == COORDINATOR
+    return isinstance(compare, ModRevision) and compare.key == COORDINATOR
 
 
 def verdict_keeps_session(original: Any) -> Any:

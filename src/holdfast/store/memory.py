@@ -25,6 +25,7 @@ from holdfast.store.port import (
     LeaseId,
     Listing,
     ModRevision,
+    NoneNewer,
     Operation,
     Put,
     Txn,
@@ -131,14 +132,18 @@ class MemoryDatabase:
         return asyncio.get_running_loop().call_later(ttl_s, self.revoke, lease)
 
     def _holds(self, compare: Compare) -> bool:
-        kv = self._live.get(compare.key)
         match compare:
-            case ModRevision(equals=revision):
+            case ModRevision(key, equals=revision):
+                kv = self._live.get(key)
                 return revision == (kv.mod_revision if kv else 0)
-            case CreateRevision(equals=revision):
+            case CreateRevision(key, equals=revision):
+                kv = self._live.get(key)
                 return revision == (kv.create_revision if kv else 0)
-            case Value(equals=value):
+            case Value(key, equals=value):
+                kv = self._live.get(key)
                 return kv is not None and kv.value == value
+            case NoneNewer(prefix, than=revision):
+                return all(kv.mod_revision <= revision for key, kv in self._live.items() if key.startswith(prefix))
             case _:
                 assert_never(compare)
 

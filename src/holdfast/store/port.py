@@ -59,7 +59,16 @@ class Value:
     equals: bytes
 
 
-Compare = ModRevision | CreateRevision | Value
+@dataclass(frozen=True, slots=True)
+class NoneNewer:
+    """Holds when no key that starts with ``prefix`` was written after this revision; one that was removed is fine."""
+
+    prefix: str
+    _: KW_ONLY
+    than: int
+
+
+Compare = ModRevision | CreateRevision | Value | NoneNewer
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from holdfast.store.port import (
     LeaseId,
     Listing,
     ModRevision,
+    NoneNewer,
     Put,
     Store,
     Txn,
@@ -80,12 +81,26 @@ async def test_compares_decide(world: World) -> None:
         Value(key, equals=b"two"): True,
         Value(key, equals=b"one"): False,
         Value(other, equals=b""): False,
+        NoneNewer(world.space, than=changed): True,
+        NoneNewer(world.space, than=created): False,
+        NoneNewer(f"{key}/", than=0): True,
     }
     for compare, verdict in verdicts.items():
         assert (await store.txn(Txn(compares=(compare,)))).succeeded is verdict, compare
     both = Txn(compares=(ModRevision(key, equals=changed), ModRevision(other, equals=7)), then=(Put(other, b"x"),))
     assert not (await store.txn(both)).succeeded
     assert await store.get(other) is None
+
+
+async def test_of_a_prefix_what_was_added_counts_and_what_was_removed_does_not(world: World) -> None:
+    store, folder = world.store(), f"{world.space}folder/"
+    seen = await put(store, f"{folder}old", b"one")
+    await put(store, f"{world.space}folder0", b"beside it")
+    await store.txn(Txn(then=(Delete(f"{folder}old"),)))
+    none_newer = Txn(compares=(NoneNewer(folder, than=seen),))
+    assert (await store.txn(none_newer)).succeeded
+    await put(store, f"{folder}new", b"two")
+    assert not (await store.txn(none_newer)).succeeded
 
 
 async def test_a_success_writes_everything_at_one_revision(world: World) -> None:

@@ -22,6 +22,7 @@ from holdfast.store.port import (
     KeyValue,
     Listing,
     ModRevision,
+    NoneNewer,
     Operation,
     Put,
     Store,
@@ -38,6 +39,7 @@ COMPARES = st.one_of(
     st.builds(lambda key, age: ModRevision(key, equals=age), KEYS, AGES),
     st.builds(lambda key, age: CreateRevision(key, equals=age), KEYS, AGES),
     st.builds(lambda key, value: Value(key, equals=value), KEYS, VALUES),
+    st.builds(lambda prefix, age: NoneNewer(prefix, than=age), KEYS, AGES),
 )
 OPERATIONS = st.one_of(st.builds(Put, KEYS, VALUES), st.builds(Delete, KEYS), st.builds(DeletePrefix, KEYS))
 
@@ -63,6 +65,8 @@ def _placed(txn: Txn, space: str, start: int) -> Txn:
     def compare(one: Compare) -> Compare:
         if isinstance(one, Value):
             return replace(one, key=space + one.key)
+        if isinstance(one, NoneNewer):
+            return replace(one, prefix=space + one.prefix, than=start + one.than)
         return replace(one, key=space + one.key, equals=one.equals and start + one.equals)
 
     def operation(one: Operation) -> Operation:

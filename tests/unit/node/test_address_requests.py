@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from tests.unit.decide.made_up import node_spec
 from tests.unit.node.simulated_members import SimulatedMembers
+from tests.unit.node.test_join_port import join_port
 from tests.unit.node.test_maintenance_requests import A, B, Desk, desk
 from tests.unit.node.virtual_time import virtual
 
@@ -201,6 +204,31 @@ async def test_two_nodes_that_each_drop_another_network_at_once_keep_a_common_on
             await found.ask(cluster_a=None, storage="10.0.2.1")
         assert found.addresses() == {X: "10.0.0.1", Y: "10.0.1.1"}
         assert found.addresses(B) == {X: "10.0.0.2"}
+
+
+async def later(pause_s: float, asked: Awaitable[object]) -> object:
+    await asyncio.sleep(pause_s)
+    return await asked
+
+
+@virtual
+async def test_safe_4_a_change_and_a_join_at_once_never_give_one_address_to_two_nodes() -> None:
+    """Whichever of the two is sooner, by however little: the other one is refused."""
+    refused = []
+    with TemporaryDirectory() as folder:
+        async with place() as found, join_port(Path(folder), found.here.database) as port:
+            found.here.store.faults.delay_s = 0.015
+            for last in range(100, 140):
+                found.heard(last, X, Y)
+                token, _ = await port.enrolment.create_token(3_600_000)
+                address, sooner_s = f"192.0.2.{last}", (last - 120) / 200
+                change = later(sooner_s, found.ask(cluster_a=address))
+                join = later(-sooner_s, port.join(token, f"n{last}", last))
+                both = await asyncio.gather(change, join, return_exceptions=True)
+                nodes = found.here.database.snapshot().nodes.values()
+                assert [address in node.value.addresses.values() for node in nodes].count(True) == 1, both
+                refused += [index for index, outcome in enumerate(both) if isinstance(outcome, Conflict)]
+    assert (len(refused), set(refused)) == (40, {0, 1})
 
 
 REFUSED: list[tuple[str, dict[str, str | None], type[HoldfastError], str]] = [

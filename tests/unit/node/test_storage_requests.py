@@ -94,7 +94,7 @@ class Node:
         await self._seen(self.database.database.txn(Txn(then=(Delete(key),))).revision)
 
     async def _seen(self, revision: int) -> None:
-        await Commits(self.life, self.store).wait_revision(revision)
+        await self.life.mirror.wait_revision(revision)
 
     async def ask(self, method: str, **params: Any) -> Any:
         [answer] = [item async for item in self.requests.handle(f"storage.{method}", params)]

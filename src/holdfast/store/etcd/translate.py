@@ -32,14 +32,17 @@ def key_value(kv: pb.KeyValue) -> port.KeyValue:
 
 
 def _compare(compare: port.Compare) -> pb.Compare:
-    key = compare.key.encode()
     match compare:
-        case port.ModRevision(equals=revision):
-            return pb.Compare(target=pb.Compare.MOD, key=key, mod_revision=revision)
-        case port.CreateRevision(equals=revision):
-            return pb.Compare(target=pb.Compare.CREATE, key=key, create_revision=revision)
-        case port.Value(equals=value):
-            return pb.Compare(target=pb.Compare.VALUE, key=key, value=value)
+        case port.ModRevision(key, equals=revision):
+            return pb.Compare(target=pb.Compare.MOD, key=key.encode(), mod_revision=revision)
+        case port.CreateRevision(key, equals=revision):
+            return pb.Compare(target=pb.Compare.CREATE, key=key.encode(), create_revision=revision)
+        case port.Value(key, equals=value):
+            return pb.Compare(target=pb.Compare.VALUE, key=key.encode(), value=value)
+        case port.NoneNewer(prefix, than=revision):
+            start, end = prefix_range(prefix)
+            older, mod = pb.Compare.LESS, pb.Compare.MOD
+            return pb.Compare(result=older, target=mod, key=start, range_end=end, mod_revision=revision + 1)
         case _:
             assert_never(compare)
 

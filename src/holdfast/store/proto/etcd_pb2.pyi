@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Compare(_message.Message):
-    __slots__ = ["create_revision", "key", "mod_revision", "result", "target", "value"]
+    __slots__ = ["create_revision", "key", "mod_revision", "range_end", "result", "target", "value"]
     class CompareResult(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = []
     class CompareTarget(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -16,8 +16,10 @@ class Compare(_message.Message):
     CREATE_REVISION_FIELD_NUMBER: _ClassVar[int]
     EQUAL: Compare.CompareResult
     KEY_FIELD_NUMBER: _ClassVar[int]
+    LESS: Compare.CompareResult
     MOD: Compare.CompareTarget
     MOD_REVISION_FIELD_NUMBER: _ClassVar[int]
+    RANGE_END_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     VALUE: Compare.CompareTarget
@@ -26,10 +28,11 @@ class Compare(_message.Message):
     create_revision: int
     key: bytes
     mod_revision: int
+    range_end: bytes
     result: Compare.CompareResult
     target: Compare.CompareTarget
     value: bytes
-    def __init__(self, result: _Optional[_Union[Compare.CompareResult, str]] = ..., target: _Optional[_Union[Compare.CompareTarget, str]] = ..., key: _Optional[bytes] = ..., create_revision: _Optional[int] = ..., mod_revision: _Optional[int] = ..., value: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, result: _Optional[_Union[Compare.CompareResult, str]] = ..., target: _Optional[_Union[Compare.CompareTarget, str]] = ..., key: _Optional[bytes] = ..., create_revision: _Optional[int] = ..., mod_revision: _Optional[int] = ..., value: _Optional[bytes] = ..., range_end: _Optional[bytes] = ...) -> None: ...
 
 class DeleteRangeRequest(_message.Message):
     __slots__ = ["key", "range_end"]
