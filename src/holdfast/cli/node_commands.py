@@ -17,6 +17,8 @@ from holdfast.cli.parameters import (
     Pair,
     address,
     complete_node,
+    fault_domain,
+    fault_domain_option,
     fence_option,
     login_name,
     node_argument,
@@ -103,7 +105,7 @@ def show_(*, node: str, as_json: bool) -> None:
     examples=(
         "holdfast node set node2 --fence-agent fence_ipmilan --fence-options-file ipmi.conf",
         "holdfast node set node2 --memory 48GiB --vcpus 16",
-        "holdfast node set node2 --site east",
+        "holdfast node set node2 --site east --fault-domain power:A --fault-domain rack:3",
         "holdfast node set node2 --no-fence",
         "holdfast node set node2 --address storage=10.0.2.2",
     ),
@@ -129,6 +131,15 @@ def show_(*, node: str, as_json: bool) -> None:
 @click.option("--vcpus", type=click.IntRange(min=1), help="CPUs for guests.")
 @click.option("--site", metavar="SITE", help="The site that the node is in; roles may prefer one.")
 @click.option("--no-site", is_flag=True, help="Take the node out of its site.")
+@fault_domain_option
+@click.option(
+    "--no-fault-domain",
+    "independent",
+    type=fault_domain,
+    metavar="KIND:NAME",
+    multiple=True,
+    help="What it does not depend on any more.",
+)
 @click.option("--paused/--not-paused", default=None, help="Whether the node takes no new roles.")
 @click.option(
     "--address",
@@ -151,12 +162,14 @@ def set_(
     vcpus: int | None,
     site: str | None,
     no_site: bool,
+    fault_domains: tuple[str, ...],
+    independent: tuple[str, ...],
     paused: bool | None,
     addresses: tuple[Pair, ...],
     gone: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Change NODE: how it is fenced, what it has for guests, where it is, whether it takes new roles.
+    """Change NODE: how it is fenced, what it has for guests, where it is, what it depends on, whether it takes roles.
 
     Its addresses change while it runs, in a command of their own that is given on the node itself: it is heard on a
     new network as soon as it is there, and the other networks go on.
@@ -178,12 +191,21 @@ def set_(
         raise click.UsageError("--site and --no-site contradict each other")
     if no_site:
         changes["site"] = None
+    changes |= _fault_domains(fault_domains, independent)
     if addresses or gone:
         _set_addresses(node, addresses, gone, is_alone=not changes, as_json=as_json)
         return
     if not changes:
         raise click.UsageError(f"nothing to change on {node!r} is given")
     _change(node, changes, "is changed", as_json=as_json)
+
+
+def _fault_domains(depends: tuple[str, ...], independent: tuple[str, ...]) -> dict[str, dict[str, bool]]:
+    for domain in depends:
+        if domain in independent:
+            raise click.UsageError(f"--fault-domain and --no-fault-domain contradict each other about {domain!r}")
+    changed = dict.fromkeys(depends, True) | dict.fromkeys(independent, False)
+    return {"fault_domains": changed} if changed else {}
 
 
 def _set_addresses(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from holdfast.model.ids import FAULT_DOMAIN_PATTERN
+
 if TYPE_CHECKING:
     from holdfast.client.blocking import BlockingClient
 
@@ -59,6 +61,13 @@ def setting(value: str) -> Pair:
 def fence_option(value: str) -> Pair:
     """Read NAME=VALUE of a fence agent."""
     return _pair(value, "NAME=VALUE", "ip=192.0.2.7")
+
+
+def fault_domain(value: str) -> str:
+    """Read KIND:NAME of what a machine depends on."""
+    if re.match(FAULT_DOMAIN_PATTERN, value) is None:
+        raise click.BadParameter(f"{value!r} is not KIND:NAME, for example power:A, rack:3 or storage:san1")
+    return value
 
 
 def port(value: str) -> tuple[str, int]:
@@ -175,6 +184,14 @@ def _names(client: BlockingClient, kind: str) -> list[str]:
     return [thing.name for thing in named]
 
 
+fault_domain_option: Final = click.option(
+    "--fault-domain",
+    "fault_domains",
+    type=fault_domain,
+    metavar="KIND:NAME",
+    multiple=True,
+    help="What the machine depends on: power:A, rack:3, storage:san1; once per thing.",
+)
 node_argument: Final = click.argument("node", metavar="NODE", shell_complete=complete_node)
 role_argument: Final = click.argument("role", metavar="NAME", shell_complete=complete_role)
 disk_argument: Final = click.argument("disk", metavar="NAME", shell_complete=complete_disk)

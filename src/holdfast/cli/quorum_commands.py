@@ -33,6 +33,8 @@ def _words(answer: QuorumStatus) -> str:
     lines = [answer.may_fail]
     if not answer.database_answers and answer.spare >= 0:
         lines.append("The cluster database does not answer this node now.")
+    for domain, gone in answer.fault_domains.items():
+        lines.append(f"{domain} takes {', '.join(gone)}, and with them the majority.")
     for voter in answer.voters:
         place = f" in {voter.site}" if voter.site else ""
         vote = voter.kind if voter.votes else f"{voter.kind} to be"

@@ -23,6 +23,7 @@ def node_sheet(node: NodeStatus) -> RenderableType:
         ("coordinator", _yes(node.is_coordinator)),
         ("voter", "yes, a witness" if node.is_voter and node.is_witness else _yes(node.is_voter)),
         ("site", node.site or "-"),
+        ("depends on", listed(node.fault_domains)),
         ("up since", moment(node.up_since_ms)),
         ("version", node.version or "-"),
         ("incarnation", node.incarnation or "-"),

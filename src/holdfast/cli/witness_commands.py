@@ -15,10 +15,15 @@ from holdfast.cli.connection import ask
 from holdfast.cli.groups import Group
 from holdfast.cli.node_commands import put_left
 from holdfast.cli.output import json_option, put
+from holdfast.cli.parameters import fault_domain_option
 from holdfast.client import requests
 from holdfast.model.errors import Refused
 
 _STDIN = "-"
+_VIRTUAL = (
+    "this machine is a virtual machine: the host and the storage below it must not be the cluster's; say, on a node of "
+    "the cluster, what it depends on"
+)
 DATA_DIR = "/var/lib/holdfast-witness"
 data_dir_option = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIR, help=f"{DATA_DIR} by default."
@@ -30,23 +35,29 @@ def witness() -> None:
     """A witness: this machine votes in clusters and runs no guests."""
 
 
-@witness.command("join", examples=("holdfast witness join hf1.kq3v", "holdfast witness join - --name attic < token"))
+@witness.command(
+    "join",
+    examples=("holdfast witness join hf1.kq3v", "holdfast witness join - --name attic --fault-domain power:B < token"),
+)
 @click.argument("token")
 @click.option("--name", metavar="NAME", help="Name of the witness in the cluster; witness-HOSTNAME by default.")
+@fault_domain_option
 @data_dir_option
 @json_option
-def join(*, token: str, name: str | None, data_dir: Path, as_json: bool) -> None:
+def join(*, token: str, name: str | None, fault_domains: tuple[str, ...], data_dir: Path, as_json: bool) -> None:
     """Make this machine a witness of the cluster that issued TOKEN; "-" reads it from standard input.
 
     Its addresses follow from how it reaches the nodes. It takes effect while `holdfast witness run` runs.
     """
-    from holdfast.node import witness_host
+    from holdfast.node import residence, witness_host
 
     text = sys.stdin.readline().strip() if token == _STDIN else token
     chosen = name or f"witness-{socket.gethostname().split('.')[0].lower()}"
-    identity = asyncio.run(witness_host.join(text, name=chosen, state=data_dir))
+    identity = asyncio.run(witness_host.join(text, name=chosen, fault_domains=fault_domains, state=data_dir))
     answer = {"node": identity.node, "cluster": identity.cluster_name, "addresses": identity.addresses}
     put(answer, f"this machine is witness {identity.node} of cluster {identity.cluster_name}", as_json=as_json)
+    if residence.is_virtual_machine() and not fault_domains:
+        click.echo(f"{_VIRTUAL}: holdfast node set {identity.node} --fault-domain KIND:NAME", err=True)
 
 
 @witness.command("run", examples=("holdfast witness run", "holdfast witness run --data-dir /srv/witness"))

@@ -137,7 +137,8 @@ def join_node(
 def set_node(node: str, changes: Mapping[str, object]) -> Request[NodeStatus]:
     """Change a node; what is absent stays.
 
-    Keys: `fence` ({"agent", "options"}, None removes it), `memory_bytes`, `vcpus`, `paused`, `site` (None removes it).
+    Keys: `fence` ({"agent", "options"}, None removes it), `memory_bytes`, `vcpus`, `paused`, `site` (None removes it),
+    `fault_domains` (per KIND:NAME whether the node depends on it).
     """
     params = {"node": node, **changes}
     return Request(method="node.set", answer=NodeStatus, params=params, changes=True, silence_s=CHANGE_S)

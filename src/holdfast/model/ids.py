@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Final, NewType
 
 ClusterId = NewType("ClusterId", str)
 NodeName = NewType("NodeName", str)
@@ -10,6 +10,10 @@ RoleName = NewType("RoleName", str)
 NetworkName = NewType("NetworkName", str)
 SiteName = NewType("SiteName", str)
 DiskName = NewType("DiskName", str)
+
+FaultDomain = NewType("FaultDomain", str)
+"""What takes down all that depend on it when it fails, as KIND:NAME: `power:A`, `rack:3`, `storage:san1`."""
+FAULT_DOMAIN_PATTERN: Final = r"^[a-z][a-z0-9-]{0,15}:[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 Incarnation = NewType("Incarnation", str)
 """One start of one machine, as a UUID. A node that was fenced and came back has another one."""

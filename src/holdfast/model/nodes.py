@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from holdfast.model.disks import DiskHealth
-from holdfast.model.ids import DiskName, Incarnation, NetworkName, NodeName, RoleName, SiteName
+from holdfast.model.ids import DiskName, FaultDomain, Incarnation, NetworkName, NodeName, RoleName, SiteName
 from holdfast.model.reasons import Reason
 from holdfast.model.roles import MoveMethod
 from holdfast.model.transfers import Transfer
@@ -57,6 +57,7 @@ class NodeSpec:
     seat          the member of the cluster database that is this node's; None: it has none. Follows the database.
     machine_id    of its operating system, and
     product_uuid  of the machine below it, as it gave them when it joined; alike when two share one. Empty: unknown.
+    fault_domains  what it depends on, as far as people said so; in order, each once.
     """
 
     name: NodeName
@@ -80,6 +81,7 @@ class NodeSpec:
     seat: int | None = None
     machine_id: str = ""
     product_uuid: str = ""
+    fault_domains: tuple[FaultDomain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ class NodeStatus:
     site: str | None = None
     is_draining: bool = False
     is_witness: bool = False
+    fault_domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,8 @@ class VoterStatus:
 class QuorumStatus:
     """Who votes, and what could fail now.
 
-    spare   so many voters more may fail; negative: so many are missing.
+    spare           so many voters more may fail; negative: so many are missing.
+    fault_domains   per one that takes the majority away when it fails, the voters that go with it.
     """
 
     voters: tuple[VoterStatus, ...]
@@ -181,6 +183,7 @@ class QuorumStatus:
     spare: int
     database_answers: bool
     may_fail: str
+    fault_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

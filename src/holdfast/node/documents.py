@@ -12,6 +12,7 @@ from holdfast import __version__
 from holdfast.decide.coordination import owners_by_node
 from holdfast.decide.detection import Assessment, Standing
 from holdfast.decide.explain import Standstill, explain_role, standstill
+from holdfast.decide.fault_domains import majority_takers, shared_fault_domains
 from holdfast.decide.fencing import is_proven_enough
 from holdfast.decide.freedom import needs_decision
 from holdfast.decide.layout import Layout
@@ -95,6 +96,7 @@ def quorum_status(snapshot: Snapshot, view: View) -> QuorumStatus:
         spare=spare_voters(voters, up),
         database_answers=view.database_answers,
         may_fail=what_may_fail(voters, up),
+        fault_domains={str(domain): gone for domain, gone in majority_takers(snapshot, up).items()},
     )
 
 
@@ -172,6 +174,7 @@ def _node_status(
         site=spec.site,
         is_draining=spec.is_draining,
         is_witness=spec.is_witness,
+        fault_domains=spec.fault_domains,
     )
 
 
@@ -327,7 +330,7 @@ def conditions(snapshot: Snapshot, view: View) -> tuple[Condition, ...]:
                 text += "; they are more than one release apart, which is not supported: bring them together now"
             found.add(Condition(code="version-skew", subject=name, text=text))
     found |= {*_ordered_conditions(snapshot, view), *shared_machines(snapshot), *expiring(snapshot, view.now_ms)}
-    found |= {*changing(snapshot)}
+    found |= {*changing(snapshot), *shared_fault_domains(snapshot)}
     if view.me not in snapshot.sessions:
         text = f"{view.me} is not up: {view.obstacle or 'its session is being registered'}"
         found.add(Condition(code="node-not-up", subject=view.me, text=text))

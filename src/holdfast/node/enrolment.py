@@ -35,6 +35,7 @@ from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
+from holdfast.node.request_params import FaultDomainText
 from holdfast.node.transactions import as_all_nodes_are, set_node
 from holdfast.node.voters import peer_urls, seated
 from holdfast.store.port import Member, ModRevision, Operation, Put, Store, Txn
@@ -67,6 +68,7 @@ class JoinRequest(BaseModel):
     is_witness: bool = False
     machine_id: str = ""
     product_uuid: str = ""
+    fault_domains: tuple[FaultDomainText, ...] = ()
 
 
 class Admission(BaseModel):
@@ -285,6 +287,7 @@ def _new_node(request: JoinRequest, now_ms: int) -> NodeSpec:
         is_witness=request.is_witness,
         machine_id=request.machine_id,
         product_uuid=request.product_uuid,
+        fault_domains=tuple(sorted(set(request.fault_domains))),
     )
 
 

@@ -30,6 +30,7 @@ from holdfast.node.config import DaemonConfig
 from holdfast.node.database import database_member, open_database
 from holdfast.node.enrolment import Admission, JoinRequest
 from holdfast.node.founding import NAME_PATTERN, Tell
+from holdfast.node.request_params import FaultDomainText
 from holdfast.node.residence import (
     checked_directories,
     forget_cluster,
@@ -57,6 +58,7 @@ class JoinParams(BaseModel):
     node: str = Field(pattern=NAME_PATTERN)
     addresses: dict[str, IpText] = {}
     ports: Ports = Ports()
+    fault_domains: tuple[FaultDomainText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Joiner:
             is_witness=self.is_witness,
             machine_id=machine_id,
             product_uuid=product_uuid,
+            fault_domains=params.fault_domains,
         )
 
     def _write_admission(self, admission: Admission, key_pem: bytes) -> None:

@@ -5,6 +5,7 @@ Rule of the file: every refusal names the thing, the value and the next step, an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from holdfast.decide.fencing import is_proven_dead
 from holdfast.hypervisor.domain_xml import GuestDefinition
 from holdfast.hypervisor.guest_paths import check_links, check_shared
 from holdfast.model.errors import Conflict, InvalidInput, NotFound, Refused
-from holdfast.model.ids import NodeName, RoleName, SiteName
+from holdfast.model.ids import FaultDomain, NodeName, RoleName, SiteName
 from holdfast.model.nodes import Capacity, NodeSpec, Verdict
 from holdfast.model.roles import Phase, Priority, RoleSpec
 from holdfast.model.snapshot import Snapshot, Versioned
@@ -69,9 +70,20 @@ def changed_node(spec: NodeSpec, wanted: NodeSetParams, snapshot: Snapshot) -> N
         spec = replace(spec, capacity=Capacity(memory_bytes=memory_bytes, vcpus=vcpus))
     if "site" in wanted.model_fields_set:
         spec = replace(spec, site=None if wanted.site is None else SiteName(wanted.site))
+    spec = replace(spec, fault_domains=_fault_domains(spec, wanted.fault_domains))
     if wanted.paused is None:
         return spec
     return replace(spec, is_paused=wanted.paused, is_draining=spec.is_draining and wanted.paused)
+
+
+def _fault_domains(spec: NodeSpec, wanted: Mapping[FaultDomain, bool]) -> tuple[FaultDomain, ...]:
+    """What the node depends on after a change. Raises: InvalidInput for one to take away that it does not have."""
+    for domain in (domain for domain, depends in wanted.items() if not depends):
+        if domain not in spec.fault_domains:
+            known = ", ".join(spec.fault_domains) or "none"
+            raise InvalidInput(f"{domain} is no fault domain of node {spec.name}", hint=f"those that it has: {known}")
+    changed = dict.fromkeys(spec.fault_domains, True) | dict(wanted)
+    return tuple(sorted(domain for domain, depends in changed.items() if depends))
 
 
 def new_role(guest: GuestDefinition, wanted: AddParams) -> RoleSpec:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.membership.identity import IpText
+from holdfast.model.ids import FAULT_DOMAIN_PATTERN, FaultDomain
 from holdfast.model.nodes import FenceSpec, Return
 from holdfast.model.roles import Failback, Label, MoveMethod, StorageLoss, Wanted
+
+FaultDomainText = Annotated[FaultDomain, Field(pattern=FAULT_DOMAIN_PATTERN)]
 
 
 class _Params(BaseModel):
@@ -45,13 +48,17 @@ class RenewParams(_Params):
 
 
 class NodeSetParams(NodeParams):
-    """`node.set`: what is absent stays; `fence: null` takes the device away, `site: null` the site."""
+    """`node.set`: what is absent stays; `fence: null` takes the device away, `site: null` the site.
+
+    fault_domains   those that it depends on from now on (true), or no longer (false).
+    """
 
     fence: FenceSpec | None = None
     memory_bytes: int | None = Field(default=None, gt=0)
     vcpus: int | None = Field(default=None, gt=0)
     paused: bool | None = None
     site: str | None = Field(default=None, min_length=1)
+    fault_domains: dict[FaultDomainText, bool] = {}
 
 
 class AddressParams(NodeParams):

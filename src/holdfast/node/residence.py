@@ -25,6 +25,8 @@ from holdfast.store.etcd.supervisor import EtcdSupervisor
 
 MACHINE_ID: Final = Path("/etc/machine-id")
 PRODUCT_UUID: Final = Path("/sys/class/dmi/id/product_uuid")
+SYSTEM_VENDOR: Final = Path("/sys/class/dmi/id/sys_vendor")
+CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
 def stranger(node: str, addresses: Mapping[str, str], ports: Ports) -> NodeIdentity:
@@ -80,6 +82,16 @@ def machine_ids() -> tuple[str, str]:
     Source: machine-id(5), SMBIOS 7.2 (system UUID).
     """
     return _text(MACHINE_ID), _text(PRODUCT_UUID).lower()
+
+
+def is_virtual_machine(*, cpu_info: Path = CPU_INFO, system_vendor: Path = SYSTEM_VENDOR) -> bool:
+    """Whether this machine is seen to be a guest of some hypervisor; False also where nothing tells.
+
+    Source: AMD64 APM volume 3, CPUID Fn0000_0001_ECX bit 31 ("hypervisor" in /proc/cpuinfo), which no processor sets by
+    itself; elsewhere the SMBIOS 7.2 manufacturer, which is QEMU for its guests.
+    """
+    flags = {line.partition(":")[2] for line in _text(cpu_info).splitlines() if line.startswith("flags")}
+    return any("hypervisor" in found.split() for found in flags) or _text(system_vendor) == "QEMU"
 
 
 def _text(path: Path) -> str:

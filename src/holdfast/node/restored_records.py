@@ -98,7 +98,13 @@ class Restoration:
 
     def _nodes(self) -> Iterator[Put]:
         before = next((spec for spec in self._all(NODES, NodeSpec) if spec.name == self.me.node), self.own)
-        own = replace(self.own, fence=before.fence, capacity=before.capacity, site=before.site)
+        own = replace(
+            self.own,
+            fence=before.fence,
+            capacity=before.capacity,
+            site=before.site,
+            fault_domains=before.fault_domains,
+        )
         yield Put(node_key(self.me.node), encode(own))
         for name, spec in self.others().items():
             yield Put(node_key(name), encode(spec))

@@ -19,6 +19,7 @@ from typing import Final
 from holdfast.membership.identity import NodeIdentity, Ports, read_identity
 from holdfast.membership.tokens import decode_token
 from holdfast.model.errors import Conflict, HoldfastError, NotFound, Refused, Unavailable
+from holdfast.model.ids import FaultDomain
 from holdfast.node.clock import SystemClock
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import open_database
@@ -68,12 +69,20 @@ def instances(state: Path = STATE) -> tuple[Instance, ...]:
     return tuple(Instance(config=config_of(one), identity=read_identity(one / "identity.json")) for one in folders)
 
 
-async def join(token: str, *, name: str, state: Path = STATE, let_go_s: float = LET_GO_S) -> NodeIdentity:
+async def join(
+    token: str,
+    *,
+    name: str,
+    fault_domains: tuple[str, ...] = (),
+    state: Path = STATE,
+    let_go_s: float = LET_GO_S,
+) -> NodeIdentity:
     """Become a witness of the cluster that issued the token. Raises: Conflict, Unavailable, and what joining raises.
 
     A witness that left just now may still be taking away what it kept; its folder is not written to until it is done.
 
-    let_go_s   what it has for that.
+    fault_domains   what this machine depends on.
+    let_go_s        what the former witness has for taking away.
     """
     folder = state / decode_token(token).authority_fingerprint[:16]
     _require_no_witness(folder)
@@ -82,7 +91,9 @@ async def join(token: str, *, name: str, state: Path = STATE, let_go_s: float = 
         _require_no_witness(folder)
         (folder / FORGET).unlink(missing_ok=True)
         joiner = Joiner(config_of(folder), SystemClock(), is_witness=True)
-        return await joiner.join(JoinParams(token=token, node=name, ports=free_ports(instances(state))), log.info)
+        domains = tuple(map(FaultDomain, fault_domains))
+        params = JoinParams(token=token, node=name, ports=free_ports(instances(state)), fault_domains=domains)
+        return await joiner.join(params, log.info)
 
 
 def _require_no_witness(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.property.decide.clusters import NODES, snapshots
-from tests.unit.decide.made_up import NOW_MS, coordinated_by, node_spec, put, up
+from tests.unit.decide.made_up import NOW_MS, cluster, coordinated_by, known, node_spec, put, up
 
 from holdfast.decide.coordination import plan
 from holdfast.decide.freedom import wants_owner
@@ -154,3 +154,11 @@ def test_safe_5_once_all_are_accounted_for_every_wanted_role_moves_or_says_why(o
     assert not any(why.code is ReasonCode.NOT_ACCOUNTED_FOR for each in decided.blocked.values() for why in each)
     settled = {change.role for change in decided.changes} | decided.blocked.keys() | decided.waiting.keys()
     assert {role for role, spec in now.specs.items() if wants_owner(spec.value, owned(now, role))} <= settled
+
+
+def test_what_people_set_for_the_node_that_restores_stays() -> None:
+    me = NODES[0]
+    old = cluster(known(me, fence=True, site="east", fault_domains=("power:A", "rack:3")))
+    own = restored(restoration(old, me=me)).nodes[me].value
+    assert own.fence is not None
+    assert (own.site, own.fault_domains) == ("east", ("power:A", "rack:3"))

@@ -12,9 +12,11 @@ from holdfast.model.status import (
     EventLine,
     NodeState,
     NodeStatus,
+    QuorumStatus,
     RoleExplanation,
     RoleState,
     RoleStatus,
+    VoterStatus,
 )
 
 GIB = 1 << 30
@@ -103,7 +105,14 @@ LOST = cluster(
     nodes=(
         node(1, roles=("db",)),
         node(2),
-        node(3, state=NodeState.LOST, heard_on=(), roles=("web1",), reasons=(SILENT,)),
+        node(
+            3,
+            state=NodeState.LOST,
+            heard_on=(),
+            roles=("web1",),
+            reasons=(SILENT,),
+            fault_domains=("power:A", "rack:3"),
+        ),
     ),
     roles=(
         role("db", priority="high"),
@@ -173,6 +182,19 @@ STATUSES = {
     "warned": WARNED,
     "long": LONG,
 }
+
+QUORUM = QuorumStatus(
+    voters=(
+        VoterStatus(name="attic", kind="witness", state=NodeState.UP, site=None, votes=True, member="running"),
+        VoterStatus(name="node1", kind="voter", state=NodeState.UP, site="east", votes=True, member="running"),
+        VoterStatus(name="node2", kind="voter", state=NodeState.UP, site=None, votes=True, member="running"),
+    ),
+    needed=2,
+    spare=1,
+    database_answers=True,
+    may_fail="Any one of attic, node1, node2 may fail now, and any number of nodes without a vote.",
+    fault_domains={"power:A": ("attic", "node1"), "rack:3": ("node1", "node2")},
+)
 
 EXPLANATIONS = {
     "online": RoleExplanation(

@@ -113,6 +113,12 @@ def domain_file(tmp_path: Path) -> None:
         (("node", "set", "node2", "--site", "east"), "node.set", {"node": "node2", "site": "east"}, node(2)),
         (("node", "set", "node2", "--no-site"), "node.set", {"node": "node2", "site": None}, node(2)),
         (
+            ("node", "set", "node2", "--fault-domain", "power:A", "--no-fault-domain", "power:B"),
+            "node.set",
+            {"node": "node2", "fault_domains": {"power:A": True, "power:B": False}},
+            node(2),
+        ),
+        (
             ("cluster", "freeze", "--by", "Ada", "--reason", "new switches"),
             "cluster.freeze",
             {"person": "Ada", "reason": "new switches"},
@@ -319,6 +325,12 @@ def test_the_socket_option_wins(daemon: Daemon, holdfast: Holdfast, monkeypatch:
         ((*CREATE, "--set", "patience"), "'patience' is not NAME=VALUE, for example timings.patience_ms=8000"),
         (("token", "create", "--ttl", "soon"), "'soon' is not a duration, for example 90s"),
         (("node", "set", "node1", "--memory", "lots"), "'lots' is not a size"),
+        (("node", "set", "node1", "--fault-domain", "A"), "'A' is not KIND:NAME, for example power:A"),
+        (
+            ("node", "set", "node1", "--fault-domain", "power:A", "--no-fault-domain", "power:A"),
+            "contradict each other about 'power:A'",
+        ),
+        (("witness", "join", "hf1.x", "--fault-domain", "power"), "'power' is not KIND:NAME"),
         (("node", "set", "node1"), "nothing to change on 'node1'"),
         (("node", "set", "node1", "--fence-option", "ip=1"), "without --fence-agent"),
         (("vm", "set", "web1"), "nothing to change on 'web1'"),

@@ -11,6 +11,7 @@ from tests.unit.cli.documents import (
     JOINING,
     LOST,
     NO_QUORUM,
+    QUORUM,
     STATUSES,
     WARNED,
     WELL,
@@ -58,6 +59,11 @@ def test_lists_and_sheets(daemon: Daemon, holdfast: Holdfast) -> None:
     check_golden("node-show", holdfast("node", "show", "node3").out)
     check_golden("vm-list", holdfast("vm", "list").out)
     check_golden("vm-show", holdfast("vm", "show", "web1").out)
+
+
+def test_quorum_names_what_takes_the_majority(daemon: Daemon, holdfast: Holdfast) -> None:
+    daemon.on("quorum.show", QUORUM)
+    check_golden("quorum-show", holdfast("quorum", "show").out)
 
 
 def test_verdicts() -> None:

@@ -25,7 +25,7 @@ from tests.unit.decide.made_up import (
 from holdfast.model.ids import NodeName
 from holdfast.model.roles import Failback, FailbackPolicy, Label, Phase, Wanted
 from holdfast.model.status import ClusterStatus, RoleState, RoleStatus
-from holdfast.node.documents import View, cluster_status
+from holdfast.node.documents import View, cluster_status, quorum_status
 
 A, B = NodeName("a"), NodeName("b")
 WINDOW = Failback(policy=FailbackPolicy.WINDOW, from_hour=22, until_hour=5)
@@ -110,3 +110,16 @@ def test_blocked_is_only_what_something_has_to_happen_for(parts: tuple[Part, ...
 def test_the_room_of_a_role_on_its_way_is_not_missing_for_itself() -> None:
     moving = record(replace(owned("web", None), target=A, source=B))
     assert web(up("a", memory_bytes=2**30), new_role("web"), moving).state is RoleState.STARTING
+
+
+def test_what_fails_together_is_shown_and_warned_of_and_counts_who_is_up() -> None:
+    """The warning is about all voters; what may fail now is about those that are up."""
+    nodes = (known(name, fault_domains=("power:A",) if name in "ab" else ()) for name in "abcde")
+    snapshot = cluster(*nodes, *map(up, "abcd"))
+    view = View(me=A, standing={}, heard_on={}, database_answers=True, now_ms=NOW_MS)
+    assert cluster_status(snapshot, view).nodes[0].fault_domains == ("power:A",)
+    assert quorum_status(snapshot, view).fault_domains == {"power:A": ("a", "b")}
+    assert "fault-domain-takes-majority" not in codes(cluster_status(snapshot, view))
+    three = cluster(*(known(name, fault_domains=("power:A",) if name in "ab" else ()) for name in "abc"), up("a"))
+    assert "fault-domain-takes-majority" in codes(cluster_status(three, view))
+    assert quorum_status(three, view).fault_domains == {}, "there is no majority to take"

@@ -40,6 +40,7 @@ def test_unknown_keys_are_refused(kind: Any) -> None:
         (NodeSetParams, {"node": "a", "memory_bytes": 0}, "memory_bytes"),
         (NodeSetParams, {"node": "a", "vcpus": -1}, "vcpus"),
         (NodeSetParams, {"node": "a", "fence": "fence_ipmilan"}, "fence"),
+        (NodeSetParams, {"node": "a", "fault_domains": {"A": True}}, "fault_domains"),
         (RoleSetParams, {"role": "web", "priority": "urgent"}, "priority"),
         (RoleSetParams, {"role": "web", "restart_limit": -1}, "restart_limit"),
         (RoleSetParams, {"role": "web", "failover_limit": 101}, "failover_limit"),
