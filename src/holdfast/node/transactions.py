@@ -17,7 +17,18 @@ from holdfast.model.ids import NodeName
 from holdfast.model.nodes import FenceOrder, NodeSpec, Proof, Session, Verdict
 from holdfast.model.roles import Ownership, RoleSpec
 from holdfast.model.snapshot import ClusterRecord, Coordinator, Snapshot, Versioned
-from holdfast.store.port import Compare, CreateRevision, Delete, LeaseId, ModRevision, NoneNewer, Operation, Put, Txn
+from holdfast.store.port import (
+    Compare,
+    CreateRevision,
+    Delete,
+    KeyValue,
+    LeaseId,
+    ModRevision,
+    NoneNewer,
+    Operation,
+    Put,
+    Txn,
+)
 from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
@@ -207,6 +218,11 @@ def order_votes(order: object, *, snapshot: Snapshot) -> Txn:
         compares=(ModRevision(COORDINATOR, equals=revision_of(snapshot.coordinator)),),
         then=(Put(VOTE_ORDER, encode(order)),),
     )
+
+
+def end_vote_order(order: KeyValue, *, events: tuple[Operation, ...]) -> Txn:
+    """Record what came of an order, and drop it: fails when that is told already, or another one followed."""
+    return Txn(compares=(ModRevision(VOTE_ORDER, equals=order.mod_revision),), then=(Delete(VOTE_ORDER), *events))
 
 
 def change_keys(keys: HeartbeatKeys, *, snapshot: Snapshot) -> Txn:

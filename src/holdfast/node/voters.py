@@ -19,13 +19,14 @@ from holdfast.model.errors import Conflict, HoldfastError
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, NodeSpec
+from holdfast.model.reasons import Reason
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import order_votes, revision_of, set_node
-from holdfast.store.port import Member, MemberId, ModRevision, Store, StoreAdmin, Txn
-from holdfast.store.records import COORDINATOR
+from holdfast.node.transactions import end_vote_order, order_votes, revision_of, set_node
+from holdfast.store.port import KeyValue, Member, MemberId, ModRevision, Store, StoreAdmin, Txn
+from holdfast.store.records import COORDINATOR, VOTE_ORDER, RecordUnreadable, decode
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,17 @@ CALL_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteOrder:
-    """The change of members that is about to be made, by whom: a write that shows that it still coordinates."""
+    """The change of members that is about to be made, by whom: a write that shows that it still coordinates.
+
+    It stays until another one follows, or until an event tells what came of it.
+    """
 
     act: VoterAct
     node: NodeName | None
     member: int | None
     by: NodeName
     at_ms: int
+    reasons: tuple[Reason, ...] = ()
 
 
 class VoterKeeper:
@@ -100,7 +105,8 @@ class VoterKeeper:
             self.waits_for = "the cluster is frozen, and votes do not move then"
             return LOOK_S
         try:
-            members = await self._members()
+            order, members = await self._look()
+            await self._tell(order, members)
             self._doubts = of_two_nodes(snapshot, members)
             if self._doubts:
                 self.waits_for = "; ".join(condition.text for condition in self._doubtful())
@@ -155,10 +161,25 @@ class VoterKeeper:
             for member, homes in sorted(self._doubts.items())
         )
 
-    async def _members(self) -> tuple[Member, ...]:
-        """The members as of now: etcd 3.4 lists them as one of them last knew, so that one catches up first."""
-        await self._store.get(COORDINATOR, timeout_s=CALL_S)
-        return await self._admin.members(timeout_s=CALL_S)
+    async def _look(self) -> tuple[KeyValue | None, tuple[Member, ...]]:
+        """The last order, and the members as of now: etcd 3.4 lists them as one last knew, so it catches up first."""
+        order = await self._store.get(VOTE_ORDER, timeout_s=CALL_S)
+        return order, await self._admin.members(timeout_s=CALL_S)
+
+    async def _tell(self, written: KeyValue | None, members: tuple[Member, ...]) -> None:
+        """Record what came of the last order: once, by whoever coordinates when the members show it."""
+        if written is None:
+            return
+        try:
+            order = decode(VoteOrder, VOTE_ORDER, written.value)
+        except RecordUnreadable as error:
+            log.error("%s", error)
+            return
+        code = outcome(order, members)
+        if code is not None:
+            event = self._events.event(code, order.node or f"member {order.member:x}", *order.reasons)
+            told = end_vote_order(written, events=self._events.operations(event))
+            await self._store.txn(told, timeout_s=CALL_S)
 
     async def _correct(self, snapshot: Snapshot, members: tuple[Member, ...]) -> bool:
         """Let the nodes' records follow the members; returns whether any did not."""
@@ -188,21 +209,25 @@ class VoterKeeper:
 
     async def _may_change(self, step: VoterStep, snapshot: Snapshot) -> bool:
         """Whether the database, asked by a write, has this node coordinate. Source: SAFE-4."""
-        order = VoteOrder(act=step.act, node=step.node, member=step.member, by=self._me, at_ms=self._clock.wall_ms())
+        order = VoteOrder(
+            act=step.act,
+            node=step.node,
+            member=step.member,
+            by=self._me,
+            at_ms=self._clock.wall_ms(),
+            reasons=step.reasons,
+        )
         return (await self._store.txn(order_votes(order, snapshot=snapshot), timeout_s=CALL_S)).succeeded
 
     async def _make(self, step: VoterStep, snapshot: Snapshot, members: tuple[Member, ...]) -> None:
-        """Make one change. One whose outcome is unknown shows in the members at the next round."""
+        """Make one change. What came of it shows in the members at the next round, also when no answer came."""
         log.info("voters: %s %s", step.act, step.node or f"member {step.member}")
         if step.act is VoterAct.ADD and step.node is not None:
             await self._add(snapshot.nodes[step.node].value, members)
         elif step.act is VoterAct.PROMOTE and step.member is not None:
             await self._admin.promote(MemberId(step.member), timeout_s=CALL_S)
-            self._events.record(self._events.event(EventCode.VOTE_GIVEN, step.node or "", *step.reasons))
         elif step.act is VoterAct.REMOVE and step.member is not None:
             await self._remove(MemberId(step.member), snapshot, members)
-            subject = step.node or f"member {step.member:x}"
-            self._events.record(self._events.event(EventCode.VOTE_TAKEN, subject, *step.reasons))
 
     async def _add(self, node: NodeSpec, members: tuple[Member, ...]) -> None:
         try:
@@ -217,6 +242,16 @@ class VoterKeeper:
             if heir is not None:
                 await self._admin.move_leader(heir, timeout_s=CALL_S)
         await self._admin.remove(member, timeout_s=CALL_S)
+
+
+def outcome(order: VoteOrder, members: Iterable[Member]) -> EventCode | None:
+    """What the members show of an order: a vote that was taken or given by it; None: nothing so far."""
+    found = next((member for member in members if int(member.id) == order.member), None)
+    if order.act is VoterAct.REMOVE and found is None:
+        return EventCode.VOTE_TAKEN
+    if order.act is VoterAct.PROMOTE and found is not None and not found.is_learner:
+        return EventCode.VOTE_GIVEN
+    return None
 
 
 def _too_few(snapshot: Snapshot, members: tuple[Member, ...], silent: frozenset[NodeName]) -> str | None:

@@ -19,8 +19,10 @@ from tests.unit.node.small_database import SmallDatabase
 
 from holdfast.decide.voters import SETTLE_MS
 from holdfast.membership.seat_file import SeatFile
+from holdfast.model.events import Event, EventCode
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import Capacity, NodeReport, Seat, SeatState
+from holdfast.model.reasons import ReasonCode
 from holdfast.model.snapshot import Freeze, Snapshot
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
@@ -29,7 +31,7 @@ from holdfast.node.voters import VoterKeeper, peer_urls, seated, why_vote_stays
 from holdfast.store.errors import DiskFull, MemberExited
 from holdfast.store.memory import MemoryStore
 from holdfast.store.port import MemberId
-from holdfast.store.records import CLUSTER, report_key
+from holdfast.store.records import CLUSTER, EVENTS, decode, report_key
 
 ROUND_MS = 1_000
 ROUNDS = 40
@@ -170,8 +172,14 @@ class World:
             assert not (self.folder / name).exists(), "what was given up is cleared"
         return "".join(voting)
 
+    def told(self) -> list[tuple[EventCode, str, str]]:
+        """What happened to votes, as the events say: what, whose, and why."""
+        items = self.database.database.listing(EVENTS).items
+        events = (decode(Event, item.key, item.value) for item in items)
+        return [(event.code, event.subject, event.reasons[0].code) for event in events]
 
-KILLS, FEWER = range(37), range(28)
+
+KILLS, FEWER = range(41), range(34)
 
 
 @pytest.mark.parametrize("at", KILLS)
@@ -181,6 +189,7 @@ async def test_one_voter_becomes_three_whoever_is_killed_when(tmp_path: Path, at
     world.voters = world.new_voter_keeper()
     await world.settle()
     assert world.votes() == "abc"
+    assert world.told() == [(EventCode.VOTE_GIVEN, name, ReasonCode.VOTES_TO_SPREAD) for name in "bc"]
 
 
 @pytest.mark.parametrize("at", FEWER)
@@ -209,6 +218,10 @@ async def test_one_of_three_voters_is_replaced_before_it_leaves_whoever_is_kille
         least = min(least, len(world.members.voters))
     assert world.votes() == "bcd"
     assert least == 3, "another one votes before it goes"
+    assert world.told()[2:] == [
+        (EventCode.VOTE_GIVEN, "d", ReasonCode.VOTES_TO_SPREAD),
+        (EventCode.VOTE_TAKEN, "a", ReasonCode.VOTER_LEAVES),
+    ], "once each, also when the answer never came or the next coordinator finds it"
 
 
 @pytest.mark.parametrize("at", FEWER)
