@@ -113,7 +113,7 @@ class Detector:
         peers = self._peers
         self._hearing.expect(peers.items(), now_ms)
         together_ms = self._together_ms(timings, now_ms)
-        late = False
+        late, late_ms = False, 2 * timings.heartbeat_interval_ms
         standing: dict[NodeName, Assessment] = {}
         for peer in peers.items():
             silent_ms = self._hearing.silent_ms(*peer, now_ms)
@@ -122,11 +122,11 @@ class Detector:
                 view = self._view(peer, silent_ms, snapshot, now_ms)
                 judged = assess(view, me=self._me, voters=self._voters, timings=timings, together_ms=together_ms)
             standing[peer[0]] = judged
-            late |= min(silent_ms.values(), default=0) > 2 * timings.heartbeat_interval_ms
+            late |= bool(silent_ms) and min(silent_ms.values()) > late_ms
             if judged.standing is not Standing.HEARD or self._suspected:
                 self._react(peer, judged, snapshot, tasks)
         self.standing = standing
-        for gone in self._suspected - set(peers.items()):
+        for gone in self._suspected.difference(peers.items()):
             self._suspected.discard(gone)
             self._power.forget(gone)
         return late

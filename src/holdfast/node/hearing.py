@@ -100,12 +100,14 @@ class Hearing:
         peer = self._peers.get((node, incarnation))
         if peer is None:
             return {}
-        common = self._shared.get(node)
+        common, received = self._shared.get(node), peer.received
         silent = {
-            network: now_ms - self._last_ms(node, peer, network)
+            network: now_ms - (received[network][1] if network in received else self._since_ms(node, peer, network))
             for network in self._networks
             if common is None or network in common
         }
+        if not self.deaf:
+            return silent
         audible = {network: time_ms for network, time_ms in silent.items() if network not in self.deaf}
         latest_ms = min(audible.values(), default=0)
         return audible | {network: time_ms for network, time_ms in silent.items() if time_ms < latest_ms}
@@ -115,10 +117,8 @@ class Hearing:
         peer = self._peers.get((node, incarnation))
         return 0 if peer is None else now_ms - max(peer.since_ms, peer.last_at_ms)
 
-    def _last_ms(self, node: NodeName, peer: _Peer, network: NetworkName) -> int:
-        """When the peer was heard there last, or when silence there began to count."""
-        if network in peer.received:
-            return peer.received[network][1]
+    def _since_ms(self, node: NodeName, peer: _Peer, network: NetworkName) -> int:
+        """When silence began to count on a network where the peer was not heard yet."""
         return max(peer.since_ms, self._shared_since_ms.get((node, network), peer.since_ms))
 
     def last(self, node: NodeName, incarnation: Incarnation) -> Heartbeat | None:

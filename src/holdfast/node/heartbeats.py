@@ -159,12 +159,12 @@ class Heartbeats:
         return now_ms >= self._sure_since_ms
 
     def _take(self, event: TransportEvent) -> None:
-        if isinstance(event, LinkChanged):
+        if isinstance(event, DatagramReceived):
+            self._hear(event)
+        elif isinstance(event, LinkChanged):
             self._links[event.network] = event.state
             self._hearing.deaf = frozenset(name for name, state in self._links.items() if state is not LinkState.UP)
             log.info("network %s is %s (interface %s)", event.network, event.state, event.interface)
-        elif isinstance(event, DatagramReceived):
-            self._hear(event)
         elif isinstance(event, PeerUnreachable) and event.answer is Unreachable.PORT:
             self._note_answer(event)
 

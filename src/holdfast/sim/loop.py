@@ -132,7 +132,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.steps = 0
         self.errors: list[str] = []
         self._now = 0.0
-        self._instant_began = 0
+        self._instant_ends = STEPS_PER_INSTANT
         self._count = 0
         self._ready: deque[_Call] = deque()
         self._timers: list[tuple[float, int, _Call]] = []
@@ -202,8 +202,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Run everything that falls due up to `when`, which is the time afterwards."""
         _set_running_loop(self)
         try:
-            while self._ready or self._proceed(when):
-                self._run_ready()
+            self._run(when, None)
         finally:
             _set_running_loop(None)
         self._now = max(self._now, when)
@@ -213,12 +212,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         _set_running_loop(self)
         try:
             task = future if isinstance(future, asyncio.Future) else self.create_task(future)
-            while not task.done():
-                if not self._ready and not self._proceed(float("inf")):
-                    raise NothingScheduled(f"at {self._now:.3f} s nothing is scheduled and {task!r} is not done")
-                self._run_ready()
+            self._run(inf, task)
         finally:
             _set_running_loop(None)
+        if not task.done():
+            raise NothingScheduled(f"at {self._now:.3f} s nothing is scheduled and {task!r} is not done")
         return task.result()
 
     def bury(self, *processes: Process) -> None:
@@ -247,6 +245,28 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What asyncio has to say is of tasks, and these answer for themselves."""
 
+    def _run(self, limit: float, task: asyncio.Future[Any] | None) -> None:
+        """Run what is ready, then timer by timer up to `limit`, or until `task` is done: kept tight, all runs in it."""
+        ready = self._ready
+        while True:
+            while ready:
+                call = ready.popleft()
+                act, process = call.act, call.process
+                if act is None:
+                    continue
+                if process is not None and not process.runs:
+                    process.held.append(call)
+                    continue
+                self.steps += 1
+                try:
+                    call.context.run(act, *call.arguments)
+                except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a loop outlives its callbacks
+                    self.errors.append(f"exception in callback {getattr(act, '__qualname__', act)}: {error!r}")
+                if self.steps > self._instant_ends:
+                    raise TimeStandsStill(f"{STEPS_PER_INSTANT} calls at {self._now:.3f} s, the last one {act!r}")
+            if (task is not None and task.done()) or not self._proceed(limit):
+                return
+
     def _proceed(self, limit: float) -> bool:
         """Go to the next timer and make it ready; returns False when none is due up to `limit`."""
         timers = self._timers
@@ -256,25 +276,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             return False
         when, _, call = heappop(timers)
         if when > self._now:
-            self._now, self._instant_began = when, self.steps
+            self._now, self._instant_ends = when, self.steps + STEPS_PER_INSTANT
         self._ready.append(call)
         return True
-
-    def _run_ready(self) -> None:
-        """Make every call that is ready, and those that they make ready: the loop of all loops, so it is kept tight."""
-        ready, limit = self._ready, self._instant_began + STEPS_PER_INSTANT
-        while ready:
-            call = ready.popleft()
-            act, process = call.act, call.process
-            if act is None:
-                continue
-            if process is not None and not process.runs:
-                process.held.append(call)
-                continue
-            self.steps += 1
-            if self.steps > limit:
-                raise TimeStandsStill(f"{STEPS_PER_INSTANT} calls at {self._now:.3f} s, the last one {act!r}")
-            try:
-                call.context.run(act, *call.arguments)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a loop outlives its callbacks
-                self.errors.append(f"exception in callback {getattr(act, '__qualname__', act)}: {error!r}")
