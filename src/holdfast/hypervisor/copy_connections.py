@@ -9,9 +9,10 @@ Source: QEMU migration/migration.c (migration_completion), tcp(7) (tcp_retries2)
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Final
+
+from holdfast import programs
 
 log = logging.getLogger(__name__)
 
@@ -30,24 +31,12 @@ async def end_copies_to(host: str, *, tool: str = "ss", limit_s: float = CUT_S) 
     there = f"( dport = :{LIBVIRT_PORT} or ( dport ge :{FIRST_PORT} and dport le :{LAST_PORT} ) )"
     wanted = f"state connected dst {host} and sport ge :{FIRST_OUTGOING_PORT} and {there}"
     try:
-        child = await asyncio.create_subprocess_exec(
-            *(tool, "--kill", "--no-header", "--numeric", "--tcp", *wanted.split()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        ended = await programs.run(
+            tool, "--kill", "--no-header", "--numeric", "--tcp", *wanted.split(), within_s=limit_s
         )
-    except OSError as error:
-        log.warning("copies to %s go on: %s cannot be run: %s", host, tool, error)
-        return
-    try:
-        async with asyncio.timeout(limit_s):
-            told, problems = await child.communicate()
     except TimeoutError:
         log.warning("copies to %s go on: %s did not answer within %g s", host, tool, limit_s)
-        return
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    words = (told if not child.returncode else problems).decode(errors="replace").split()
-    log.warning("ending the connections of copies to %s: %s", host, " ".join(words) or "there is none")
+    except OSError as error:
+        log.warning("copies to %s go on: %s cannot be run: %s", host, tool, error)
+    else:
+        log.warning("ending the connections of copies to %s: %s", host, ended.words or "there is none")

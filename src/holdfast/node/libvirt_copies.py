@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from holdfast import programs
 from holdfast.node.libvirt_certificates import PKI, follow_renewal, follow_revocations, is_installed
 
 log = logging.getLogger(__name__)
@@ -63,22 +64,11 @@ class LibvirtCopies:
 
     async def _ask(self, uri: str, server: str) -> str | None:
         """Why it does not read them; None: it has."""
+        asked = ("--connect", uri, "server-update-tls", server)
         try:
-            child = await asyncio.create_subprocess_exec(
-                *(self._tool, "--connect", uri, "server-update-tls", server),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except OSError as error:
-            return f"{self._tool} cannot be run: {error}"
-        try:
-            async with asyncio.timeout(self._answer_s):
-                _, problems = await child.communicate()
+            ended = await programs.run(self._tool, *asked, within_s=self._answer_s)
         except TimeoutError:
             return f"no answer within {self._answer_s:g} s"
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        return None if child.returncode == 0 else " ".join(problems.decode(errors="replace").split())
+        except OSError as error:
+            return f"{self._tool} cannot be run: {error}"
+        return ended.words if ended.exit_code else None

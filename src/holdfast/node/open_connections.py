@@ -7,10 +7,11 @@ at again afterwards, and every way to fail is said. Source: ss(8), --kill.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 from typing import Final
+
+from holdfast import programs
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,8 @@ async def cut(peers: Iterable[str], ports: Iterable[int], *, tool: str = "ss", w
     for peer in peers:
         for port in ports:
             try:
-                async with asyncio.timeout(within_s):
-                    ended += len(await _connections(tool, peer, port, "--kill"))
-                    left = await _connections(tool, peer, port)
+                ended += len(await _connections(tool, peer, port, "--kill", within_s=within_s))
+                left = await _connections(tool, peer, port, within_s=within_s)
             except TimeoutError:
                 log.warning(_STAY, peer, port, f"{tool} did not answer within {within_s:g} s")
             except OSError as error:
@@ -41,22 +41,11 @@ async def cut(peers: Iterable[str], ports: Iterable[int], *, tool: str = "ss", w
     return ended
 
 
-async def _connections(tool: str, peer: str, port: int, *options: str) -> list[str]:
+async def _connections(tool: str, peer: str, port: int, *options: str, within_s: float) -> list[str]:
     """What the tool lists, a line each: what it ended, or what is there. Raises: OSError with its words."""
-    child = await asyncio.create_subprocess_exec(
-        tool,
-        *(*options, "--no-header", "--numeric", "--tcp", "state", "established"),
-        *("dst", f"[{peer}]" if ":" in peer else peer, "sport", "=", f":{port}"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        told, problems = await child.communicate()
-    except asyncio.CancelledError:
-        child.kill()
-        await child.wait()
-        raise
-    if child.returncode:
-        raise OSError(problems.decode(errors="replace").strip())
-    return [" ".join(line.split()) for line in told.decode(errors="replace").splitlines()]
+    there = ("dst", f"[{peer}]" if ":" in peer else peer, "sport", "=", f":{port}")
+    asked = (*options, "--no-header", "--numeric", "--tcp", "state", "established", *there)
+    ended = await programs.run(tool, *asked, within_s=within_s)
+    if ended.exit_code:
+        raise OSError(ended.errors.strip())
+    return [" ".join(line.split()) for line in ended.output.splitlines()]

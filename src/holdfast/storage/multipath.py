@@ -7,11 +7,9 @@ Source: mpathpersist(8); libmpathpersist, ``mpath_persist.h``.
 
 from __future__ import annotations
 
-import asyncio
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from contextlib import suppress
 from typing import Final
 
+from holdfast import programs
 from holdfast.storage.scsi.command import Command, OperationCode
 from holdfast.storage.scsi.reservations import OutAction, ReserveOut, decode_reserve_out
 from holdfast.storage.scsi.sense import Sense, SenseKey
@@ -28,7 +26,6 @@ _ACTIONS: Final = {
     OutAction.PREEMPT: "--preempt",
     OutAction.PREEMPT_AND_ABORT: "--preempt-abort",
 }
-_REAP_S: Final = 1.0
 
 
 def mpathpersist_arguments(request: ReserveOut, device: str) -> tuple[str, ...]:
@@ -92,12 +89,12 @@ class MultipathTransport:
             return await self._plain.execute(command, timeout_ms=timeout_ms)
         arguments = mpathpersist_arguments(decode_reserve_out(command), self._device)
         try:
-            process = await asyncio.create_subprocess_exec(
-                self._program, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, process_group=0
-            )
+            ended = await programs.run(self._program, *arguments, within_s=timeout_ms / 1000, is_merged=True)
+        except TimeoutError:
+            return Lost(words=f"mpathpersist did not end within {timeout_ms} ms")
         except OSError as error:
             return Unsent(words=f"{self._program} (of multipath-tools) cannot be run: {error.strerror}")
-        return await _finish(process, timeout_ms)
+        return reply_of_exit(ended.exit_code, ended.output)
 
     async def reset_logical_unit(self, *, timeout_ms: int) -> Reply:
         """See `Transport`."""
@@ -106,20 +103,6 @@ class MultipathTransport:
     async def close(self) -> None:
         """See `Transport`."""
         await self._plain.close()
-
-
-async def _finish(process: Process, timeout_ms: int) -> Reply:
-    try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        return Lost(words=f"mpathpersist did not end within {timeout_ms} ms")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            with suppress(TimeoutError):  # it may hang in the kernel, and nothing ends it then
-                await asyncio.wait_for(process.wait(), _REAP_S)
-    return reply_of_exit(process.returncode or 0, output.decode("utf-8", "replace"))
 
 
 def _check_condition(key: SenseKey, code: int) -> Answer:
