@@ -31,8 +31,8 @@ NEXT_AFTER_S = 0.1
 UNDECIDED_S = 5.0
 """What elections take on two busy cores; a lost quorum lasts until it is back."""
 REPLACE_S = 5
-FROZEN_S = 30.0
-"""Like a minute: longer than patience, than a session lives, and than any call is waited for."""
+FROZEN_S = 60.0
+"""Longer than patience, than a session lives, and than any call is waited for."""
 AFTER_THAW_S = 5.0
 DATA = "/var/lib/holdfast/etcd"
 ASIDE = "/var/lib/holdfast/etcd.aside"

@@ -152,6 +152,11 @@ def runs_without_its_data(hand: Hand) -> None:
     hand.members.begins(B, (url(B),))
 
 
+def runs_on_an_older_copy(hand: Hand) -> None:
+    hand.members.set_back(hand.runs[B], 0)
+    hand.members.starts(hand.runs[B])
+
+
 def leads_without_what_was_committed(hand: Hand) -> None:
     hand.members.elections.append(Election(at=1.0, node=C, stored=1, committed=2))
 
@@ -177,6 +182,7 @@ def entry(voters: set[int], stored: set[int]) -> Entry:
     ("wrong", "rule"),
     [
         (runs_without_its_data, "SAFE-4"),
+        (runs_on_an_older_copy, "SAFE-4"),
         (leads_without_what_was_committed, "SAFE-4"),
         (committed_by_one_of_three, "SAFE-4"),
         (majorities_that_do_not_meet, "SAFE-4"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from typing import Final
 
 from holdfast.membership.identity import NodeIdentity
 from holdfast.model.errors import HoldfastError
@@ -19,14 +18,11 @@ from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections
 from holdfast.store.etcd.member_config import InitialState
 from holdfast.store.etcd.preconditions import has_data, lacking_room
-from holdfast.store.etcd.stored import Stored, StoredNote
+from holdfast.store.etcd.stored import Stored, StoredNote, SurelyStored
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId
 
 log = logging.getLogger(__name__)
-
-NOTE_S: Final = 5.0
-"""How far the member is gets noted so often at most."""
 
 
 class EtcdProcess:
@@ -41,7 +37,7 @@ class EtcdProcess:
         self._supervisor: EtcdSupervisor | None = None
         self._running: asyncio.Task[None] | None = None
         self._note = StoredNote(database_member(config, identity, InitialState.EXISTING, ()).stored_file)
-        self._note_from = 0.0
+        self._surely = SurelyStored()
 
     @property
     def has_data(self) -> bool:
@@ -83,14 +79,14 @@ class EtcdProcess:
         if not self.is_cleared:
             await asyncio.to_thread(shutil.rmtree, self._config.database)
         self._note.forget()
+        self._surely = SurelyStored()
 
     async def member(self) -> MemberId:
         """Which member it says it is. How far it says that it is gets noted, now and then."""
         status = await self._admin.status(self._address)
-        stored = self._note.saw(Stored(member=int(status.member_id), index=status.raft_index))
-        now = asyncio.get_running_loop().time()
-        if stored is not None and now >= self._note_from:
-            self._note_from = now + NOTE_S
+        seen = Stored(member=int(status.member_id), index=status.raft_index)
+        stored = self._surely.saw(seen, asyncio.get_running_loop().time())
+        if stored is not None:
             try:
                 await asyncio.to_thread(self._note.write, stored)
             except OSError as error:

@@ -51,6 +51,15 @@ def never_begun(original: Any) -> Any:
     return attend
 
 
+def never_older(_original: Any) -> Any:
+    """How much a member had stored is not compared with what lies there."""
+
+    def is_older(*_: object) -> bool:
+        return False
+
+    return is_older
+
+
 def unasked(_original: Any) -> Any:
     """Members are changed without a write that would show who coordinates."""
 

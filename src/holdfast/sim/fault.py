@@ -79,6 +79,7 @@ class FaultKind(StrEnum):
     MEMBER_CRASH = "member-crash"
     MEMBER_DISK_FULL = "member-disk-full"
     MEMBER_DATA_LOST = "member-data-lost"
+    MEMBER_DATA_OLDER = "member-data-older"
     LEADER_FROZEN = "leader-frozen"
     HOSTS_CUT = "hosts-cut"
     WITNESS_CUT = "witness-cut"
@@ -130,6 +131,7 @@ OF_VOTES: Final = (
     FaultKind.MEMBER_CRASH,
     FaultKind.MEMBER_DISK_FULL,
     FaultKind.MEMBER_DATA_LOST,
+    FaultKind.MEMBER_DATA_OLDER,
     FaultKind.LEADER_FROZEN,
     FaultKind.HOSTS_CUT,
     FaultKind.WITNESS_CUT,

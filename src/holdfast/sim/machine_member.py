@@ -18,6 +18,7 @@ from holdfast.sim.database import REQUEST_TIMEOUT_S, NodeStore
 from holdfast.sim.loop import Process, VirtualLoop, outside
 from holdfast.sim.members import Members
 from holdfast.store.errors import DataLost, DiskFull, MemberExited, StoreOutcomeUnknown, StoreUnavailable
+from holdfast.store.etcd.stored import Stored, SurelyStored, is_older
 from holdfast.store.port import Member, MemberId, MemberStatus
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class MachineMember:
 
     is_held_down, is_full   are for whoever makes faults: it ends and cannot start, or its disk has no room.
     holds                   the member that runs here from the beginning of the world; None: none.
-    held                    what holdfastd noted of its seat, on the machine's disk.
+    held, noted             what holdfastd noted on the machine's disk: its seat, and what the member surely stored.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class MachineMember:
         holds: MemberId | None,
     ) -> None:
         self.held: HeldSeat | None = None if holds is None else HeldSeat(member=holds, begun=True)
+        self.noted: Stored | None = None
         self.problem: HoldfastError | None = None
         self.is_held_down = self.is_full = False
         self._node = node
@@ -54,6 +56,7 @@ class MachineMember:
         self._stored_as = holds
         self._runs = holds is not None
         self._has_begun = False
+        self._surely = SurelyStored()
         self._keeper: Process | None = None
         self._daemon: Process | None = None
 
@@ -71,6 +74,11 @@ class MachineMember:
     def holds(self) -> MemberId | None:
         """The member whose data lies here; None: no data."""
         return self._stored_as
+
+    @property
+    def data(self) -> Stored | None:
+        """What lies here of a member that the database knows."""
+        return None if self._stored_as not in self._members.known else self._stored(self._stored_as)
 
     @property
     def has_data(self) -> bool:
@@ -112,11 +120,13 @@ class MachineMember:
         running = self.running
         if running is None or running not in self._members.known:
             raise StoreUnavailable("this node's member of the database does not answer")
+        self.noted = self._surely.saw(self._stored(running), self._loop.world_time()) or self.noted
         return running
 
     def daemon_starts(self, daemon: Process) -> None:
         """A holdfastd starts, which does not know whether the program runs."""
         self._daemon, self._keeper, self.problem, self._has_begun = daemon, None, None, False
+        self._surely = SurelyStored()
 
     def daemon_ends(self) -> None:
         """Nobody keeps the program running; it runs on."""
@@ -140,6 +150,11 @@ class MachineMember:
         self._stored_as = None
         self.end()
 
+    def set_back(self, copy: Stored) -> None:
+        """An older copy of its data is put in the place of what it stored."""
+        self._members.set_back(MemberId(copy.member), copy.index)
+        self.end()
+
     def leave_cluster(self) -> None:
         """Everything of the cluster is removed from the machine, and a new holdfastd knows nothing of it."""
         self._keeper, self.held = None, None
@@ -151,6 +166,7 @@ class MachineMember:
 
     def _wipe(self) -> None:
         self._runs, self._stored_as, self.problem = False, None, None
+        self.noted, self._surely = None, SurelyStored()
         self._members.changed()
 
     def _again(self) -> None:
@@ -172,6 +188,7 @@ class MachineMember:
             self.problem = MemberExited("the database has no member with these addresses")
             self._again()
             return
+        self._members.starts(self._stored_as)
         self._runs = True
         self._members.changed()
 
@@ -182,7 +199,12 @@ class MachineMember:
             return DiskFull("no room for the database")
         if self._has_begun and self._stored_as is None:
             return DataLost("the data of this node's member of the cluster database is gone")
+        if self._has_begun and is_older(self.data, self.noted):
+            return DataLost("the data of this node's member of the cluster database is an older copy")
         return None
+
+    def _stored(self, member: MemberId) -> Stored:
+        return Stored(member=int(member), index=self._members.known[member].stored)
 
 
 class MachineAdmin:

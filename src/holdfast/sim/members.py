@@ -32,7 +32,12 @@ REFUSED: Final = "etcdserver: "
 
 @dataclass(slots=True, kw_only=True)
 class Seated:
-    """A member. `stored`: how much of the log it holds. `caught_up_at` None: no leader sends it anything now."""
+    """A member.
+
+    stored        how much of the log it holds.
+    is_older      it holds less than it did: its data was set back to an older copy.
+    caught_up_at  None: no leader sends it anything now.
+    """
 
     id: MemberId
     node: NodeName
@@ -40,6 +45,7 @@ class Seated:
     is_learner: bool
     has_begun: bool = False
     stored: int = 0
+    is_older: bool = False
     caught_up_at: float | None = None
 
 
@@ -88,7 +94,7 @@ class Members:
     """All members. `holder_of` tells which member runs on a node now; `changed` is called after every change.
 
     log          who stored what was committed, one entry for as long as that stayed the same.
-    forgetful    members that voted, lost their data and ran again under their old id.
+    forgetful    members that ran again under their old id without all that they had stored.
     """
 
     loop: VirtualLoop
@@ -148,6 +154,20 @@ class Members:
             self.truth.note("world", self.forgetful[-1])
         mine.has_begun, mine.stored = True, 0
         return mine.id
+
+    def set_back(self, member: MemberId, stored: int) -> None:
+        """What lies on the disk of a member that does not run is an older copy from now on."""
+        seated = self.known[member]
+        seated.stored, seated.is_older = stored, True
+
+    def starts(self, member: MemberId) -> None:
+        """A machine starts a member on what lies on its disk."""
+        seated = self.known.get(member)
+        if seated is not None and seated.is_older:
+            self.forgetful.append(
+                f"member {member} of {seated.node} runs at {self.truth.now():.3f} s on an older copy of the data it had"
+            )
+            self.truth.note("world", self.forgetful[-1])
 
     def candidates(self) -> Sequence[NodeName]:
         """See `Quorum`: whom a majority would vote for, which is not ahead of it. Source: Raft, section 5.4.1."""

@@ -62,6 +62,11 @@ OF_VOTES: Final[Mapping[str, Mutation]] = {
         within(40, K.MEMBER_DATA_LOST, K.DAEMON_CRASH, rules=("SAFE-4",)),
         inside("holdfast.node.seat:SeatKeeper._attend", broken.never_begun, make=_three),
     ),
+    "starts-on-older-copy": Mutation(
+        "a member starts on an older copy of its data",
+        within(20, K.MEMBER_DATA_OLDER, K.DAEMON_CRASH, rules=("SAFE-4",), is_quick=True),
+        inside("holdfast.sim.machine_member:is_older", broken.never_older, make=_three),
+    ),
     "witness-is-host": Mutation(
         "roles are placed on the witness",
         within(5, K.POWER_CUT, K.WITNESS_CUT, rules=("WITNESS",), nodes=2, is_quick=True),

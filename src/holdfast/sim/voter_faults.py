@@ -22,6 +22,7 @@ from holdfast.sim.network_faults import pairs_cut
 from holdfast.sim.node_faults import frozen
 from holdfast.sim.twins import EPOCH_MS
 from holdfast.sim.world import World
+from holdfast.store.etcd.stored import is_older
 from holdfast.store.port import MemberId, Put, Txn
 from holdfast.store.records import COORDINATOR, NODES, decode, encode, node_key
 
@@ -62,15 +63,35 @@ def _fill(member: MachineMember, is_so: bool) -> None:
 
 
 def _member_data_lost(world: World, fault: Fault) -> End:
-    """Only while a majority keeps its data: nobody gets a cluster back whose majority has lost it."""
     machine = machine_of(world, fault.target)
-    if machine.member is None or world.members is None:
-        return nothing
-    voters = world.members.voters()
-    kept = [one for one in voters if one.node != machine.name and _holds(world.machines[one.node]) == one.id]
-    if len(kept) * 2 > len(voters):
+    if machine.member is not None and _others_keep_theirs(world, machine):
         machine.member.lose_data()
     return nothing
+
+
+def _member_data_older(world: World, fault: Fault) -> End:
+    """Its data is copied, and set back to the copy at the end: noticed where it was noted that it had stored more."""
+    machine = machine_of(world, fault.target)
+    member, copy = machine.member, None if machine.member is None else machine.member.data
+
+    def set_back() -> None:
+        if member is not None and copy is not None and is_older(copy, member.noted):
+            now = member.data
+            if now is not None and now.member == copy.member and _others_keep_theirs(world, machine):
+                member.set_back(copy)
+
+    return set_back
+
+
+def _others_keep_theirs(world: World, machine: Machine) -> bool:
+    """Whether a majority has its data without this machine's: nobody gets a cluster back whose majority lost it."""
+    voters = [] if world.members is None else world.members.voters()
+    kept = [
+        one
+        for one in voters
+        if one.node != machine.name and not one.is_older and _holds(world.machines[one.node]) == one.id
+    ]
+    return len(kept) * 2 > len(voters)
 
 
 def _holds(machine: Machine) -> MemberId | None:
@@ -199,6 +220,7 @@ VOTER_FAULTS: Final[dict[FaultKind, Begin]] = {
     FaultKind.MEMBER_CRASH: _member_crash,
     FaultKind.MEMBER_DISK_FULL: _member_disk_full,
     FaultKind.MEMBER_DATA_LOST: _member_data_lost,
+    FaultKind.MEMBER_DATA_OLDER: _member_data_older,
     FaultKind.LEADER_FROZEN: _leader_frozen,
     FaultKind.HOSTS_CUT: _hosts_cut,
     FaultKind.WITNESS_CUT: _witness_cut,

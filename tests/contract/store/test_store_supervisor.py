@@ -35,7 +35,7 @@ from holdfast.store.etcd.client import EtcdConnections, EtcdStore
 from holdfast.store.etcd.member_config import InitialState, MemberConfig, joining_cluster
 from holdfast.store.etcd.preconditions import lacking_room
 from holdfast.store.etcd.process import identify
-from holdfast.store.etcd.stored import Stored, StoredNote, read_log
+from holdfast.store.etcd.stored import Stored, StoredNote, SurelyStored, read_log
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 from holdfast.store.port import MemberId, Put, Txn
 
@@ -241,11 +241,10 @@ async def test_safe_4_a_member_that_has_begun_is_never_started_on_an_older_copy_
     found = read_log(config.data_dir)
     assert found is not None
     assert (found.member, said[-1].index <= found.index) == (said[-1].member, True)
-    note = StoredNote(config.stored_file)
-    assert note.saw(said[0]) is None, "it may still be storing that"
-    assert note.saw(said[1]) == said[0], "it has begun with the next"
-    note.write(said[0])
-    assert note.saw(said[1]) is None
+    surely = SurelyStored()
+    assert surely.saw(said[0], 1.0) is None, "it may still be storing that"
+    assert surely.saw(said[1], 2.0) == said[0], "it has begun with the next"
+    StoredNote(config.stored_file).write(said[0])
     await live(config, "d")
 
     config.data_dir.rename(tmp_path / "true")

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.store.etcd.stored import ENTRY, METADATA, SNAPSHOT, Stored, StoredNote, is_older, read_log
+from holdfast.store.etcd.stored import (
+    ENTRY,
+    METADATA,
+    NOTE_S,
+    SNAPSHOT,
+    Stored,
+    StoredNote,
+    SurelyStored,
+    is_older,
+    read_log,
+)
 
 M = 0x2E1278CA0E4A8E00
 
@@ -77,28 +87,35 @@ def test_the_log_tells_how_far_it_goes(folder: Path, files: tuple[bytes, ...], i
 def test_what_is_no_log_tells_nothing(folder: Path, files: tuple[bytes, ...]) -> None:
     keep(folder, *files)
     assert read_log(folder) is None
-    assert not is_older(folder, Stored(member=M, index=5))
+    assert not is_older(read_log(folder), Stored(member=M, index=5))
 
 
 def test_safe_4_a_copy_is_older_when_it_lacks_what_the_same_member_had_stored(folder: Path) -> None:
     keep(folder, HEAD + entry(1) + entry(2))
-    assert is_older(folder, Stored(member=M, index=3))
-    assert not is_older(folder, Stored(member=M, index=2))
-    assert not is_older(folder, Stored(member=M + 1, index=3)), "another member's, of a restored cluster"
-    assert not is_older(folder, None)
+    found = read_log(folder)
+    assert is_older(found, Stored(member=M, index=3))
+    assert not is_older(found, Stored(member=M, index=2))
+    assert not is_older(found, Stored(member=M + 1, index=3)), "another member's, of a restored cluster"
+    assert not is_older(found, None)
 
 
-def test_safe_4_only_what_is_sure_is_noted(tmp_path: Path) -> None:
+def test_safe_4_only_what_is_sure_is_noted_and_not_too_often() -> None:
+    surely = SurelyStored()
+    assert surely.saw(Stored(member=M, index=4), 1.0) is None
+    assert surely.saw(Stored(member=M, index=4), 2.0) is None, "it may still be storing that"
+    assert surely.saw(Stored(member=M, index=9), 3.0) == Stored(member=M, index=4)
+    assert surely.saw(Stored(member=M, index=9), 9.0) is None, "that is noted"
+    assert surely.saw(Stored(member=M, index=11), 9.0) == Stored(member=M, index=9)
+    assert surely.saw(Stored(member=M, index=15), 9.0 + NOTE_S / 2) is None, "too soon"
+    assert surely.saw(Stored(member=M, index=15), 9.0 + NOTE_S) == Stored(member=M, index=11)
+    assert surely.saw(Stored(member=M + 1, index=22), 99.0) is None, "of another member nothing is known"
+
+
+def test_a_note_lasts_until_it_is_forgotten(tmp_path: Path) -> None:
     note = StoredNote(tmp_path / "db.stored")
     assert note.read() is None
-    assert note.saw(Stored(member=M, index=4)) is None
-    assert note.saw(Stored(member=M, index=4)) is None, "it may still be storing that"
-    assert note.saw(Stored(member=M, index=9)) == Stored(member=M, index=4)
-    assert note.saw(Stored(member=M, index=9)) == Stored(member=M, index=4), "it was not noted yet"
     note.write(Stored(member=M, index=4))
-    assert note.saw(Stored(member=M, index=9)) is None
     assert StoredNote(tmp_path / "db.stored").read() == Stored(member=M, index=4)
-    assert note.saw(Stored(member=M + 1, index=12)) is None, "of another member nothing is known"
     note.forget()
     assert note.read() is None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.store.errors import AddressAbsent, AddressTaken, DataLost, DataUnwritable, DiskFull
 from holdfast.store.etcd.connection import split_address
 from holdfast.store.etcd.member_config import MemberConfig
-from holdfast.store.etcd.stored import StoredNote, is_older
+from holdfast.store.etcd.stored import StoredNote, is_older, read_log
 
 
 def check(config: MemberConfig) -> None:
@@ -54,10 +54,10 @@ def require_data(config: MemberConfig) -> None:
 def refuse_older(config: MemberConfig) -> None:
     """Refuse the start of a member on an older copy of its data: it could vote twice. Raises: DataLost."""
     noted = StoredNote(config.stored_file).read()
-    if is_older(config.data_dir, noted):
+    if noted is not None and is_older(read_log(config.data_dir), noted):
         raise DataLost(
             f"the data of this node's member of the cluster database in {config.data_dir} is an older copy: "
-            f"it had stored all up to index {noted.index if noted else 0}",
+            f"it had stored all up to index {noted.index}",
             hint="the cluster gives this node a new member by itself; to restore a cluster: holdfast backup restore",
         )
 

@@ -17,6 +17,9 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+NOTE_S: Final = 5.0
+"""How far a member is gets noted so often at most."""
+
 METADATA: Final = 1
 ENTRY: Final = 2
 SNAPSHOT: Final = 5
@@ -49,28 +52,37 @@ def read_log(data_dir: Path) -> Stored | None:
     return Stored(member=member, index=last) if member else None
 
 
-class StoredNote:
-    """What is noted of one member, in a file beside its data."""
+class SurelyStored:
+    """What a member has surely stored, from how far it says that it is."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._seen: Stored | None = None
         self._sure: Stored | None = None
         self._noted: Stored | None = None
+        self._due = float("-inf")
 
-    def saw(self, seen: Stored) -> Stored | None:
-        """Tell how far a member says that it is; returns what it has surely stored and is not noted yet."""
+    def saw(self, seen: Stored, now: float) -> Stored | None:
+        """Tell how far it says that it is; returns what to note now, if anything. `now`: in seconds."""
         before, self._seen = self._seen, seen
         if before is not None and before.member == seen.member and before.index < seen.index:
             self._sure = before
-        return self._sure if self._sure != self._noted else None
+        if self._sure == self._noted or now < self._due:
+            return None
+        self._noted, self._due = self._sure, now + NOTE_S
+        return self._noted
+
+
+class StoredNote:
+    """What is noted of a member, in a file beside its data."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def write(self, stored: Stored) -> None:
         """Note it. Raises: OSError."""
         scratch = self._path.with_suffix(".new")
         scratch.write_text(json.dumps({"member": stored.member, "index": stored.index}))
         scratch.replace(self._path)
-        self._noted = stored
 
     def read(self) -> Stored | None:
         """What was noted last; None: nothing that can be read."""
@@ -86,15 +98,11 @@ class StoredNote:
     def forget(self) -> None:
         """The data that it is about is removed."""
         self._path.unlink(missing_ok=True)
-        self._seen = self._sure = self._noted = None
 
 
-def is_older(data_dir: Path, noted: Stored | None) -> bool:
-    """Whether the data is of the member that is noted, and lacks what that had stored."""
-    if noted is None:
-        return False
-    found = read_log(data_dir)
-    return found is not None and found.member == noted.member and found.index < noted.index
+def is_older(found: Stored | None, noted: Stored | None) -> bool:
+    """Whether what lies there is of the member that was noted, and lacks what that had stored."""
+    return found is not None and noted is not None and found.member == noted.member and found.index < noted.index
 
 
 def _newest_records(log_file: Path) -> dict[int, memoryview]:
