@@ -19,12 +19,14 @@ from holdfast.lab.provision import join, join_witness
 from holdfast.model.errors import Refused, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.settings import Timings
-from holdfast.model.status import NodeState, RoleState
+from holdfast.model.status import ClusterStatus, NodeState, RoleState
+from holdfast.node.residence import is_virtual_machine
 
 pytestmark = pytest.mark.timeout(600)
 
 FIRST, SECOND = "node1", "node2"
 TIMINGS = Timings()
+FEED = "power:A"
 CUT_S = TIMINGS.patience_ms / 1000 + 2
 GUARD_KILLS_WITHIN_S = (TIMINGS.guard_deadline_ms + TIMINGS.guard_kill_ms) / 1000
 SCHEDULING_S = 1.5
@@ -152,12 +154,34 @@ async def test_a_witness_that_was_evicted_while_it_was_off_forgets_and_joins_ane
         await join_witness(two.lab, asked=FIRST)
     forgotten = await two.lab.execute(WITNESS, "holdfast", "witness", "forget", cluster, stdin=f"{cluster}\n")
     assert f"not witness {WITNESS} of cluster {cluster} any more" in forgotten.output
-    await join_witness(two.lab, asked=FIRST)
+    await join_witness(two.lab, "--fault-domain", FEED, asked=FIRST)
     await two.wait_votes(3)
+    await a_shared_feed_is_warned_of(two)
     wrong = await two.lab.execute(WITNESS, "holdfast", "witness", "forget", cluster, "--yes", check=False)
     assert "still has this machine as its witness" in wrong.errors
     assert (await two.lab.status()).node(WITNESS).power is Power.ON
     await two.wait_votes(3)
+
+
+async def a_shared_feed_is_warned_of(two: ClusterUnderTest) -> None:
+    """The witness was declared as it joined, and a host has the same feed now, until the witness is moved."""
+    takes = f"{FEED} takes {FIRST}, {WITNESS}, and with them the majority."
+    assert not is_warned(await two.status(FIRST))
+    shared = await two.cli(FIRST, "node", "set", FIRST, "--fault-domain", FEED)
+    assert shared.exit_code == 0, shared.errors
+    await two.wait("the warning", is_warned, asked=SECOND)
+    assert takes in (await two.cli(SECOND, "quorum", "show")).output
+    moved = await two.cli(FIRST, "node", "set", WITNESS, "--no-fault-domain", FEED)
+    assert moved.exit_code == 0, moved.errors
+    await two.wait("no warning", lambda seen: not is_warned(seen), asked=SECOND)
+    assert takes not in (await two.cli(SECOND, "quorum", "show")).output
+    await two.ask(FIRST, requests.set_node(FIRST, {"fault_domains": {FEED: False}}))
+
+
+def is_warned(status: ClusterStatus) -> bool:
+    """Whether the witness is said to share something with a host."""
+    found = {(condition.code, condition.subject) for condition in status.conditions}
+    return ("witness-shares-fault-domain", WITNESS) in found
 
 
 async def test_a_host_and_a_witness_leave_and_nothing_pauses(two: ClusterUnderTest) -> None:
@@ -181,7 +205,8 @@ async def test_a_host_and_a_witness_leave_and_nothing_pauses(two: ClusterUnderTe
     told = await two.lab.execute(FIRST, "ls", "/var/lib/holdfast")
     assert "identity.json" not in told.output
     await join(two.lab, FIRST, asked=SECOND)
-    await join_witness(two.lab, asked=SECOND)
+    joined = await join_witness(two.lab, asked=SECOND)
+    assert ("this machine is a virtual machine" in joined.errors) is is_virtual_machine()
     device = {"agent": "fence_holdfast_lab", "options": {"plug": FIRST}}
     await two.ask(SECOND, requests.set_node(FIRST, {"fence": device}))
     await two.wait_votes(3, asked=SECOND)

@@ -65,7 +65,7 @@ def fence_option(value: str) -> Pair:
 
 def fault_domain(value: str) -> str:
     """Read KIND:NAME of what a machine depends on."""
-    if re.match(FAULT_DOMAIN_PATTERN, value) is None:
+    if re.fullmatch(FAULT_DOMAIN_PATTERN, value) is None:
         raise click.BadParameter(f"{value!r} is not KIND:NAME, for example power:A, rack:3 or storage:san1")
     return value
 

@@ -63,4 +63,4 @@ def _spellings(uuid: str) -> frozenset[str]:
     """
     fields = uuid.split("-")
     turned = ("".join(field[at : at + 2] for at in range(len(field) - 2, -1, -2)) for field in fields[:3])
-    return frozenset({uuid, "-".join((*turned, *fields[3:]))}) - {""}
+    return frozenset({uuid, "-".join((*turned, *fields[3:]))})

@@ -17,7 +17,7 @@ from holdfast.client.local import LocalClient
 from holdfast.client.requests import Request
 from holdfast.lab.errors import LabBroken
 from holdfast.lab.guests import Guest
-from holdfast.lab.lab import Lab
+from holdfast.lab.lab import Finished, Lab
 from holdfast.lab.layout import CLUSTER_NETWORKS, SHARED_MOUNT, WITNESS, node_address, node_number
 from holdfast.lab.libvirt_files import listen_for_tls
 from holdfast.lab.luns import Lun
@@ -112,10 +112,11 @@ async def join(lab: Lab, node: str, *, asked: str) -> None:
     await _ask(lab, node, requests.join_node(token=token.token, node=node, addresses=_addresses(node)))
 
 
-async def join_witness(lab: Lab, *, asked: str, name: str = WITNESS) -> None:
+async def join_witness(lab: Lab, *options: str, asked: str, name: str = WITNESS) -> Finished:
     """Have the lab's witness join with a token of a node's, as docs/quorum.md tells a person. Raises: LabBroken."""
     token = await _ask(lab, asked, requests.create_token())
-    await lab.execute(WITNESS, "holdfast", "witness", "join", "-", "--name", name, stdin=f"{token.token}\n")
+    command = ("holdfast", "witness", "join", "-", "--name", name, *options)
+    return await lab.execute(WITNESS, *command, stdin=f"{token.token}\n")
 
 
 async def wait_disks_ready(lab: Lab, asked: str, *, timeout_s: float = DISKS_WAIT_S) -> None:
