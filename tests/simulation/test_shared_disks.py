@@ -5,7 +5,7 @@ Source: SAFE-1, SAFE-2; docs/safety.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 
@@ -18,13 +18,18 @@ from holdfast.sim.checkers import not_yet_well
 from holdfast.sim.fault import FaultKind
 from holdfast.sim.layout import Make
 from holdfast.sim.machine import Machine
+from holdfast.sim.quiet_lun import QuietLun
 from holdfast.sim.run import Order, broken_rules, quiet
 from holdfast.sim.schedule import Profile
 from holdfast.sim.truth import GuestRun
 from holdfast.sim.world import World
+from holdfast.storage.outcome import Done
+from holdfast.storage.scsi_lun import ScsiLun
 from holdfast.store.records import PROOFS, decode
 
 CALM_S = 20.0
+QUIET_STEPS_PER_S = 165
+"""Of three nodes, three roles and two disks: 141, and 189 if each write of a guest took its time."""
 
 
 @contextmanager
@@ -100,3 +105,38 @@ def test_no_rule_is_broken_within_sixteen_seeds_on_shared_disks() -> None:
     orders += [Order(seed=seed, disks=2, kinds=freezes, minutes=0.4) for seed in range(11, 17)]
     failed = {result.order.replay(): result.failures for result in run_all(orders) if result.failures}
     assert failed == {}
+
+
+def test_disks_cost_few_steps_while_all_is_quiet() -> None:
+    with cluster() as world:
+        before, landed = world.loop.steps, len(world.shared_disks.landed)
+        world.loop.run_until(CALM_S + 10)
+        assert world.loop.steps - before < 10 * QUIET_STEPS_PER_S
+        assert len(world.shared_disks.landed) - landed >= 3 * 10 * 4
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_what_is_read_without_commands_is_what_commands_read(seed: int) -> None:
+    with cluster(seed) as world:
+        shared, readings = world.shared_disks, 0
+        luns = {place: (QuietLun(way, shared.weather), ScsiLun(way)) for place, way in shared._ways.items()}
+        machine, _ = owner(world)
+        world.loop.call_soon(machine.freeze, context=Context())
+        for second in range(30):
+            world.loop.run_until(CALM_S + second)
+            readings += world.loop.run_until_complete(agreeing(luns.values()))
+        assert readings > 300
+        assert kinds_of_proof(world) == [ProofKind.STORAGE_RESERVATION]
+
+
+async def agreeing(luns: Iterable[tuple[QuietLun, ScsiLun]]) -> int:
+    """How many readings agree, each made without a command and with one on the same way."""
+    found = 0
+    for quick, plain in luns:
+        await plain.check()  # takes in what the disk had to tell
+        for quickly, plainly in ((quick.read_keys, plain.read_keys), (quick.read_reservation, plain.read_reservation)):
+            read, told = await quickly(), await plainly()
+            assert isinstance(read, Done)
+            assert read == told
+            found += 1
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -112,6 +113,7 @@ class DiskHealth:
         return self.state in (DiskState.READY, DiskState.STANDBY)
 
 
+@lru_cache
 def reservation_key(cluster: ClusterId, incarnation: Incarnation) -> int:
     """The key that this incarnation, and nobody else, registers with. Never 0, which means no key. Source: SAFE-1."""
     digest = sha256(f"{cluster} {incarnation}".encode()).digest()

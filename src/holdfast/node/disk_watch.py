@@ -109,7 +109,8 @@ class DiskWatch:
         lasted_s = now - self._reach[1]
         limit_s = (self._mirror.snapshot or Snapshot()).settings.storage_loss_move_ms / 1000
         is_lost, is_steady = not is_reached and lasted_s >= limit_s, is_reached and lasted_s >= STEADY_S
-        self.health = replace(self.health, is_lost=is_lost, is_steady=is_steady)
+        if (is_lost, is_steady) != (self.health.is_lost, self.health.is_steady):
+            self.health = replace(self.health, is_lost=is_lost, is_steady=is_steady)
 
     async def expel(self, victim: int) -> ExpelOutcome:
         """Take the right to write to this disk from a lost incarnation, by its key. Source: SAFE-2."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextvars import Context
+from functools import partial
+from typing import Final
 
 from holdfast.storage.scsi.command import Command, OperationCode
 from holdfast.storage.scsi.reservations import OutAction
 from holdfast.storage.scsi.status import Status
 from holdfast.storage.simulated import RESET, SimulatedPath, SimulatedTarget
+from holdfast.storage.simulated_disk import SimulatedDisk
 from holdfast.storage.transport import Answer, Lost, Reply
 
 
@@ -44,10 +46,18 @@ class Nexus:
         """Whether what is sent now reaches the target."""
         return not self.is_cut and self._session is not None and self._session.is_open
 
+    @property
+    def idle_disk(self) -> SimulatedDisk | None:
+        """The disk, if what is sent now reaches it at once and is alone there; else None."""
+        return None if self.is_cut or self._waiting or self._session is None else self._session.idle_disk
+
     async def execute(self, command: Command, *, timeout_ms: int) -> Reply:
         """See `Transport`."""
         reply = self.submit(command)
-        timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, _expire, reply, timeout_ms)
+        if reply.done():
+            return reply.result()
+        lost = Lost(words=f"none within {timeout_ms} ms")
+        timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, _settle, reply, lost)
         try:
             return await reply
         finally:
@@ -100,9 +110,7 @@ class Nexus:
 
     def _send(self, command: Command, reply: asyncio.Future[Reply]) -> None:
         assert self._session is not None
-        self._session.submit(command).add_done_callback(
-            lambda sent: self._back(reply, sent.result()), context=Context()
-        )
+        self._session.send(command, partial(self._back, reply))
 
     def _back(self, reply: asyncio.Future[Reply], answer: Reply) -> None:
         if self.is_cut:
@@ -129,10 +137,17 @@ class Multipath:
     @property
     def is_through(self) -> bool:
         """Whether what is sent now reaches the target."""
-        return any(path.is_through for path in self.paths)
+        return self.paths[0].is_through or any(path.is_through for path in self.paths[1:])
+
+    @property
+    def idle_disk(self) -> SimulatedDisk | None:
+        """See `Nexus`. Over its first path."""
+        return self.paths[0].idle_disk
 
     async def execute(self, command: Command, *, timeout_ms: int) -> Reply:
         """See `Transport`. A registration is done when it is done on every path that is through."""
+        if len(self.paths) == 1:
+            return await self.paths[0].execute(command, timeout_ms=timeout_ms)
         replies = [await path.execute(command, timeout_ms=timeout_ms) for path in self._chosen(command)]
         return next((reply for reply in replies if not _is_good(reply)), replies[-1])
 
@@ -145,7 +160,7 @@ class Multipath:
 
     def submit(self, command: Command) -> asyncio.Future[Reply]:
         """Send a command of a guest over one path."""
-        return self._chosen(command)[0].submit(command)
+        return (self.paths if len(self.paths) == 1 else self._chosen(command))[0].submit(command)
 
     def _chosen(self, command: Command) -> tuple[Nexus, ...]:
         through = tuple(path for path in self.paths if path.is_through) or self.paths[:1]
@@ -155,10 +170,12 @@ class Multipath:
         return (through[self._sent % len(through)],)
 
 
+_REGISTERS: Final = (OutAction.REGISTER, OutAction.REGISTER_AND_IGNORE_EXISTING_KEY)
+
+
 def is_registration(command: Command) -> bool:
     """Whether it registers, or unregisters, who sends it."""
-    registers = (OutAction.REGISTER, OutAction.REGISTER_AND_IGNORE_EXISTING_KEY)
-    return command.operation == OperationCode.PERSISTENT_RESERVE_OUT and command.cdb[1] & 0x1F in registers
+    return command.operation == OperationCode.PERSISTENT_RESERVE_OUT and command.cdb[1] & 0x1F in _REGISTERS
 
 
 def _is_good(reply: Reply) -> bool:
@@ -168,7 +185,3 @@ def _is_good(reply: Reply) -> bool:
 def _settle(reply: asyncio.Future[Reply], answer: Reply) -> None:
     if not reply.done():
         reply.set_result(answer)
-
-
-def _expire(reply: asyncio.Future[Reply], timeout_ms: int) -> None:
-    _settle(reply, Lost(words=f"none within {timeout_ms} ms"))

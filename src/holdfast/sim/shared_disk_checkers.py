@@ -153,6 +153,8 @@ class ExpelledWatch:
 
 
 def _was_let_in_again(landing: Landing, disks: SharedDisks) -> bool:
+    if not disks.forgotten:
+        return False
     key = reservation_key(CLUSTER_ID, Incarnation(landing.run.incarnation))
     return any(
         forgot.disk == landing.disk and forgot.at < landing.at and key not in forgot.keys for forgot in disks.forgotten

@@ -1,9 +1,9 @@
 """Shared disks with reservations: one simulated target, the nexus of each machine to it, and guests that write there.
 
-Rule of the file: a guest signs each block with its run, twenty times a second, and asks nobody whether it may: only the
-target keeps it off. What holdfastd asks of the target goes the same way as what the guests write. A guest whose record
-cannot be sent hangs in the kernel, and no kill ends it, unless a helper has its records: those go out when the path is
-back, guest or no guest. Source: SAFE-1.
+Rule of the file: a guest signs each block with its run, twenty times a second, or four times while all is quiet, and
+asks nobody whether it may: only the target keeps it off. What holdfastd asks of the target goes the same way as what
+the guests write. A guest whose record cannot be sent hangs in the kernel, and no kill ends it, unless a helper has its
+records: those go out when the path is back, guest or no guest. Source: SAFE-1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from holdfast.model.ids import ClusterId, DiskName, Incarnation
 from holdfast.model.roles import RoleSpec
 from holdfast.sim.loop import VirtualLoop
 from holdfast.sim.nexus import Multipath, Nexus, is_registration
+from holdfast.sim.quiet_lun import QuietLun
 from holdfast.sim.target_weather import TargetWeather
 from holdfast.sim.truth import GuestRun
 from holdfast.storage.errors import LunUnreachable
@@ -28,7 +29,6 @@ from holdfast.storage.port import Lun
 from holdfast.storage.scsi.command import Command, write
 from holdfast.storage.scsi.reservations import decode_reserve_out
 from holdfast.storage.scsi.status import Status
-from holdfast.storage.scsi_lun import ScsiLun
 from holdfast.storage.simulated import Exchange, SimulatedTarget
 from holdfast.storage.simulated_disk import DiskTraits, SimulatedDisk, WriteEffect
 from holdfast.storage.transport import Answer, Reply, Transport
@@ -36,6 +36,10 @@ from holdfast.storage.ways import WayKind, parse_way
 
 CLUSTER_ID: Final = ClusterId("5eed0000-0000-4000-8000-000000000000")
 WRITE_INTERVAL_S: Final = 0.05
+QUIET_TICKS: Final = 5
+"""Of so many writes in a row one takes place where nothing goes on."""
+LIVELY_S: Final = 5.0
+"""So long after a guest began or ended, and after anything unusual at the target, something goes on."""
 WRITE_TIMEOUT_S: Final = 2.0
 """After so long without an answer a record is dropped at the target and written again."""
 BLOCK_BYTES: Final = 512
@@ -79,6 +83,16 @@ class Forgetting:
     at: float
     disk: DiskName
     keys: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    """What a guest writes again and again, and its ways to its disks. `has_helper`: see `settle` of a disk's watch."""
+
+    run: GuestRun
+    command: Command
+    ways: dict[DiskName, Multipath]
+    has_helper: bool
 
 
 class Port:
@@ -142,7 +156,9 @@ class SharedDisks:
         self._hold = hold
         self.path_count = paths
         self._blocks: dict[str, int] = {}
-        self._runs: dict[int, GuestRun] = {}
+        self._writers: dict[int, _Writer] = {}
+        self._ticks = 0
+        self._lively_since = 0.0
         self._writing: dict[int, GuestRun] = {}
         self._queued: dict[int, GuestRun] = {}
         """Runs with a record in the queue of their machine, which stands still: sent at the thaw, guest or no guest."""
@@ -180,7 +196,7 @@ class SharedDisks:
         """The way that a machine's holdfastd has to a disk. Raises: LunUnreachable."""
         if (node, spec.name) not in self._ways:
             raise LunUnreachable(f"{node} has no way to disk {spec.name}")
-        return ScsiLun(self._ways[node, spec.name])
+        return QuietLun(self._ways[node, spec.name], self.weather)
 
     def paths(self, node: str) -> tuple[Nexus, ...]:
         """Every path of a machine to any disk."""
@@ -224,16 +240,20 @@ class SharedDisks:
     def began(self, run: GuestRun) -> None:
         """A guest begins and writes at once."""
         if run.uuid in self.roles:
-            self._runs[run.number] = self._writing[run.number] = run
+            self._enliven()
+            self._writing[run.number] = run
+            self._writers[run.number] = self._writer(run)
             self._write(run)
 
     def ended(self, run: GuestRun) -> None:
         """A guest is gone; what it sent goes on."""
-        self._writing.pop(run.number, None)
+        if self._writing.pop(run.number, None) is not None:
+            self._enliven()
         self._hang(run, hangs=False)
 
     def flush(self) -> None:
         """Send what waited in machines that execute, before anything else that they send."""
+        self._enliven()
         for (node, _), way in self._ways.items():
             if self._executes(node):
                 for path in way.paths:
@@ -249,7 +269,9 @@ class SharedDisks:
         return Multipath(tuple(Nexus(self.target, name, spec.designator, gives_up=several) for name in names))
 
     def _tick(self) -> None:
-        for run in tuple(self._writing.values()):
+        self._ticks += 1
+        is_quiet = not self._is_lively() and self._ticks % QUIET_TICKS != 0
+        for run in () if is_quiet else tuple(self._writing.values()):
             if run.is_suspended:
                 continue
             if self._executes(run.node):
@@ -258,34 +280,43 @@ class SharedDisks:
                 self._queued[run.number] = run
         self._loop.call_later(WRITE_INTERVAL_S, self._tick, context=Context())
 
-    def _write(self, run: GuestRun) -> None:
+    def _enliven(self) -> None:
+        self._lively_since = self._loop.world_time()
+
+    def _is_lively(self) -> bool:
+        return self._loop.world_time() - max(self._lively_since, self.weather.unusual_since) < LIVELY_S
+
+    def _writer(self, run: GuestRun) -> _Writer:
+        names = self.roles[run.uuid].disks
         first = self._blocks.setdefault(run.uuid, len(self._blocks) * RECORD_BLOCKS)
         block = run.number.to_bytes(NUMBER_BYTES).ljust(BLOCK_BYTES, b"\0")
-        command = write(block=first, data=block * RECORD_BLOCKS, block_bytes=BLOCK_BYTES, is_forced=True)
-        ways = {name: self._ways[run.node, name] for name in self.roles[run.uuid].disks}
-        now = self._loop.world_time()
-        for name, way in ways.items():
+        return _Writer(
+            run=run,
+            command=write(block=first, data=block * RECORD_BLOCKS, block_bytes=BLOCK_BYTES, is_forced=True),
+            ways={name: self._ways[run.node, name] for name in names},
+            has_helper=all(parse_way(self._specs[name].reservations).kind is WayKind.HELPER for name in names),
+        )
+
+    def _write(self, run: GuestRun) -> None:
+        writer = self._writers[run.number]
+        command, now = writer.command, self._loop.world_time()
+        for name, way in writer.ways.items():
             since, sent = self._under_way.get((run.number, name), (0.0, None))
             if sent is not None and sent.done() and is_conflict(sent.result()):
                 self.refused.append(Refusal(at=now, disk=name, run=run))
-            is_late = way.is_through and now - since > WRITE_TIMEOUT_S
+            is_late = now - since > WRITE_TIMEOUT_S and way.is_through
             if sent is not None and not sent.done() and is_late:
                 self._abort(run.node, name, command)
             if sent is None or sent.done() or is_late:
                 self._under_way[run.number, name] = now, way.submit(command)
-        if self._has_helper(run):
+        if writer.has_helper:
             return
-        is_easy = self.weather.is_fair and all(way.is_through for way in ways.values())
+        is_easy = self.weather.is_fair and all(way.is_through for way in writer.ways.values())
         if run.number in self._hanging or (run.number in self._writing and not is_easy):
             self._hang(run, hangs=True)
-            for name in ways:
+            for name in writer.ways:
                 reply = self._under_way[run.number, name][1]
                 reply.add_done_callback(lambda _: self._answered(run), context=Context())
-
-    def _has_helper(self, run: GuestRun) -> bool:
-        """Whether something else than its process has what it wrote."""
-        specs = (self._specs[name] for name in self.roles[run.uuid].disks)
-        return all(parse_way(spec.reservations).kind is WayKind.HELPER for spec in specs)
 
     def _abort(self, node: str, disk: DiskName, command: Command) -> None:
         """ABORT TASK: before a kernel writes again what it has no answer to, it has the first attempt dropped."""
@@ -323,7 +354,7 @@ class SharedDisks:
     def _observe(self, disk: DiskName, effect: WriteEffect) -> None:
         if self._specs[disk].is_heartbeat:
             return
-        run = self._runs[int.from_bytes(effect.data[:NUMBER_BYTES])]
+        run = self._writers[int.from_bytes(effect.data[:NUMBER_BYTES])].run
         self.landed.append(Landing(at=self._loop.world_time(), disk=disk, block=effect.block, run=run))
 
 

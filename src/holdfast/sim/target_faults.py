@@ -139,9 +139,10 @@ def _resets(world: World, fault: Fault) -> End:
 def _session_lost(world: World, fault: Fault) -> End:
     """A machine loses its sessions, and logs in again at the end."""
     paths = world.shared_disks.paths(machine_of(world, fault.target).name)
+    back = cut_paths(world, paths)
     for path in paths:
         path.log_out()
-    return cut_paths(world, paths)
+    return back
 
 
 def _path_out(world: World, fault: Fault) -> End:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from holdfast.storage.errors import LunUnreachable
@@ -44,10 +45,15 @@ class Exchange:
         return self.command.operation == OperationCode.WRITE_16
 
     @property
+    def is_about_reservations(self) -> bool:
+        """Whether it changes who may write, or tries to."""
+        return self.command.operation == OperationCode.PERSISTENT_RESERVE_OUT
+
+    @property
     def is_preempt(self) -> bool:
         """Whether it takes somebody's registration away."""
         preempts = (OutAction.PREEMPT, OutAction.PREEMPT_AND_ABORT)
-        return self.command.operation == OperationCode.PERSISTENT_RESERVE_OUT and self.command.cdb[1] & 0x1F in preempts
+        return self.is_about_reservations and self.command.cdb[1] & 0x1F in preempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,8 @@ class Fate:
     reply_ms         from its effect until the initiator has the answer; None: the answer is lost.
     blocks_written   a write is torn after so many blocks and then never answered.
     answer           given instead of anything else on arrival: busy, task set full, an error of the medium.
+    is_instant       it is judged, has its effect and is answered as it is sent, unless another command is on its way to
+                     the disk or in it: then it is as the rest says.
     """
 
     request_ms: float | None = 0.1
@@ -66,19 +74,20 @@ class Fate:
     reply_ms: float | None = 0.1
     blocks_written: int | None = None
     answer: Answer | None = None
+    is_instant: bool = False
 
 
 ORDINARY: Final = Fate()
+INSTANT: Final = Fate(is_instant=True)
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
     """One command between its initiator and the disk."""
 
-    path: SimulatedPath
+    number: int
     command: Command
     fate: Fate
-    reply: asyncio.Future[Reply] = field(repr=False)
 
 
 class SimulatedTarget:
@@ -143,7 +152,7 @@ class SimulatedPath:
         self.is_open = True
         self._arrives = True
         self._target = target
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, Callable[[Reply], None]] = {}
         self._sent = 0
 
     @property
@@ -151,12 +160,20 @@ class SimulatedPath:
         """See `Transport`."""
         return f"simulated {self.disk.name}"
 
+    @property
+    def idle_disk(self) -> SimulatedDisk | None:
+        """The disk, if it answers, no command is on its way to it or in it, and it has nothing to tell this nexus."""
+        is_idle = self._arrives and self.disk.is_idle and not self._target.is_hung
+        return self.disk if is_idle and not self.disk.attentions.get(self.nexus) else None
+
     async def execute(self, command: Command, *, timeout_ms: int) -> Reply:
         """See `Transport`."""
         if not self.is_open:
             return Unsent(words="the session is closed")
-        reply = self.submit(command)
-        timer = asyncio.get_running_loop().call_later(timeout_ms / 1000, _expire, reply, timeout_ms)
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Reply] = loop.create_future()
+        self.send(command, partial(_settle, reply))
+        timer = loop.call_later(timeout_ms / 1000, _settle, reply, Lost(words=f"none within {timeout_ms} ms"))
         try:
             return await reply
         finally:
@@ -170,23 +187,22 @@ class SimulatedPath:
         """See `Transport`. What was sent before still arrives, as it may with a real one."""
         self._end()
 
-    def submit(self, command: Command) -> asyncio.Future[Reply]:
-        """Send a command. The future stays open when no answer comes.
+    def send(self, command: Command, tell: Callable[[Reply], None]) -> None:
+        """Send a command. `tell` is called with what came back: before this returns, later, or never.
 
         What happens from here on belongs to the target and not to the context of the caller, which may be a simulated
         process that is frozen or killed.
         """
         fate = self._target.fate(Exchange(initiator=self.initiator, disk=self.disk.name, command=command))
-        loop = asyncio.get_running_loop()
-        reply: asyncio.Future[Reply] = loop.create_future()
+        if fate.is_instant and self._arrives and self.disk.is_idle and not self._target.is_hung:
+            tell(self.disk.admit(self.nexus, command) or self.disk.execute(self.nexus, command))
+            return
         self._sent += 1
-        number = self._sent
-        self._waiting[number] = reply
-        reply.add_done_callback(lambda _: self._waiting.pop(number, None), context=Context())
+        self._waiting[self._sent] = tell
         if fate.request_ms is not None:
-            flight = _Flight(path=self, command=command, fate=fate, reply=reply)
-            loop.call_later(fate.request_ms / 1000, self._arrive, flight, context=Context())
-        return reply
+            self.disk.coming += 1
+            flight = _Flight(number=self._sent, command=command, fate=fate)
+            asyncio.get_running_loop().call_later(fate.request_ms / 1000, self._arrive, flight, context=Context())
 
     def drop(self) -> None:
         """The target ends the session: nothing of it arrives any more. Commands that arrived go on."""
@@ -196,11 +212,12 @@ class SimulatedPath:
 
     def _end(self) -> None:
         self.is_open = False
-        for reply in list(self._waiting.values()):
-            if not reply.done():
-                reply.set_result(Lost(words="the session ended"))
+        waiting, self._waiting = self._waiting, {}
+        for tell in waiting.values():
+            tell(Lost(words="the session ended"))
 
     def _arrive(self, flight: _Flight) -> None:
+        self.disk.coming -= 1
         if not self._arrives or self._target.is_hung:
             return
         if flight.fate.answer is not None:
@@ -242,10 +259,11 @@ class SimulatedPath:
             asyncio.get_running_loop().call_later(flight.fate.reply_ms / 1000, self._deliver, flight, answer)
 
     def _deliver(self, flight: _Flight, answer: Answer) -> None:
-        if self.is_open and not flight.reply.done():
-            flight.reply.set_result(answer)
+        tell = self._waiting.pop(flight.number, None)
+        if tell is not None:
+            tell(answer)
 
 
-def _expire(reply: asyncio.Future[Reply], timeout_ms: int) -> None:
+def _settle(reply: asyncio.Future[Reply], answer: Reply) -> None:
     if not reply.done():
-        reply.set_result(Lost(words=f"none within {timeout_ms} ms"))
+        reply.set_result(answer)

@@ -90,6 +90,7 @@ class SimulatedDisk:
     """One logical unit. Blocks that nobody wrote read as zeros.
 
     number      tells disks apart; the designator is made of it.
+    coming      so many commands are on their way to it.
     observe     called with every block that changes on the medium, at the instant it does.
     """
 
@@ -106,6 +107,7 @@ class SimulatedDisk:
         self.traits = traits or DiskTraits()
         self.capacity = BlockCapacity(blocks=blocks, block_bytes=block_bytes)
         self.medium: dict[int, bytes] = {}
+        self.coming = 0
         self.pending: list[PendingCommand] = []
         self.attentions: dict[str, list[Sense]] = {}
         self.reservations = SimulatedReservations(
@@ -114,6 +116,11 @@ class SimulatedDisk:
             can_abort=self.traits.can_abort,
         )
         self._observe = observe
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no command is on its way to it or has yet to have its effect."""
+        return not self.coming and not self.pending
 
     def attend(self, nexus: str, sense: Sense) -> None:
         """Have a nexus told something with its next command; the same thing is told once."""

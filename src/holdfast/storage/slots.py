@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -37,6 +38,7 @@ def encode_stamp(cluster: ClusterId, stamp: Stamp, block_bytes: int) -> bytes:
     return (body + sha256(body).digest()).ljust(block_bytes, b"\0")
 
 
+@lru_cache(maxsize=2 * SLOTS_MAX)
 def decode_stamp(cluster: ClusterId, block: bytes) -> Stamp | None:
     """Return the stamp that a block holds, whole and of this cluster, or None."""
     body, checksum = block[: _BYTES - _CHECKSUM_BYTES], block[_BYTES - _CHECKSUM_BYTES : _BYTES]
@@ -49,6 +51,7 @@ def decode_stamp(cluster: ClusterId, block: bytes) -> Stamp | None:
     return Stamp(node=NodeName(name), incarnation=Incarnation(str(UUID(bytes=incarnation))), sequence=sequence)
 
 
+@lru_cache
 def _cluster(cluster: ClusterId) -> bytes:
     return sha256(cluster.encode()).digest()[:16]
 

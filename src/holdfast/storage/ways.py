@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,7 @@ class Way:
         return f"{self.kind}:{self.path}"
 
 
+@lru_cache
 def parse_way(text: str) -> Way:
     """Read a way. Raises InvalidInput."""
     kind, _, path = text.partition(":")

@@ -17,7 +17,7 @@ from holdfast.storage.scsi.reservations import OutAction, ReservationType, Reser
 from holdfast.storage.scsi.sense import Sense, SenseKey
 from holdfast.storage.scsi.status import Status
 from holdfast.storage.scsi_lun import ScsiLun
-from holdfast.storage.simulated import ORDINARY, Exchange, Fate, SimulatedTarget
+from holdfast.storage.simulated import INSTANT, ORDINARY, Exchange, Fate, SimulatedTarget
 from holdfast.storage.simulated_disk import FORGETFUL, DiskTraits, SimulatedDisk, WriteEffect, check_condition
 from holdfast.storage.transport import Answer
 
@@ -281,3 +281,19 @@ async def test_an_aborted_command_may_have_been_done() -> None:
     a = await scene.protected("a", A)
     scene.give(Fate(answer=Answer(status=Status.TASK_ABORTED)), OperationCode.WRITE_16, "a")
     assert isinstance(await a.write(block=0, data=BLOCK), Unknown)
+
+
+@virtually
+async def test_an_instant_command_takes_no_time_and_overtakes_nothing() -> None:
+    scene = Scene()
+    a = await scene.protected("a", A)
+    assert isinstance(await a.read(block=0, count=1), Done)
+    scene.give(INSTANT, OperationCode.READ_16, "a")
+    began = asyncio.get_running_loop().time()
+    assert await a.read(block=0, count=1) == Done(value=bytes(512))
+    assert asyncio.get_running_loop().time() == began
+    written = asyncio.create_task(a.write(block=0, data=BLOCK))
+    await asyncio.sleep(0)
+    assert await a.read(block=0, count=1) == Done(value=BLOCK)
+    assert asyncio.get_running_loop().time() > began
+    assert isinstance(await written, Done)

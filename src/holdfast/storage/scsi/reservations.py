@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from holdfast.storage.scsi.bytes import field, number
@@ -120,6 +121,7 @@ def decode_reserve_out(command: Command) -> ReserveOut:
     )
 
 
+@lru_cache
 def reserve_in(action: InAction) -> Command:
     """Ask for keys, the reservation, capabilities or the full status."""
     cdb = bytes((OperationCode.PERSISTENT_RESERVE_IN, action)) + bytes(5) + REPLY_BYTES.to_bytes(2) + b"\0"
