@@ -148,3 +148,44 @@ async def test_a_network_is_added_another_removed_and_times_are_shortened_under_
 
         await eventually("the restarted member is called on the new network, too", is_called)
         await three.wait("three voters", lambda seen: (seen.voters, seen.voters_up) == (3, 3), asked="node1")
+
+
+async def exchange_networks(
+    cluster: ClusterUnderTest, *, new: Collection[Network], gone: Collection[Network], said: str
+) -> None:
+    """Give every node its new addresses, have each member listen there, then take all the old ones away."""
+    for node in cluster.nodes:
+        given = (f"--address={network}={node_address(network, node_number(node))}" for network in new)
+        ended = await cluster.cli(node, "node", "set", node, *given)
+        assert ended.exit_code == 0, ended.errors
+    for asked in cluster.nodes:
+        await cluster.wait(f"{asked} hears all everywhere", hears_all_on(asked, {*new, *gone}), asked=asked)
+    for node in cluster.nodes:
+        ended = await cluster.cli(node, "quorum", "restart", node)
+        assert ended.exit_code == 0, ended.errors
+        assert f"the member of the cluster database on {node} {said}" in ended.output
+        await cluster.wait("three voters", lambda seen: (seen.voters, seen.voters_up) == (3, 3), asked=node)
+    for node in cluster.nodes:
+        ended = await cluster.cli(node, "node", "set", node, *(f"--no-address={network}" for network in gone))
+        assert ended.exit_code == 0, ended.errors
+    for asked in cluster.nodes:
+        await cluster.wait(f"{asked} hears all on the new ones alone", hears_all_on(asked, new), asked=asked)
+    await called_on(cluster, *new)
+
+
+async def test_every_network_is_exchanged_under_a_guest_without_a_restart_of_any_machine(
+    three: ClusterUnderTest,
+) -> None:
+    guest = await three.start_guest(on="node2")
+    boots = await three.boot_ids([guest])
+    usual = (Network.CLUSTER_A, Network.CLUSTER_B)
+    await exchange_networks(three, new=(Network.STORAGE,), gone=usual, said="started again, and listens at")
+    try:
+        status = await three.wait("everything in order", is_in_order, asked="node1")
+        assert {node.state for node in status.nodes} == {NodeState.UP}
+    finally:
+        await exchange_networks(three, new=usual, gone=(Network.STORAGE,), said="listens already at")
+    suspected = [node for node in three.nodes if EventCode.NODE_SUSPECT in codes(await three.events("node1"), node)]
+    assert suspected == []
+    assert await three.boot_ids([guest]) == boots
+    assert len(three.instances.of(guest.name)) == 1

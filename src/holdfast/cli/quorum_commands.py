@@ -8,6 +8,7 @@ from holdfast.cli.connection import ask
 from holdfast.cli.force_command import force
 from holdfast.cli.groups import Group
 from holdfast.cli.output import json_option, put
+from holdfast.cli.parameters import node_argument
 from holdfast.cli.words import printable
 from holdfast.client import requests
 from holdfast.model.status import QuorumStatus
@@ -27,6 +28,18 @@ def show(*, as_json: bool) -> None:
     """Show who votes, and what could fail now without loss of quorum."""
     answer = ask(requests.show_quorum())
     put(answer, printable(_words(answer)), as_json=as_json)
+
+
+@quorum.command("restart", examples=("holdfast quorum restart node1",))
+@node_argument
+@json_option
+def restart(*, node: str, as_json: bool) -> None:
+    """Start NODE's member of the database again, here on NODE, to listen at all of its addresses.
+
+    Refused while the other voters could not decide without it. Nothing else on the machine is restarted.
+    """
+    answer = ask(requests.restart_member(node))
+    put(answer, answer.text, as_json=as_json)
 
 
 def _words(answer: QuorumStatus) -> str:

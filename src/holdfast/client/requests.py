@@ -149,6 +149,11 @@ def set_addresses(node: str, addresses: Mapping[str, str | None]) -> Request[Nod
     return change("node.addresses", NodeAddresses, {"node": node, "addresses": dict(addresses)})
 
 
+def restart_member(node: str) -> Request[NodeAddresses]:
+    """Have the member of the database on the node that is asked start again, to listen at the node's addresses."""
+    return change("quorum.restart", NodeAddresses, {"node": node})
+
+
 def fence_test(node: str) -> Request[FenceAnswer]:
     """Ask a node's fence device for the power state; switches nothing."""
     return Request(method="node.fence-test", answer=FenceAnswer, params={"node": node}, silence_s=CHANGE_S)

@@ -116,8 +116,7 @@ def _check_members(snapshot: Snapshot, node: NodeName, after: Addresses, reach: 
         raise Refused(
             f"the member of the cluster database on {node} is reached at {began} only; the others call it "
             "elsewhere once it listens there, which is from its next start on",
-            hint=f"drain {node} and restart its machine, with its new addresses in place, then try again: "
-            f"holdfast node drain {node} --wait",
+            hint=f"have it listen at the new addresses, then try again: holdfast quorum restart {node}",
         )
     for name, theirs in sorted(reach.members.items()):
         spec = snapshot.nodes[name].value if name in snapshot.nodes else None
@@ -127,7 +126,7 @@ def _check_members(snapshot: Snapshot, node: NodeName, after: Addresses, reach: 
         if not ours & {network for network, address in spec.addresses.items() if address in theirs}:
             raise Refused(
                 f"the members of the cluster database on {node} and {name} would have no common network",
-                hint="drain and restart one machine after the other first, with the new addresses in place",
+                hint=f"have both listen at the new addresses first: holdfast quorum restart {node}, and {name} there",
             )
 
 

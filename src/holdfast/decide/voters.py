@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from holdfast.model.errors import Refused
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import NodeSpec, SeatState
 from holdfast.model.reasons import Reason, ReasonCode, because
@@ -110,6 +111,22 @@ def _keeps_majority(
     """
     staying = [member for member in voters if member.id != going.id]
     return 2 * sum(is_up(snapshot, member.node) and member.node not in silent for member in staying) > len(staying)
+
+
+def check_restart(
+    snapshot: Snapshot, members: Iterable[SeatedMember], node: NodeName, silent: Collection[NodeName]
+) -> None:
+    """Refuse that a node's member starts again while the others could not decide without it. Raises: Refused."""
+    voters = [member for member in members if not member.is_learner]
+    others = [member for member in voters if member.node != node]
+    up = sorted(str(one.node) for one in others if _is_running(snapshot, one) and one.node not in silent)
+    needed = len(voters) // 2 + 1
+    if len(up) < needed:
+        raise Refused(
+            f"of {len(voters)} votes {needed} are needed to decide, and without the member on {node} "
+            f"{len(up)} are there ({', '.join(up) or 'nobody'})",
+            hint="wait until more voters are up, or give the cluster more of them, such as a witness",
+        )
 
 
 def choose_voters(

@@ -38,7 +38,7 @@ from holdfast.node.reporter import Reporter
 from holdfast.node.saved_memory import SavedMemory
 from holdfast.node.session import SessionEnd, SessionKeeper
 from holdfast.node.storage_heartbeat import StorageHeartbeat
-from holdfast.node.transactions import resign
+from holdfast.node.transactions import Self, resign
 from holdfast.node.voters import VoterKeeper
 
 log = logging.getLogger(__name__)
@@ -179,6 +179,11 @@ class Life:
     def is_up(self) -> bool:
         """Whether this node has a session, as far as it knows."""
         return self._keeper is not None
+
+    @property
+    def session(self) -> Self | None:
+        """What this node's transactions prove themselves by; None while it is not up."""
+        return self._keeper.me if self._keeper is not None else None
 
     async def announce_stop(self) -> None:
         """Before an orderly end: give this node's guests time until holdfastd is back, and coordination to another.

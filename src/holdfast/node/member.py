@@ -113,6 +113,7 @@ class Member:
             mirror=self.life.mirror,
             members=self.database.admin,
             listens=listens,
+            restart=self._process.restart,
         )
         self.certificates = CertificateKeeper(
             identity=identity,

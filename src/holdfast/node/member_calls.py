@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from holdfast.membership.endpoint import Endpoint
-from holdfast.model.errors import HoldfastError
+from holdfast.model.errors import HoldfastError, Unavailable
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import NodeSpec, SeatState
 from holdfast.model.snapshot import Snapshot
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 LOOK_S: Final = 10.0
 CALL_S: Final = 5.0
 CONNECT_S: Final = 1.0
+RESTART_S: Final = 30.0
+AGAIN_S: Final = 0.2
 
 Listens = Callable[[Endpoint], Awaitable[bool]]
 
@@ -34,12 +36,21 @@ class MemberCalls:
     """Has the own member called at every address of the record at which it listens."""
 
     def __init__(
-        self, *, me: NodeName, store: Store, mirror: Mirror, members: MemberAddresses, listens: Listens
+        self,
+        *,
+        me: NodeName,
+        store: Store,
+        mirror: Mirror,
+        members: MemberAddresses,
+        listens: Listens,
+        restart: Callable[[], Awaitable[None]],
     ) -> None:
+        """`restart`: ends the own member, which is then started again at the addresses of the record."""
         self._me = me
         self._store = store
         self._mirror = mirror
         self._listens = listens
+        self._restart = restart
         self.members = members
         self.changing = asyncio.Lock()
         """Held by whoever changes where the member is called, from what it rests on to the record that follows."""
@@ -63,6 +74,33 @@ class MemberCalls:
             return
         async with self.changing:
             await self._correct(seat.member)
+
+    async def restart(self, member: int, spec: NodeSpec) -> bool:
+        """Have the own member listen wherever the record says, and be called there; False: it listened already.
+
+        Raises: HoldfastError; Unavailable when it does not listen there in time.
+        """
+        async with self.changing:
+            is_needed = not await self._is_everywhere(spec)
+            if is_needed:
+                await self._restart()
+                await self._wait_everywhere(spec)
+            await self._correct(member)
+            return is_needed
+
+    async def _wait_everywhere(self, spec: NodeSpec) -> None:
+        try:
+            async with asyncio.timeout(RESTART_S):
+                while not await self._is_everywhere(spec):  # noqa: ASYNC110 - another process changes it
+                    await asyncio.sleep(AGAIN_S)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the member of {self._me} was ended, and does not listen everywhere after {RESTART_S:g} s",
+                hint="holdfast status says why it does not run",
+            ) from error
+
+    async def _is_everywhere(self, spec: NodeSpec) -> bool:
+        return all([await self._listens(end) for end in _ends(spec).values()])
 
     async def _correct(self, member: int) -> None:
         """By the record as the database has it now: by an older one an address would come back that was given up."""

@@ -10,7 +10,7 @@ import logging
 import shutil
 
 from holdfast.membership.identity import NodeIdentity
-from holdfast.model.errors import HoldfastError
+from holdfast.model.errors import HoldfastError, NotFound
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import database_member, loopback, tls_files
 from holdfast.store.errors import DiskFull
@@ -98,6 +98,12 @@ class EtcdProcess:
         self._identity = identity
         if self._supervisor is not None:
             self._supervisor.use_config(database_member(self._config, identity, InitialState.EXISTING, ()))
+
+    async def restart(self) -> None:
+        """End it, so that it starts again as it is to run now. Raises: HoldfastError, with the member left as it is."""
+        if self._supervisor is None:
+            raise NotFound("this node has no member of the cluster database", hint="holdfast quorum show names who has")
+        await self._supervisor.restart()
 
     def use_new_certificate(self) -> None:
         """Ask it with the certificate that the file has now; it reads the file itself at every handshake."""

@@ -42,6 +42,7 @@ from holdfast.node.line_protocol import Result
 from holdfast.node.maintenance_requests import MaintenanceRequests
 from holdfast.node.member import device_of
 from holdfast.node.member_calls import MemberCalls
+from holdfast.node.member_restart import MemberRestart
 from holdfast.node.record_changes import (
     changed_node,
     check_addition,
@@ -121,11 +122,12 @@ class Requests:
             StorageRequests(self._commits),
             IscsiRequests(self._commits, OpenIscsi()),
             SettingsRequests(self._commits),
-            *(() if calls is None else (self._address_requests(calls),)),
+            *(() if calls is None else self._about_member(calls)),
         )
 
-    def _address_requests(self, calls: MemberCalls) -> AddressRequests:
-        return AddressRequests(self._commits, calls.members, try_addresses, calls.changing)
+    def _about_member(self, calls: MemberCalls) -> tuple[AddressRequests, MemberRestart]:
+        addresses = AddressRequests(self._commits, calls.members, try_addresses, calls.changing)
+        return addresses, MemberRestart(self._commits, calls, lambda: self._life.session)
 
     async def handle(self, method: str, params: dict[str, Any]) -> AsyncGenerator[object, None]:
         """Answer one request: items first, a `Result` last."""

@@ -25,6 +25,7 @@ from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
     HEARTBEAT_KEYS,
+    MEMBER_RESTART,
     NODES,
     ORDERS,
     OWNERSHIPS,
@@ -46,7 +47,7 @@ from holdfast.store.records import (
 STEP: Final = 1_000_000
 """How far epochs and disk generations jump: farther than they can have come since any backup."""
 LEFT_BEHIND: Final = (
-    *(COORDINATOR, ORDERS, PROOFS, REPORTS, SESSIONS, TOKENS, VERDICTS, VOTE_ORDER),
+    *(COORDINATOR, MEMBER_RESTART, ORDERS, PROOFS, REPORTS, SESSIONS, TOKENS, VERDICTS, VOTE_ORDER),
     *(CERTIFICATES, REVOCATIONS, HEARTBEAT_KEYS),
 )
 """What was true only in the generation that the backup is of."""

@@ -33,6 +33,7 @@ from holdfast.store.records import (
     CLUSTER,
     COORDINATOR,
     HEARTBEAT_KEYS,
+    MEMBER_RESTART,
     NODES,
     VOTE_ORDER,
     disk_key,
@@ -223,6 +224,14 @@ def order_votes(order: object, *, snapshot: Snapshot) -> Txn:
 def end_vote_order(order: KeyValue, *, events: tuple[Operation, ...]) -> Txn:
     """Record what came of an order, and drop it: fails when that is told already, or another one followed."""
     return Txn(compares=(ModRevision(VOTE_ORDER, equals=order.mod_revision),), then=(Delete(VOTE_ORDER), *events))
+
+
+def begin_restart(me: Self) -> Txn:
+    """Have this node's member of the database start again, while nobody else's does; ends with this node's session."""
+    return Txn(
+        compares=(ModRevision(MEMBER_RESTART, equals=0), me.holds_session),
+        then=(Put(MEMBER_RESTART, encode(me.node), lease=me.lease),),
+    )
 
 
 def change_keys(keys: HeartbeatKeys, *, snapshot: Snapshot) -> Txn:

@@ -29,6 +29,7 @@ from holdfast.store.errors import (
     MemberChangeRefused,
     MemberExited,
     MemberNotFound,
+    MemberNotRunning,
 )
 from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections, EtcdStore
@@ -330,3 +331,45 @@ async def test_a_member_listens_at_other_addresses_from_its_next_start_on(config
         os.kill(supervisor.pid, signal.SIGKILL)
         await write(moved, "after")
         await supervisor.stop()
+
+
+async def test_a_member_that_is_started_again_listens_at_its_new_addresses_and_keeps_its_data(
+    config: MemberConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = EtcdSupervisor(config)
+    async with running(supervisor):
+        await write(config, "before")
+        began, client, peer = supervisor.pid, f"127.0.0.1:{free_port()}", f"127.0.0.2:{free_port()}"
+        more = replace(config, client_addresses=(*config.client_addresses, client))
+        supervisor.use_config(replace(more, peer_addresses=(*config.peer_addresses, peer)))
+        await supervisor.restart()
+        async with connected(replace(config, client_addresses=(client,))) as store:
+            assert await store.get("before", timeout_s=15) is not None
+        assert supervisor.pid != began
+        assert (supervisor.problem, "ended by itself" in caplog.text) == (None, False)
+        _, writer = await asyncio.open_connection(*peer.split(":"))
+        writer.close()
+        await supervisor.stop()
+
+
+async def test_a_member_that_could_not_start_again_runs_on(config: MemberConfig) -> None:
+    supervisor = EtcdSupervisor(config)
+    async with running(supervisor):
+        await write(config, "before")
+        began = supervisor.pid
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = f"127.0.0.1:{other.getsockname()[1]}"
+            hindered: list[tuple[dict[str, object], type[MemberNotRunning]]] = [
+                ({"peer_addresses": (*config.peer_addresses, "192.0.2.1:2380")}, AddressAbsent),
+                ({"client_addresses": (*config.client_addresses, taken)}, AddressTaken),
+                ({"min_free_bytes": 1 << 60}, DiskFull),
+            ]
+            for changes, error in hindered:
+                supervisor.use_config(replace(config, **changes))  # type: ignore[arg-type]
+                with pytest.raises(error):
+                    await supervisor.restart()
+        await write(config, "it goes on")
+        assert supervisor.pid == began
+        await supervisor.stop()
+        with pytest.raises(MemberExited):
+            await supervisor.restart()

@@ -111,7 +111,7 @@ def test_safe_4_a_member_keeps_an_address_at_which_it_is_called() -> None:
     snapshot = cluster(place(ONE, A, S), place(TWO, A, S), place(THREE, A, S))
     found = refusal(snapshot, {"cluster-a": None}, all_well())
     assert "is reached at 10.0.0.1, 10.0.1.1 only" in found.message
-    assert "holdfast node drain node1 --wait" in found.hint
+    assert "holdfast quorum restart node1" in found.hint
     assert accepted(snapshot, {"cluster-a": None}, all_well(members=False))
 
 

@@ -19,9 +19,11 @@ from holdfast.decide.voters import (
     SeatedMember,
     VoterAct,
     VoterStep,
+    check_restart,
     choose_voters,
     next_voter_step,
 )
+from holdfast.model.errors import Refused
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Capacity, NodeReport, Seat, SeatState
 from holdfast.model.reasons import ReasonCode
@@ -171,6 +173,32 @@ def test_a_voter_that_is_down_for_long_is_replaced_and_only_if_another_can_vote(
     assert step(spare, voters("abc")) is None
     assert step(spare, voters("abc"), away="c") == (VoterAct.REMOVE, "c", ReasonCode.VOTER_AWAY)
     assert step(cluster(*nodes("ab"), known("c")), voters("abc"), away="c") is None
+
+
+RUNNING = tuple(seat_of(name, SeatState.RUNNING) for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("members", "changed", "silent", "counted"),
+    [
+        (voters("a"), (), "", "of 1 votes 1 are needed to decide, and without the member on a 0 are there (nobody)"),
+        (voters("ab"), (), "", "of 2 votes 2 are needed to decide, and without the member on a 1 are there (b)"),
+        ((*voters("ab"), voter("c", is_learner=True)), (), "", "of 2 votes 2 are needed"),
+        (voters("abc"), (), "c", "of 3 votes 2 are needed to decide, and without the member on a 1 are there (b)"),
+        (voters("abc"), (seat_of("c", SeatState.DOWN),), "", "1 are there (b)"),
+    ],
+)
+def test_no_member_starts_again_while_the_others_could_not_decide(
+    members: tuple[SeatedMember, ...], changed: tuple[Part, ...], silent: str, counted: str
+) -> None:
+    snapshot = cluster(*nodes("abc"), *RUNNING, *changed)
+    with pytest.raises(Refused) as refused:
+        check_restart(snapshot, members, NodeName("a"), frozenset(map(NodeName, silent)))
+    assert counted in refused.value.message
+
+
+def test_a_member_starts_again_while_a_majority_decides_without_it() -> None:
+    check_restart(cluster(*nodes("abc"), *RUNNING), voters("abc"), NodeName("a"), frozenset())
 
 
 def test_a_member_of_no_node_and_one_without_its_data_go_first() -> None:

@@ -66,10 +66,14 @@ class Place:
             mirror=here.life.mirror,
             members=self.members,
             listens=self._listens,
+            restart=self._restart,
         )
 
     async def _listens(self, end: Endpoint) -> bool:
         return True
+
+    async def _restart(self) -> None:
+        raise AssertionError("a change of addresses restarts nothing")
 
     async def look_at_calls(self) -> None:
         """What `MemberCalls` does now and then, on a node that says that its member runs."""

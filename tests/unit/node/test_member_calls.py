@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
 from tests.unit.decide.made_up import cluster, known, put, up
 from tests.unit.node.simulated_members import SimulatedMembers
 from tests.unit.node.small_database import SmallDatabase
+from tests.unit.node.virtual_time import virtual
 
 from holdfast.membership.endpoint import Endpoint
+from holdfast.model.errors import Unavailable
 from holdfast.model.ids import NetworkName, NodeName
 from holdfast.model.nodes import Seat, SeatState
 from holdfast.model.snapshot import Snapshot
@@ -28,6 +31,7 @@ class Place:
     def __init__(self) -> None:
         self.members = SimulatedMembers()
         self.listening: set[str] = set()
+        self.after_restart, self.restarts = tuple(ADDRESSES.values()), 0
         self.spec = cluster(known(A, addresses=ADDRESSES)).nodes[A].value
         self.id = self.members.found(peer_urls(self.spec)[:1])
         self.spec = replace(self.spec, seat=int(self.id))
@@ -39,7 +43,12 @@ class Place:
             mirror=Mirror(),
             members=self.members,
             listens=self._listens,
+            restart=self._restart,
         )
+
+    async def _restart(self) -> None:
+        self.restarts += 1
+        self.listening = set(self.after_restart)
 
     async def _listens(self, end: Endpoint) -> bool:
         assert end.port == self.spec.etcd_peer_port
@@ -67,6 +76,25 @@ async def test_a_member_is_called_at_a_new_address_once_it_listens_there() -> No
     assert place.urls() == peer_urls(place.spec)
     await place.calls.round(place.snapshot())
     assert place.urls() == peer_urls(place.spec)
+
+
+async def test_a_member_starts_again_only_if_it_does_not_listen_everywhere_and_is_called_there_then() -> None:
+    place = Place()
+    assert await place.calls.restart(int(place.id), place.spec)
+    assert place.urls() == peer_urls(place.spec)
+    await place.members.use_peer_urls(place.id, place.urls()[:1])
+    assert not await place.calls.restart(int(place.id), place.spec)
+    assert (place.urls(), place.restarts) == (peer_urls(place.spec), 1)
+
+
+@virtual
+async def test_a_member_that_does_not_come_up_everywhere_is_told() -> None:
+    place = Place()
+    place.after_restart = place.after_restart[:1]
+    began = place.urls()
+    with pytest.raises(Unavailable, match="does not listen everywhere after 30 s"):
+        await place.calls.restart(int(place.id), place.spec)
+    assert place.urls() == began
 
 
 async def test_safe_4_an_address_that_the_record_gave_up_is_called_no_more_and_one_always_is() -> None:

@@ -25,6 +25,17 @@ def check(config: MemberConfig) -> None:
         _check_free(address)
 
 
+def check_restart(config: MemberConfig, arguments: tuple[str, ...]) -> None:
+    """Raises: DiskFull; AddressTaken, AddressAbsent for where the member, started with these arguments, is not yet."""
+    if (shortage := lacking_room(config)) is not None:
+        raise shortage
+    began = [urls.split(",") for option, _, urls in (one.partition("=") for one in arguments) if "listen-" in option]
+    listening = {url.removeprefix("https://") for urls in began for url in urls}
+    for address in (*config.client_addresses, *config.peer_addresses):
+        if address not in listening:
+            _check_free(address)
+
+
 def lacking_room(config: MemberConfig) -> DiskFull | None:
     """What a member lacks in room to start, or None; one that runs goes on until there is none at all."""
     free_bytes = shutil.disk_usage(config.data_dir).free

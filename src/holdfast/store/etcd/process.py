@@ -50,6 +50,14 @@ class RunningProcess:
         """Whether it runs no more."""
         return identify(self.identity.pid) != self.identity
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The command line that it was started with; nothing when it runs no more."""
+        try:
+            return tuple(Path(f"/proc/{self.identity.pid}/cmdline").read_bytes().decode().split("\0"))
+        except (FileNotFoundError, ProcessLookupError):
+            return ()
+
     async def wait_exit(self) -> None:
         """Wait for its end; any number of tasks may."""
         if self._ended is None:

@@ -18,7 +18,7 @@ from typing import Final
 
 from holdfast.store.errors import EtcdMissing, MemberExited, MemberNotRunning
 from holdfast.store.etcd.member_config import MemberConfig
-from holdfast.store.etcd.preconditions import check, refuse_older, require_data
+from holdfast.store.etcd.preconditions import check, check_restart, refuse_older, require_data
 from holdfast.store.etcd.process import ProcessId, RunningProcess, identify
 
 FIRST_PAUSE_S: Final = 0.5
@@ -41,6 +41,7 @@ class EtcdSupervisor:
         self._process: RunningProcess | None = None
         self._stopping = asyncio.Event()
         self._has_begun = False
+        self._is_restarting = False
 
     @property
     def pid(self) -> int | None:
@@ -91,14 +92,20 @@ class EtcdSupervisor:
         process = self._process or self._adopted()
         if process is None:
             return
-        process.send(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(STOP_S):
-                await process.wait_exit()
-        except TimeoutError:
-            process.send(signal.SIGKILL)
-            await process.wait_exit()
+        await _end(process)
         self._forget()
+
+    async def restart(self) -> None:
+        """End the member in an orderly way; ``run`` starts it again as it is to run now.
+
+        Raises: MemberNotRunning, with the member left as it is, when it does not run or could not start so.
+        """
+        process = self._process
+        if process is None or process.has_ended:
+            raise self.problem or self._exited()
+        check_restart(self._config, process.arguments)
+        self._is_restarting = True
+        await _end(process)
 
     def release(self) -> None:
         """Let go of the member without ending it, as at the end of this process."""
@@ -158,7 +165,7 @@ class EtcdSupervisor:
             ) from error
 
     async def _watch_process(self) -> None:
-        """Wait for the member's end, keeping its log bounded meanwhile. Raises: MemberExited unless stopped."""
+        """Wait for the member's end, keeping its log bounded meanwhile. Raises: MemberExited unless that was wanted."""
         assert self._process is not None
         while True:
             _bound_log(self._config.log_file, self._config.log_bytes)
@@ -168,8 +175,11 @@ class EtcdSupervisor:
                 break
             except TimeoutError:
                 continue
-        if not self._stopping.is_set():
-            self._forget()
+        if self._stopping.is_set():
+            return
+        self._forget()
+        is_wanted, self._is_restarting = self._is_restarting, False
+        if not is_wanted:
             raise self._exited()
 
     def _forget(self) -> None:
@@ -181,6 +191,16 @@ class EtcdSupervisor:
             f"etcd of this node ended by itself; its log ends with: {_last_line(self._config.log_file)}",
             hint=f"read {self._config.log_file}; it is restarted by itself",
         )
+
+
+async def _end(process: RunningProcess) -> None:
+    process.send(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.wait_exit()
+    except TimeoutError:
+        process.send(signal.SIGKILL)
+        await process.wait_exit()
 
 
 async def _set_within(event: asyncio.Event, time_s: float) -> None:
