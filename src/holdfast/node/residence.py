@@ -20,7 +20,7 @@ from holdfast.model.ids import ClusterId, NetworkName, NodeName
 from holdfast.model.nodes import NodeSpec
 from holdfast.node.config import DaemonConfig
 from holdfast.node.database import database_member
-from holdfast.store.etcd.member_config import InitialState
+from holdfast.store.etcd.member_config import InitialState, MemberConfig
 from holdfast.store.etcd.supervisor import EtcdSupervisor
 
 MACHINE_ID: Final = Path("/etc/machine-id")
@@ -103,8 +103,11 @@ def _text(path: Path) -> str:
 
 async def end_member(config: DaemonConfig) -> None:
     """End this machine's member of the database, whoever started it; its data stays."""
-    nobody = stranger("none", {"none": "127.0.0.1"}, Ports())
-    await EtcdSupervisor(database_member(config, nobody, InitialState.NEW, ())).stop()
+    await EtcdSupervisor(_nobodys_member(config)).stop()
+
+
+def _nobodys_member(config: DaemonConfig) -> MemberConfig:
+    return database_member(config, stranger("none", {"none": "127.0.0.1"}, Ports()), InitialState.NEW, ())
 
 
 async def forget_cluster(config: DaemonConfig) -> None:
@@ -118,7 +121,8 @@ async def forget_cluster(config: DaemonConfig) -> None:
     for folder in (config.database, config.keys):
         if folder.exists():
             shutil.rmtree(folder)
-    for file in (config.cluster_key, config.seat, config.run_directory / "incarnation"):
+    stored = _nobodys_member(config).stored_file
+    for file in (stored, config.cluster_key, config.seat, config.run_directory / "incarnation"):
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
 

@@ -262,6 +262,18 @@ async def test_safe_4_a_member_that_has_begun_is_never_started_on_an_older_copy_
     await live(config, "e")
 
 
+async def test_what_was_noted_of_a_member_says_nothing_of_one_that_begins_anew(config: MemberConfig) -> None:
+    """A restored database begins with nothing stored, and its first member may have the id of the one before."""
+    note = StoredNote(config.stored_file)
+    config.stored_file.parent.mkdir(parents=True, exist_ok=True)
+    note.write(Stored(member=1, index=700))
+    first = EtcdSupervisor(config)
+    async with running(first):
+        await write(config, "restored")
+        await first.stop()
+    assert note.read() is None
+
+
 async def test_a_learner_joins_is_promoted_and_removed(three: EtcdCluster) -> None:
     """The way in and out of the voters, with the supervisor of the new member started on what ``members`` returned."""
     connections = three.connections()

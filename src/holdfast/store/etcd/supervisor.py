@@ -18,8 +18,9 @@ from typing import Final
 
 from holdfast.store.errors import EtcdMissing, MemberExited, MemberNotRunning
 from holdfast.store.etcd.member_config import MemberConfig
-from holdfast.store.etcd.preconditions import check, check_restart, refuse_older, require_data
+from holdfast.store.etcd.preconditions import check, check_restart, has_data, refuse_older, require_data
 from holdfast.store.etcd.process import ProcessId, RunningProcess, identify
+from holdfast.store.etcd.stored import StoredNote
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
@@ -130,6 +131,8 @@ class EtcdSupervisor:
         check(self._config)
         if self._has_begun:
             require_data(self._config)
+        elif not has_data(self._config.data_dir):
+            StoredNote(self._config.stored_file).forget()  # of another member, or of this one before a restore
         pid = self._spawn()
         identity = identify(pid)
         try:
