@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 SETTING, VALUES = "moves_at_once", (3, 4)
 """What is decided, again and again."""
 NEXT_AFTER_S = 0.1
-UNDECIDED_S = 10.0
+UNDECIDED_S = 5.0
 """What elections take on two busy cores; a lost quorum lasts until it is back."""
 REPLACE_S = 5
 FROZEN_S = 60.0
