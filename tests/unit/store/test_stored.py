@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.store.errors import DataUnwritable
+from holdfast.store.etcd.member_config import InitialState, MemberConfig
+from holdfast.store.etcd.preconditions import refuse_older
 from holdfast.store.etcd.stored import (
     ENTRY,
     METADATA,
@@ -17,6 +20,7 @@ from holdfast.store.etcd.stored import (
     is_older,
     read_log,
 )
+from holdfast.store.etcd.tls import TlsFiles
 
 M = 0x2E1278CA0E4A8E00
 
@@ -74,9 +78,20 @@ def keep(folder: Path, *files: bytes) -> None:
         ((HEAD + record(SNAPSHOT, message(f1=700, f2=3)) + entry(701),), 701),
         ((HEAD + entry(3) + record(SNAPSHOT, message(f1=700, f2=3)),), 700),
         ((HEAD + entry(1) + entry(2, size=40)[:-20],), 1),
+        ((HEAD + entry(7) + (1 << 63).to_bytes(8, "little") + entry(8),), 7),
         ((HEAD + bytes(64),), 0),
     ],
-    ids=["one", "two-files", "a-new-file", "overtaken", "after-a-snapshot", "a-snapshot", "cut-off", "nothing"],
+    ids=[
+        "one",
+        "two-files",
+        "a-new-file",
+        "overtaken",
+        "after-a-snapshot",
+        "a-snapshot",
+        "cut-off",
+        "damaged",
+        "nothing",
+    ],
 )
 def test_the_log_tells_how_far_it_goes(folder: Path, files: tuple[bytes, ...], index: int) -> None:
     keep(folder, *files)
@@ -124,3 +139,27 @@ def test_a_damaged_note_is_no_note(tmp_path: Path, caplog: pytest.LogCaptureFixt
     (tmp_path / "db.stored").write_text("{")
     assert StoredNote(tmp_path / "db.stored").read() is None
     assert "is damaged" in caplog.text
+
+
+def test_safe_4_a_log_that_cannot_be_read_keeps_the_member_from_starting(folder: Path) -> None:
+    config = member_config(folder)
+    StoredNote(config.stored_file).write(Stored(member=M, index=3))
+    (folder / "member" / "wal" / "0.wal").mkdir()
+    with pytest.raises(DataUnwritable, match="cannot be read"):
+        refuse_older(config)
+
+
+def member_config(data_dir: Path) -> MemberConfig:
+    """A member that stores there."""
+    return MemberConfig(
+        name="node1",
+        data_dir=data_dir,
+        log_file=data_dir / "log",
+        process_file=data_dir / "process",
+        client_addresses=("127.0.0.1:1",),
+        peer_addresses=("127.0.0.1:2",),
+        initial_cluster=(),
+        initial_state=InitialState.EXISTING,
+        cluster_token="token",
+        tls=TlsFiles(authority=data_dir, certificate=data_dir, key=data_dir),
+    )

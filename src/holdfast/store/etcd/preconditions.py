@@ -63,9 +63,18 @@ def require_data(config: MemberConfig) -> None:
 
 
 def refuse_older(config: MemberConfig) -> None:
-    """Refuse the start of a member on an older copy of its data: it could vote twice. Raises: DataLost."""
-    noted = StoredNote(config.stored_file).read()
-    if noted is not None and is_older(read_log(config.data_dir), noted):
+    """Refuse the start of a member on an older copy of its data: it could vote twice.
+
+    Raises: DataLost, DataUnwritable where it cannot be read.
+    """
+    try:
+        noted = StoredNote(config.stored_file).read()
+        found = None if noted is None else read_log(config.data_dir)
+    except OSError as error:
+        raise DataUnwritable(
+            f"what is stored in {config.data_dir} cannot be read: {error}", hint="look at the disk; it is tried again"
+        ) from error
+    if noted is not None and is_older(found, noted):
         raise DataLost(
             f"the data of this node's member of the cluster database in {config.data_dir} is an older copy: "
             f"it had stored all up to index {noted.index}",

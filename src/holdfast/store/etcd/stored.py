@@ -26,6 +26,7 @@ SNAPSHOT: Final = 5
 """Kinds of records in a write-ahead log. Source: etcd, server/storage/wal/wal.go."""
 _FRAME: Final = 8
 _SIZE: Final = (1 << 56) - 1
+_SHORTEST: Final = 2
 _KIND: Final = 0x08
 """The key of a record's first field, its kind, which is below 128: one byte each."""
 _DATA: Final = 3
@@ -120,7 +121,7 @@ def _last_of_each_kind(view: memoryview) -> dict[int, memoryview]:
     while at + _FRAME <= len(view) and (frame := int.from_bytes(view[at : at + _FRAME], "little")):
         size, padding = frame & _SIZE, (frame >> 56) & 0x7 if frame >> 63 else 0
         record, at = view[at + _FRAME : at + _FRAME + size], at + _FRAME + size + padding
-        if len(record) < size or record[0] != _KIND:
+        if size < _SHORTEST or len(record) < size or record[0] != _KIND:
             break
         newest[record[1]] = record
     return newest
