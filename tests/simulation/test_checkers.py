@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.decide.made_up import incarnation, node_spec, owned, proof, session, verdict
 
-from holdfast.model.ids import NodeName
+from holdfast.model.ids import Epoch, NodeName
 from holdfast.model.nodes import FenceOrder, ProofKind
-from holdfast.model.roles import Phase
+from holdfast.model.roles import Memory, MemoryKind, Phase, Receiver
 from holdfast.model.snapshot import Coordinator
 from holdfast.sim.database import WorldDatabase
 from holdfast.sim.history import Author
@@ -93,6 +95,36 @@ def test_a_release_by_the_rules_is_fine() -> None:
     assert hand.told() == []
 
 
+COPY = Memory(kind=MemoryKind.COPIED, id="m1", disk_generation=0)
+
+
+def goes_on_with_memory(hand: Hand, owner: NodeName, **changes: Any) -> None:
+    """The last owner writes where the role goes on with the memory that the guest has on its node."""
+    after = owned("web", owner, Phase.STARTING, last_owner=B, memory=replace(COPY, is_consumed=True), **changes)
+    hand.commit(B, Put(ownership_key(after.role), encode(after)))
+
+
+def test_who_keeps_a_role_it_already_had_before_does_not_release_it() -> None:
+    """A suspended guest goes on where it is, under a record with its own memory, after its move was cancelled."""
+    hand = Hand()
+    goes_on_with_memory(hand, B)
+    assert hand.told() == []
+
+
+def handed_over(hand: Hand) -> None:
+    receiver = Receiver(node=C, incarnation=incarnation(C))
+    copying = owned("web", B, Phase.MIGRATING, making=COPY, receiving=receiver)
+    hand.commit(B, Put(ownership_key(copying.role), encode(copying)))
+    goes_on_with_memory(hand, C, epoch=Epoch(2))
+
+
+def test_a_role_that_is_handed_over_after_its_guest_ended_is_fine() -> None:
+    hand = Hand()
+    hand.end()
+    handed_over(hand)
+    assert hand.told() == []
+
+
 def released_while_it_runs(hand: Hand) -> None:
     hand.own(B, Phase.VACANT, owner=None)
 
@@ -171,6 +203,7 @@ def ordered_off_in_a_storm(hand: Hand) -> None:
     ("wrong", "rule"),
     [
         (released_while_it_runs, "SAFE-2"),
+        (handed_over, "SAFE-2"),
         (given_away_without_proof, "SAFE-2"),
         (proven_while_it_runs, "SAFE-2"),
         (proven_without_verdict, "SAFE-2"),

@@ -91,7 +91,8 @@ def _judge(change: KeyValue, commit: Commit, records: Records, truth: Truth, nam
         case "ownerships/":
             after = decode(Ownership, OWNERSHIPS, change.value)
             yield from _ownership(after, commit, records)
-            if after.owner is None or (after.memory is not None and after.last_owner == commit.author.name):
+            is_given = after.memory is not None and after.last_owner == commit.author.name != after.owner
+            if after.owner is None or is_given:
                 yield from _released(after, commit, records, truth, names)
 
 
