@@ -26,42 +26,46 @@ _ANSWER_S = 60.0
 
 @asynccontextmanager
 async def giving_time(guest: Guest) -> AsyncGenerator[None, None]:
-    """Have the guest measure its pauses; what it finds is in its answers (`longest_gap_ms`). Begins when it does.
+    """Have the guest measure its pauses; what it finds is in its answers (`longest_gap_ms`).
+
+    Begins once the guest has heard the time: from then on no pause is missed.
 
     Raises: LabBroken when it does not.
     """
-    asked, over = threading.Event(), threading.Event()
+    heard, over = threading.Event(), threading.Event()
     with open_socket(guest.layout.switch_namespace, socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.settimeout(_POLL_S)
-        answering = (link, asked, over)
+        answering = (link, heard, over)
         thread = threading.Thread(target=_answer, args=answering, name=f"time-for-{guest.name}", daemon=True)
         thread.start()
         try:
-            await _begin(guest, link, asked)
+            await _begin(guest, link, heard)
             yield
         finally:
             over.set()
             thread.join()
 
 
-async def _begin(guest: Guest, link: socket.socket, asked: threading.Event) -> None:
+async def _begin(guest: Guest, link: socket.socket, heard: threading.Event) -> None:
+    start = f"start {time.monotonic_ns()}".encode()
     try:
         async with asyncio.timeout(_ANSWER_S):
-            while not asked.is_set():
-                link.sendto(b"start", (guest.address, CLOCK_PORT))
+            while not heard.is_set():
+                link.sendto(start, (guest.address, CLOCK_PORT))
                 await asyncio.sleep(_POLL_S)
     except TimeoutError as error:
         raise LabBroken(f"guest {guest.name} does not measure its pauses") from error
 
 
-def _answer(link: socket.socket, asked: threading.Event, over: threading.Event) -> None:
+def _answer(link: socket.socket, heard: threading.Event, over: threading.Event) -> None:
     while not over.is_set():
         try:
-            _, asker = link.recvfrom(64)
+            tick, asker = link.recvfrom(64)
             link.sendto(str(time.monotonic_ns() // 1000).encode(), asker)
         except OSError:
             continue  # nobody asks, or the guest is on its way to another node
-        asked.set()
+        if not tick.endswith(b" 0"):
+            heard.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

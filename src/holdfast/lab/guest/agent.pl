@@ -16,8 +16,9 @@
 # reader, not by the guest.
 # On TCP port 9 it keeps connections open: each line is answered with how many lines its memory has answered so far.
 # On UDP port 8 it measures its own pauses, by the clock of whoever asks, because its own stands still in a pause: after
-# "start" it sends "tick N" every TICK and takes each answer for the time in microseconds; the longest time between two
-# answers that came one after the other is its longest gap. It stops when nobody has answered for 60 s.
+# "start ID" it sends "tick N HEARD" every TICK and takes each answer for the time in microseconds; the longest time
+# between two answers that came one after the other is its longest gap. HEARD is the latest of them, 0 before the first.
+# A start that came twice begins nothing anew. It stops when nobody has answered for 60 s.
 # Plain Perl without modules, because Debian's perl-base is on every machine and one process without forks is cheap
 # under emulation.
 
@@ -135,12 +136,14 @@ listen($server, 16) && listen($talk, 16) or die "no port: $!";
 open(my $button, "<", $button_path) or print "no power button: $!\n";
 
 my ($answered, %talks) = (0);
-my ($asker, $ticks, $heard_at, $heard_us, $longest_us) = (undef, 0, 0, 0, 0);
+my ($asker, $started, $ticks, $heard_at, $heard_us, $longest_us) = (undef, "", 0, 0, 0, 0);
 
 sub hear_time {
     my $from = recv($clock, my $text, 64, 0);
     return unless defined $from;
-    if ($text =~ /^start/) { ($asker, $ticks, $heard_us, $longest_us) = ($from, 0, 0, 0) }
+    if ($text =~ /^start/) {
+        ($asker, $started, $ticks, $heard_us, $longest_us) = ($from, $text, 0, 0, 0) if $text ne $started;
+    }
     elsif ($text =~ /^(\d+)/) {
         $longest_us = $1 - $heard_us if $heard_us && $1 - $heard_us > $longest_us;
         $heard_us = $1 if $1 > $heard_us;
@@ -158,7 +161,7 @@ while (1) {
     undef $asker if $asker && $now > $heard_at + $TICK_PATIENCE_MS;
     my $wait = $next - clock_ms(1);
     if ($asker) {
-        send $clock, "tick " . ++$ticks, 0, $asker;
+        send $clock, "tick " . ++$ticks . " $heard_us", 0, $asker;
         $wait = $TICK_MS if $wait > $TICK_MS;
     }
     my $ready = "";
