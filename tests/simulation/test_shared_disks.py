@@ -15,7 +15,8 @@ from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Proof, ProofKind
 from holdfast.sim.campaign import run_all
 from holdfast.sim.checkers import not_yet_well
-from holdfast.sim.fault import FaultKind
+from holdfast.sim.fault import Fault, FaultKind
+from holdfast.sim.faults import FAULTS
 from holdfast.sim.layout import Make
 from holdfast.sim.machine import Machine
 from holdfast.sim.quiet_lun import QuietLun
@@ -97,6 +98,24 @@ def test_safe_2_an_owner_without_power_is_replaced_on_the_reservation_alone() ->
         running = {run.uuid for run in world.truth.living()}
         assert {run.uuid for run in before} <= running
         assert list(broken_rules(world)) == []
+
+
+def test_a_guest_that_is_suspended_while_the_answer_to_its_write_is_lost_hangs_no_longer_than_that() -> None:
+    with cluster() as world:
+        machine, (run, *_) = owner(world)
+        lost = Fault(kind=FaultKind.TARGET_REPLIES_LOST, at_s=CALM_S, lasts_s=1, target=0, other=0, amount=1.0)
+        end = FAULTS[lost.kind](world, lost)
+        world.loop.run_until(CALM_S + 1)
+        assert run.uuid in machine.hypervisor.stuck
+        world.loop.run_until_complete(machine.hypervisor.suspend(run.uuid))
+        end()
+        world.loop.run_until(CALM_S + 5)
+        assert run.is_suspended
+        assert run.uuid not in machine.hypervisor.stuck
+        written = len(world.shared_disks.landed)
+        others = [other for other in world.truth.living() if other is not run]
+        world.loop.run_until(CALM_S + 8)
+        assert {at.run.number for at in world.shared_disks.landed[written:]} <= {other.number for other in others}
 
 
 def test_no_rule_is_broken_within_sixteen_seeds_on_shared_disks() -> None:

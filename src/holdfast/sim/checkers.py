@@ -68,7 +68,7 @@ def is_steady(before: int, truth: Truth) -> Iterator[str]:
     """SAFE-5: once everything is well, nothing begins or ends any more. `before`: the entries there were then."""
     for entry in truth.entries[before:]:
         if entry.source == "guest" or entry.text.startswith("role-"):
-            yield f"SAFE-5: flaps: {entry}"
+            yield f"flaps: {entry}"
 
 
 def not_yet_well(world: World) -> Iterator[str]:

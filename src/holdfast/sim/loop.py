@@ -198,6 +198,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         held, process.held = process.held, []
         self._ready.extendleft(reversed(held))
 
+    def mark(self) -> int:
+        """Return what tells the timers that were set so far from later ones. See `awaits`."""
+        return self._count
+
+    def awaits(self, mark: int) -> bool:
+        """Whether a timer is still to come that was set before the mark, and by no process."""
+        return any(number <= mark and call.act is not None and call.process is None for _, number, call in self._timers)
+
     def run_until(self, when: float) -> None:
         """Run everything that falls due up to `when`, which is the time afterwards."""
         _set_running_loop(self)

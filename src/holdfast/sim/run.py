@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 from holdfast.sim.breakages import breakage_of
+from holdfast.sim.chance import chance
 from holdfast.sim.checkers import (
     disks_agree,
     harmless_stays_harmless,
@@ -55,6 +56,8 @@ WELL_WITHIN_S: Final = 150.0
 """Fence devices are looked at every 60 s, so a condition about one may stand so long; the rest takes seconds."""
 ECHO_S: Final = 16.0
 """What was asked before the healing may still be answered, or fail, so long: a start of a guest takes up to 15 s."""
+WHOLE_ECHO: Final = 0.25
+"""The share of seeds that are judged after the whole of it; the others as soon as nothing from before is to come."""
 PERSON_AFTER_S: Final = 20.0
 STEADY_S: Final = 8.0
 LOOK_S: Final = 1.0
@@ -128,7 +131,7 @@ def run(order: Order) -> Outcome:
         world = World(breakage.make(schedule.make), seed=order.seed, breakage=breakage)
         is_spinning = False
         try:
-            failures = tuple(_live_through(world, schedule, order.profile, [fault for _, fault in faults]))
+            failures = tuple(_live_through(world, schedule, order, [fault for _, fault in faults]))
         except TimeStandsStill as error:
             failures, is_spinning = (f"SPIN: {error}",), True
         entries, digest = tuple(world.truth.entries), world.truth.digest()
@@ -189,37 +192,47 @@ def broken_rules(world: World) -> Iterator[str]:
     yield from nothing_ends_by_itself(world)
 
 
-def _live_through(world: World, schedule: Schedule, profile: Profile, faults: Collection[Fault]) -> Iterator[str]:
-    undo: dict[Fault, Callable[[], None]] = {}
+def _live_through(world: World, schedule: Schedule, order: Order, faults: Collection[Fault]) -> Iterator[str]:
+    standing: dict[Fault, _Standing] = {}
     watches = (StatusWatch(world), ExpelledWatch(world), VoteWatch(world))
     for watch in watches:
         world.loop.call_at(START_S, watch.start, context=Context())
     for fault in faults:
-        world.loop.call_at(fault.at_s, partial(_begin, world, fault, undo), context=Context())
+        world.loop.call_at(fault.at_s, partial(_begin, world, fault, standing), context=Context())
     world.loop.run_until(schedule.ends_s)
-    ends = list(undo.values())
-    undo.clear()
-    world.loop.call_soon(partial(_heal, world, ends), context=Context())
-    yield from _progress(world, schedule.ends_s)
+    for one in standing.values():
+        one.cancel()
+    mark = world.loop.mark()
+    world.loop.call_soon(partial(_heal, world, [one.end for one in standing.values()]), context=Context())
+    echo_s = ECHO_S if chance(order.seed, "echo").random() < WHOLE_ECHO else 0.0
+    yield from _progress(world, schedule.ends_s, mark, echo_s)
     yield from broken_rules(world)
     for watch in watches:
         yield from watch.found
-    if profile in HARMLESS:
+    if order.profile in HARMLESS:
         yield from harmless_stays_harmless(world.truth)
-    if profile is Profile.CALM:
+    if order.profile is Profile.CALM:
         yield from nobody_is_lost(world.database.history)
 
 
-def _begin(world: World, fault: Fault, undo: dict[Fault, Callable[[], None]]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A fault that is not over: what ends it, and what takes back that this happens at its time."""
+
+    end: Callable[[], None]
+    cancel: Callable[[], None]
+
+
+def _begin(world: World, fault: Fault, standing: dict[Fault, _Standing]) -> None:
     world.truth.note("world", f"fault: {fault}")
-    undo[fault] = FAULTS[fault.kind](world, fault)
-    world.loop.call_later(fault.lasts_s, partial(_end, world, fault, undo), context=Context())
+    end = FAULTS[fault.kind](world, fault)
+    timer = world.loop.call_later(fault.lasts_s, partial(_end, world, fault, standing), context=Context())
+    standing[fault] = _Standing(end, timer.cancel)
 
 
-def _end(world: World, fault: Fault, undo: dict[Fault, Callable[[], None]]) -> None:
-    if fault in undo:
-        world.truth.note("world", f"over:  {fault}")
-        undo.pop(fault)()
+def _end(world: World, fault: Fault, standing: dict[Fault, _Standing]) -> None:
+    world.truth.note("world", f"over:  {fault}")
+    standing.pop(fault).end()
 
 
 def _heal(world: World, ends: list[Callable[[], None]]) -> None:
@@ -240,23 +253,33 @@ def _help(world: World) -> None:
     tidy(world)
 
 
-def _progress(world: World, since_s: float) -> Iterator[str]:
+def _progress(world: World, since_s: float, mark: int, echo_s: float) -> Iterator[str]:
+    """SAFE-5: everything gets well, and stays so. What changes while the echo lasts is no flapping."""
+    loop = world.loop
     missing = ["not looked yet"]
     person_at_s = since_s + PERSON_AFTER_S
-    world.loop.run_until(since_s + ECHO_S)
-    while missing and world.loop.time() < since_s + WELL_WITHIN_S:
-        if world.loop.time() >= person_at_s:
+    loop.run_until(since_s + echo_s)
+    while missing and loop.time() < since_s + WELL_WITHIN_S:
+        if loop.time() >= person_at_s:
             person_at_s += PERSON_AFTER_S
-            world.loop.call_soon(_help, world, context=Context())
-        world.loop.run_until(world.loop.time() + LOOK_S)
-        missing = [*not_yet_well(world), *votes_not_yet_well(world)]
-    if missing:
-        yield from (f"SAFE-5: {WELL_WITHIN_S:.0f} s after the healing {what}" for what in missing)
-        return
-    before = len(world.truth.entries)
-    world.loop.run_until(world.loop.time() + STEADY_S)
-    yield from is_steady(before, world.truth)
-    yield from (f"SAFE-5: no longer well: {what}" for what in (*not_yet_well(world), *votes_not_yet_well(world)))
+            loop.call_soon(_help, world, context=Context())
+        loop.run_until(loop.time() + LOOK_S)
+        missing = _not_well(world)
+        is_echo = loop.time() < since_s + ECHO_S
+        if missing or (is_echo and loop.awaits(mark)):
+            missing = missing or ["what was asked before the healing is still to come"]
+            continue
+        before = len(world.truth.entries)
+        loop.run_until(loop.time() + STEADY_S)
+        missing = [*is_steady(before, world.truth), *_not_well(world)]
+        if not is_echo:
+            yield from (f"SAFE-5: no longer well: {what}" for what in missing)
+            return
+    yield from (f"SAFE-5: {WELL_WITHIN_S:.0f} s after the healing {what}" for what in missing)
+
+
+def _not_well(world: World) -> list[str]:
+    return [*not_yet_well(world), *votes_not_yet_well(world)]
 
 
 @contextmanager

@@ -272,7 +272,7 @@ class SharedDisks:
         self._ticks += 1
         is_quiet = not self._is_lively() and self._ticks % QUIET_TICKS != 0
         for run in () if is_quiet else tuple(self._writing.values()):
-            if run.is_suspended:
+            if run.is_suspended and run.number not in self._hanging:
                 continue
             if self._executes(run.node):
                 self._write(run)
@@ -298,6 +298,7 @@ class SharedDisks:
         )
 
     def _write(self, run: GuestRun) -> None:
+        """Let a guest write, unless it is suspended. What had no answer its kernel sends again, suspended or not."""
         writer = self._writers[run.number]
         command, now = writer.command, self._loop.world_time()
         for name, way in writer.ways.items():
@@ -305,9 +306,10 @@ class SharedDisks:
             if sent is not None and sent.done() and is_conflict(sent.result()):
                 self.refused.append(Refusal(at=now, disk=name, run=run))
             is_late = now - since > WRITE_TIMEOUT_S and way.is_through
-            if sent is not None and not sent.done() and is_late:
+            is_again = sent is not None and not sent.done()
+            if is_again and is_late:
                 self._abort(run.node, name, command)
-            if sent is None or sent.done() or is_late:
+            if is_late if is_again else not run.is_suspended:
                 self._under_way[run.number, name] = now, way.submit(command)
         if writer.has_helper:
             return
