@@ -36,6 +36,8 @@ from holdfast.model.status import ClusterStatus, EventLine, NodeStatus, RoleExpl
 POLL_S = 0.05
 PATIENCE_S = 90.0
 """A limit and no expectation: that a machine stands still for a while is no fault of what is tested on it."""
+SHUT_OUT_S = 20.0
+"""After so long no voter answers a machine that was taken out. Source: docs/security.md."""
 BOOT_S = 120.0
 MEND_S = 180.0
 EVENTS_READ = 400

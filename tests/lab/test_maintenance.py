@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest, eventually, node_in
+from tests.lab.cluster_under_test import SHUT_OUT_S, ClusterUnderTest, eventually, node_in
 
 from holdfast.client import requests
 from holdfast.lab.layout import Network, node_address
@@ -82,6 +83,7 @@ async def test_a_node_that_was_off_when_it_was_evicted_comes_back_only_as_a_new_
     )
 
     processes = [one.pid for one in three.instances.of(guest.name)]
+    await asyncio.sleep(SHUT_OUT_S)
     await three.lab.power_on("node3")
 
     async def says_why() -> bool | None:

@@ -30,7 +30,8 @@ SETTING, VALUES = "moves_at_once", (3, 4)
 NEXT_AFTER_S = 0.1
 UNDECIDED_S = 5.0
 """What elections take on two busy cores; a lost quorum lasts until it is back."""
-REPLACE_S = 5
+REPLACE_S = 20
+"""The least that may be set."""
 FROZEN_S = 60.0
 """Longer than patience, than a session lives, and than any call is waited for."""
 AFTER_THAW_S = 5.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TypeVar
 
 import pytest
-from tests.lab.cluster_under_test import ClusterUnderTest, eventually, node_in
+from tests.lab.cluster_under_test import SHUT_OUT_S, ClusterUnderTest, eventually, node_in
 from tests.lab.test_bad_join import addresses
 
 from holdfast.client import requests
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 FIRST, SECOND = "node1", "node2"
 TIMINGS = Timings()
 FEED = "power:A"
+STANDS_STILL_S = 4.0
 CUT_S = TIMINGS.patience_ms / 1000 + 2
 GUARD_KILLS_WITHIN_S = (TIMINGS.guard_deadline_ms + TIMINGS.guard_kill_ms) / 1000
 SCHEDULING_S = 1.5
@@ -148,6 +150,7 @@ async def test_a_witness_that_was_evicted_while_it_was_off_forgets_and_joins_ane
     evicted = await two.cli(FIRST, "node", "evict", WITNESS)
     assert evicted.exit_code == 0, evicted.errors
     await two.wait("one vote", lambda seen: seen.voters == 1, asked=FIRST)
+    await asyncio.sleep(SHUT_OUT_S)
     await two.lab.power_on(WITNESS)
     cluster = two.lab.layout.name
     with pytest.raises(LabBroken, match="witness of that cluster already"):
@@ -160,6 +163,22 @@ async def test_a_witness_that_was_evicted_while_it_was_off_forgets_and_joins_ane
     wrong = await two.lab.execute(WITNESS, "holdfast", "witness", "forget", cluster, "--yes", check=False)
     assert "still has this machine as its witness" in wrong.errors
     assert (await two.lab.status()).node(WITNESS).power is Power.ON
+    await two.wait_votes(3)
+
+
+async def test_a_witness_that_stood_still_while_it_was_removed_learns_of_it(two: ClusterUnderTest) -> None:
+    await two.lab.freeze(WITNESS)
+    await two.ask(FIRST, requests.leave_cluster(WITNESS))
+    await two.wait("it is out", lambda seen: WITNESS not in {node.name for node in seen.nodes}, asked=FIRST)
+    await asyncio.sleep(STANDS_STILL_S)
+    await two.lab.thaw(WITNESS)
+
+    async def is_forgotten() -> bool | None:
+        told = await two.lab.execute(WITNESS, "holdfast", "witness", "list", "--json")
+        return True if json.loads(told.output) == [] else None
+
+    await eventually("the witness forgets the cluster", is_forgotten)
+    await join_witness(two.lab, asked=FIRST)
     await two.wait_votes(3)
 
 

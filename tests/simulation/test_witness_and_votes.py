@@ -130,7 +130,7 @@ def settings(voters: int) -> dict[str, object]:
 
 
 def test_a_dead_voter_gives_its_vote_to_a_node_that_lives() -> None:
-    with a_world(Make(nodes=4, roles=2, votes=True, voters_at_most=3, replace_after_s=5)) as world:
+    with a_world(Make(nodes=4, roles=2, votes=True, voters_at_most=3, replace_after_s=20)) as world:
         assert world.members is not None
         do(world, lambda: world.machines[HOST1].power_off("plug pulled"))
         pass_time(world, 40.0)

@@ -27,7 +27,8 @@ LEAST: Final = {
 
 
 VOTERS: Final = (1, 3, 5, 7)
-LEAST_REPLACE_S: Final = 5
+LEAST_REPLACE_S: Final = 20
+"""A member of the database stands still while it lets go of one that died less than some 15 s ago."""
 LEAST_LOSS_MS: Final = 12_000
 """Two readings of 5 s, the pause before them, and the way of the report to the coordinator."""
 
@@ -223,6 +224,7 @@ class Settings:
             )
         if self.voter_replace_after_s < LEAST_REPLACE_S:
             raise InvalidInput(
-                f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer",
+                f"voter_replace_after_s is {self.voter_replace_after_s}: a restart of a machine takes longer, and the "
+                "database may stand still when it lets go of a member that has only just died",
                 hint=f"set it to {LEAST_REPLACE_S} or more",
             )

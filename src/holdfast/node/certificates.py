@@ -37,6 +37,8 @@ LOOK_S: Final = 60.0
 RETRY_S: Final = 5.0
 TOGETHER_S: Final = 1.0
 """News that come so close together are looked at once."""
+HEARD_MS: Final = 10_000
+"""A new list is not followed for so long: from the database the machines that it shuts out learn that they are."""
 
 
 class CertificateKeeper:
@@ -71,6 +73,8 @@ class CertificateKeeper:
         """The certificate that is shown; None until this daemon has looked."""
         self._cut_for: str | None = None
         """The list whose machines have nothing open here any more; None until this daemon has looked."""
+        self._seen: tuple[str | None, int] | None = None
+        """The latest list, and since when; None until this daemon has looked."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -81,6 +85,7 @@ class CertificateKeeper:
             try:
                 if snapshot is not None and self._me in snapshot.nodes:
                     await self.round(snapshot)
+                    pause_s = LOOK_S if self._follows_list() else RETRY_S
             except (HoldfastError, OSError) as error:
                 log.warning("certificate of %s: %s", self._me, error)
                 pause_s = RETRY_S
@@ -117,10 +122,13 @@ class CertificateKeeper:
 
     async def _follow_list(self, snapshot: Snapshot) -> None:
         """Have the members here refuse what the cluster has revoked, and end what that has open."""
+        is_news = self._is_news(snapshot)
         if snapshot.revocations is None:
             await asyncio.to_thread(ensure_list, self._files, self._now())
             return
         found = snapshot.revocations.value
+        if is_news and self._files.revocations.exists():
+            return
         await asyncio.to_thread(self._files.write_revocations, found.list_pem.encode())
         if found.list_pem == self._cut_for:
             return
@@ -128,6 +136,19 @@ class CertificateKeeper:
         gone = dict.fromkeys(ip for one in found.revoked for ip in one.addresses if ip not in present)
         await self._cut(tuple(gone))
         self._cut_for = found.list_pem
+
+    def _is_news(self, snapshot: Snapshot) -> bool:
+        """Whether the list is younger than `HEARD_MS`. What a daemon finds when it starts is not."""
+        list_pem = None if snapshot.revocations is None else snapshot.revocations.value.list_pem
+        now_ms = self._clock.monotonic_ms()
+        if self._seen is None:
+            self._seen = list_pem, now_ms - HEARD_MS
+        elif list_pem != self._seen[0]:
+            self._seen = list_pem, now_ms
+        return now_ms - self._seen[1] < HEARD_MS
+
+    def _follows_list(self) -> bool:
+        return self._seen is None or self._seen[0] == self._cut_for
 
     def _covers(self, addresses: tuple[str, ...]) -> bool:
         """Whether the certificate is for this node's addresses, as far as that can be mended here."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,9 +31,19 @@ from holdfast.store.records import COORDINATOR, VOTE_ORDER, RecordUnreadable, de
 
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 10.0
-BUSY_S: Final = 0.25
-REFUSED_S: Final = 1.0
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long until the next round, in seconds; `is_firm`: news do not end it."""
+
+    s: float
+    is_firm: bool = False
+
+
+LOOK: Final = Pause(10.0)
+BUSY: Final = Pause(0.25)
+REFUSED: Final = Pause(1.0, is_firm=True)
+"""What is tried in vain is written down before, which is news: without a rest it would be tried again at once."""
 CALL_S: Final = 2.0
 
 
@@ -85,25 +96,25 @@ class VoterKeeper:
         self._learner = None
         try:
             while True:
-                pause_s = await self._round()
-                try:
-                    async with asyncio.timeout(pause_s):
-                        await changed.wait()
-                except TimeoutError:
-                    pass
+                pause = await self._round()
+                if pause.is_firm:
+                    await asyncio.sleep(pause.s)
+                else:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), pause.s)
                 changed.clear()
         finally:
             self.waits_for = None
             self._doubts = {}
 
-    async def _round(self) -> float:
-        """Make at most one change; returns after how many seconds to look again, news apart."""
+    async def _round(self) -> Pause:
+        """Make at most one change; returns when to look again."""
         snapshot = self._mirror.snapshot
         if snapshot is None:
-            return LOOK_S
+            return LOOK
         if snapshot.is_frozen:
             self.waits_for = "the cluster is frozen, and votes do not move then"
-            return LOOK_S
+            return LOOK
         try:
             order, members = await self._look()
             await self._tell(order, members)
@@ -111,9 +122,9 @@ class VoterKeeper:
             if self._doubts:
                 self.waits_for = "; ".join(condition.text for condition in self._doubtful())
                 log.warning("voters: %s", self.waits_for)
-                return LOOK_S
+                return LOOK
             if await self._correct(snapshot, members):
-                return BUSY_S
+                return BUSY
             silent = frozenset(name for name in snapshot.sessions if not self._is_heard(name))
             step = next_voter_step(
                 snapshot,
@@ -124,18 +135,18 @@ class VoterKeeper:
             )
             if step is None:
                 self.waits_for = _too_few(snapshot, members, silent)
-                return LOOK_S
+                return LOOK
             if step.act is VoterAct.WAIT:
                 self.waits_for = f"{step.node} has to catch up with the database before it votes in its place"
-                return BUSY_S
+                return BUSY
             if await self._may_change(step, snapshot):
                 await self._make(step, snapshot, members)
         except HoldfastError as error:
             self.waits_for = error.message
             log.info("voters: %s", error.message)
-            return REFUSED_S
+            return REFUSED
         self.waits_for = None
-        return BUSY_S
+        return BUSY
 
     def conditions(self) -> tuple[Condition, ...]:
         """Each member of two nodes, and each node that leaves and keeps its vote so far, with what holds that up."""

@@ -215,7 +215,7 @@ def _with_votes(
         votes=is_drawn if votes is None else votes,
         witness=draws.random() < (0.7 if make.nodes == 2 else 0.3) or needs_witness,
         voters_at_most=draws.choice((1, 3, 3, 5, 5)),
-        replace_after_s=draws.choice((5, 10, 20, 600)),
+        replace_after_s=draws.choice((20, 20, 30, 600)),
     )
     if not make.votes:
         return replace(make, witness=False), []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from tests.contract.store.conftest import EtcdCluster, free_port, make_tls
+from tests.contract.store.conftest import PATIENT, EtcdCluster, free_port, make_tls
 
 from holdfast.model.errors import Conflict
 from holdfast.store.errors import (
@@ -72,7 +72,7 @@ async def running(supervisor: EtcdSupervisor) -> AsyncIterator[None]:
 @asynccontextmanager
 async def connected(config: MemberConfig) -> AsyncIterator[EtcdStore]:
     """Give a client of the member."""
-    store = EtcdStore(EtcdConnections(config.client_addresses, config.tls))
+    store = EtcdStore(EtcdConnections(config.client_addresses, config.tls, timing=PATIENT))
     try:
         yield store
     finally:

@@ -6,6 +6,7 @@ change. Whoever is killed starts again and knows only what lies on disk and in t
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,8 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
 from holdfast.node.seat import SeatKeeper
 from holdfast.node.voters import VoterKeeper, peer_urls, seated, why_vote_stays
-from holdfast.store.errors import DiskFull, MemberExited
+from holdfast.sim.loop import VirtualLoop
+from holdfast.store.errors import DiskFull, MemberChangeRefused, MemberExited
 from holdfast.store.memory import MemoryStore
 from holdfast.store.port import MemberId
 from holdfast.store.records import CLUSTER, EVENTS, decode, report_key
@@ -279,6 +281,38 @@ async def test_a_vote_that_waits_for_a_learner_or_for_the_end_of_a_freeze_says_s
     assert [condition.text for condition in world.voters.conditions()] == [
         "the vote of a stays for now: the cluster is frozen, and votes do not move then"
     ]
+
+
+class Refusing(SimulatedMembers):
+    """A database that lets nobody go, and counts who asks."""
+
+    asked = 0
+
+    async def remove(self, member: MemberId, *, timeout_s: float | None = None) -> None:
+        """Never."""
+        self.asked += 1
+        raise MemberChangeRefused("unhealthy cluster", hint="")
+
+
+def test_a_change_that_is_refused_is_tried_once_a_second_whatever_is_written_meanwhile(tmp_path: Path) -> None:
+    VirtualLoop().run_until_complete(ask_in_vain(tmp_path, seconds=10))  # type: ignore[abstract]  # as in the world
+
+
+async def ask_in_vain(folder: Path, *, seconds: float) -> None:
+    world = World(folder, "abc")
+    await world.settle()
+    world.members.__class__ = Refusing
+    assert isinstance(world.members, Refusing)
+    world.leave(B)
+    async with asyncio.TaskGroup() as tasks:
+        working = [
+            tasks.create_task(world.mirrors[A].run(MemoryStore(world.database.database))),
+            tasks.create_task(world.voters.run()),
+        ]
+        await asyncio.sleep(seconds)
+        for task in working:
+            task.cancel()
+    assert seconds / 2 <= world.members.asked <= seconds
 
 
 async def test_a_voter_whose_disk_fills_warns_before_its_member_ends(tmp_path: Path) -> None:
