@@ -23,10 +23,11 @@ CALM_S = 15.0
 
 
 @contextmanager
-def cluster(seed: int = 1) -> Iterator[World]:
+def cluster(seed: int = 1, *, keeps_memory: bool = False) -> Iterator[World]:
     """A cluster at work of whose roles each has a disk of its own behind helpers."""
     with quiet():
-        world = World(Make(roles=2, helped=2, has_fence=False, watchdog_s=None), seed=seed)
+        make = Make(roles=2, helped=2, has_fence=False, watchdog_s=None, keeps_memory=keeps_memory)
+        world = World(make, seed=seed)
         try:
             world.loop.run_until(CALM_S)
             assert list(not_yet_well(world)) == []
@@ -70,6 +71,27 @@ def test_safe_1_a_role_is_moved_off_a_node_whose_path_is_out_and_holdfastd_is_ki
         world.loop.run_until(CALM_S + 25)
         assert not waits(world, before)
         assert run_of(world, role.uuid) is now, "nobody is stopped by it"
+        assert list(not_yet_well(world)) == []
+        assert list(broken_rules(world)) == []
+
+
+@pytest.mark.parametrize("method", ["live", "quick"])
+def test_safe_1_memory_leaves_no_node_while_something_that_the_guest_wrote_waits_in_a_helper(method: str) -> None:
+    with cluster(keeps_memory=True) as world:
+        role = world.roles()[0]
+        before = run_of(world, role.uuid)
+        (target, *_) = [name for name in world.machines if name != before.node]
+        mend = cut_paths(world, world.shared_disks.paths(before.node))
+        world.loop.run_until(CALM_S + 1)
+        world.people.ask("role.move", {"role": role.name, "to": target, "method": method, "wait": False})
+        world.loop.run_until(CALM_S + 15)
+        assert waits(world, before)
+        assert run_of(world, role.uuid) is before, "QEMU waits for its writes before it gives its memory away"
+        world.loop.call_soon(mend, context=Context())
+        world.loop.run_until(CALM_S + 30)
+        now = run_of(world, role.uuid)
+        assert now.node == target
+        assert not [at for at in world.shared_disks.landed if at.run is before and at.at > now.began]
         assert list(not_yet_well(world)) == []
         assert list(broken_rules(world)) == []
 

@@ -73,6 +73,8 @@ class SimulatedHypervisor:
         """Whether guests shut down when their power button is pressed."""
         self.stuck: set[str] = set()
         """Guests whose process hangs in I/O and outlives even SIGKILL, by uuid."""
+        self.undrained: set[str] = set()
+        """Guests that can be ended while what they wrote waits outside, but whose memory goes nowhere: QEMU waits for it."""
         self.moves = SimulatedMoves(self._hands(), self._neighbourhood, uri)
         """Memory on its way, with levers of its own."""
         self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
@@ -83,7 +85,7 @@ class SimulatedHypervisor:
             submit=self._submit,
             change=self._change,
             place=self._place,
-            remove=self._remove,
+            remove=self._part_with,
             can_act=lambda: self._is_up and not self._is_frozen,
             daemon=lambda: self._daemons,
             timeouts=lambda: self._timeouts,
@@ -306,6 +308,11 @@ class SimulatedHypervisor:
         if uuid in self._running and uuid not in self.stuck:
             name = self._running.pop(uuid).guest.name
             self._publish(uuid, name, kind)
+
+    def _part_with(self, uuid: str, kind: GuestEventKind) -> None:
+        """End a process whose memory is elsewhere, unless it still has to drain."""
+        if kind is not GuestEventKind.STOPPED or uuid not in self.undrained:
+            self._remove(uuid, kind)
 
     def _change(self, uuid: str, state: GuestState, kind: GuestEventKind) -> None:
         running = self._running[uuid]

@@ -186,12 +186,13 @@ class Machine:
         else:
             self.guard.thaw()
 
-    def hold_guest(self, uuid: str, *, is_held: bool) -> None:
-        """Have the process of a guest hang in the kernel, which no kill ends, or let go of it."""
+    def hold_guest(self, uuid: str, *, is_held: bool, has_helper: bool = False) -> None:
+        """Have a guest wait for what it wrote, or no longer: in the kernel, where no kill ends it, or in a helper."""
+        waiting = self.hypervisor.undrained if has_helper else self.hypervisor.stuck
         if is_held:
-            self.hypervisor.stuck.add(uuid)
+            waiting.add(uuid)
         else:
-            self.hypervisor.stuck.discard(uuid)
+            waiting.discard(uuid)
 
     def shut_down(self) -> None:
         """Shut the machine down in an orderly way: holdfastd, then the guests, then the power."""

@@ -126,7 +126,7 @@ class SharedDisks:
     registrations      when each key was sent to each disk that did not have it.
     weather     how commands fare.
     forgotten   every time that a disk lost its registrations: whoever was expelled before can write then.
-    hold        makes the process of a guest on a node unkillable, or lets go of it.
+    hold        has a guest on a node wait for what it wrote, or no longer; whether in a helper comes last.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class SharedDisks:
         roles: Iterable[RoleSpec],
         *,
         executes: Callable[[str], bool],
-        hold: Callable[[str, str, bool], None] = lambda *_: None,
+        hold: Callable[[str, str, bool, bool], None] = lambda *_: None,
         random: Random,
         traits: DiskTraits | None = None,
         paths: int = 1,
@@ -311,8 +311,6 @@ class SharedDisks:
                 self._abort(run.node, name, command)
             if is_late if is_again else not run.is_suspended:
                 self._under_way[run.number, name] = now, way.submit(command)
-        if writer.has_helper:
-            return
         is_easy = self.weather.is_fair and all(way.is_through for way in writer.ways.values())
         if run.number in self._hanging or (run.number in self._writing and not is_easy):
             self._hang(run, hangs=True)
@@ -339,7 +337,7 @@ class SharedDisks:
                 self._hanging[run.number] = run
             else:
                 del self._hanging[run.number]
-            self._hold(run.node, run.uuid, hangs)
+            self._hold(run.node, run.uuid, hangs, self._writers[run.number].has_helper)
 
     def _sent(self, exchange: Exchange) -> None:
         """See who enters, and what of it runs already."""

@@ -188,8 +188,8 @@ class World:
     def _executes(self, node: str) -> bool:
         return NodeName(node) in self.machines and self.machines[NodeName(node)].executes
 
-    def _hold(self, node: str, uuid: str, is_held: bool) -> None:
-        self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held)
+    def _hold(self, node: str, uuid: str, is_held: bool, has_helper: bool = False) -> None:
+        self.machines[NodeName(node)].hold_guest(uuid, is_held=is_held, has_helper=has_helper)
 
     def settle(self) -> None:
         """Draw the consequences of a change of power, freezing or networks."""

@@ -254,7 +254,7 @@ async def test_whoever_was_just_taken_out_has_time_to_learn_of_it_from_the_datab
     place = Place(tmp_path)
     keeper, file = place.keeper(A), place.files[A].revocations
     await keeper.round(place.database.snapshot())
-    before = file.read_bytes()
+    before = listed = file.read_bytes()
     for gone in ("203.0.113.9", "203.0.113.10"):
         listed = listing(place, gone)
         await keeper.round(place.database.snapshot())
