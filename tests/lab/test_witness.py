@@ -220,7 +220,11 @@ async def test_a_host_and_a_witness_leave_and_nothing_pauses(two: ClusterUnderTe
     assert two.processes(guest) == before, "the guest did not notice"
     assert await two.wait_online(guest, asked=SECOND) == SECOND
     await assert_nothing_happened(two, SECOND)
-    assert "not in a cluster" in (await two.cli(FIRST, "status")).errors
+
+    async def has_forgotten() -> bool | None:
+        return True if "not in a cluster" in (await two.cli(FIRST, "status")).errors else None
+
+    await eventually("node1 forgets the cluster", has_forgotten)
     told = await two.lab.execute(FIRST, "ls", "/var/lib/holdfast")
     assert "identity.json" not in told.output
     await join(two.lab, FIRST, asked=SECOND)

@@ -74,7 +74,7 @@ class SimulatedHypervisor:
         self.stuck: set[str] = set()
         """Guests whose process hangs in I/O and outlives even SIGKILL, by uuid."""
         self.undrained: set[str] = set()
-        """Guests that can be ended while what they wrote waits outside; their memory goes nowhere, as QEMU waits for it."""
+        """Guests that end while what they wrote waits outside; their memory goes nowhere, as QEMU waits for it."""
         self.moves = SimulatedMoves(self._hands(), self._neighbourhood, uri)
         """Memory on its way, with levers of its own."""
         self._events.publish(ConnectionEvent(state=ConnectionState.CONNECTED))
