@@ -90,4 +90,5 @@ async def _end(process: Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):  # it may hang in the kernel, and nothing ends it then
-        await asyncio.wait_for(process.wait(), _REAP_S)
+        async with asyncio.timeout(_REAP_S):
+            await process.wait()

@@ -101,7 +101,8 @@ class VoterKeeper:
                     await asyncio.sleep(pause.s)
                 else:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(changed.wait(), pause.s)
+                        async with asyncio.timeout(pause.s):
+                            await changed.wait()
                 changed.clear()
         finally:
             self.waits_for = None
