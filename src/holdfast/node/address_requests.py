@@ -33,7 +33,7 @@ from holdfast.node.line_protocol import Result
 from holdfast.node.record_changes import find_node
 from holdfast.node.request_params import AddressParams
 from holdfast.node.residence import require_own_addresses
-from holdfast.node.transactions import as_all_nodes_are, set_node
+from holdfast.node.spec_transactions import as_all_nodes_are, set_node
 from holdfast.node.voters import of_two_nodes, seated
 from holdfast.store.port import Member, MemberId, Txn
 from holdfast.store.records import COORDINATOR

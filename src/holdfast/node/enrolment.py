@@ -36,7 +36,7 @@ from holdfast.node.event_log import EventLog
 from holdfast.node.line_protocol import Result
 from holdfast.node.mirror import Mirror
 from holdfast.node.request_params import FaultDomainText
-from holdfast.node.transactions import as_all_nodes_are, set_node
+from holdfast.node.spec_transactions import as_all_nodes_are, set_node
 from holdfast.node.voters import peer_urls, seated
 from holdfast.store.port import Member, ModRevision, Operation, Put, Store, Txn
 from holdfast.store.records import REVOCATIONS, TOKENS, certificates_key, decode, encode

@@ -24,7 +24,8 @@ from holdfast.node.documents import words
 from holdfast.node.line_protocol import Result
 from holdfast.node.record_changes import find_node
 from holdfast.node.request_params import NodeParams
-from holdfast.node.transactions import revision_of, set_node, set_role
+from holdfast.node.spec_transactions import set_node, set_role
+from holdfast.node.transactions import revision_of
 from holdfast.node.voters import why_vote_stays
 from holdfast.store.port import Compare, Delete, ModRevision, Operation, Txn
 from holdfast.store.records import (

@@ -17,7 +17,8 @@ from holdfast.model.ids import Incarnation
 from holdfast.model.nodes import NodeSpec
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import Self, set_node
+from holdfast.node.spec_transactions import set_node
+from holdfast.node.transactions import Self
 from holdfast.store.port import Store, Txn
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,8 @@ from holdfast.node.request_params import (
     ResumeParams,
     RoleParams,
 )
-from holdfast.node.transactions import as_all_nodes_are, order_moves, set_cluster, set_node, take_back_move
+from holdfast.node.spec_transactions import as_all_nodes_are, set_cluster, set_node
+from holdfast.node.transactions import order_moves, take_back_move
 from holdfast.store.port import Txn
 
 MOVE_WAIT_S: Final = 3600.0

@@ -68,9 +68,10 @@ from holdfast.node.request_params import (
 from holdfast.node.settings_requests import READS as SETTINGS_READS
 from holdfast.node.settings_requests import SettingsRequests
 from holdfast.node.shutdown_requests import ShutdownRequests
+from holdfast.node.spec_transactions import add_role, remove_role, set_node, set_role
 from holdfast.node.storage_requests import READS as STORAGE_READS
 from holdfast.node.storage_requests import StorageRequests
-from holdfast.node.transactions import add_role, record_proof, remove_role, set_node, set_role
+from holdfast.node.transactions import record_proof
 from holdfast.storage.open_iscsi.initiator import OpenIscsi
 from holdfast.store.port import Store, Txn
 from holdfast.store.records import EVENTS, decode

@@ -22,7 +22,7 @@ from holdfast.node.commits import Commits
 from holdfast.node.line_protocol import Result
 from holdfast.node.request_params import NoParams, SettingsParams
 from holdfast.node.settings_words import changed_settings, flat_settings
-from holdfast.node.transactions import set_cluster
+from holdfast.node.spec_transactions import set_cluster
 from holdfast.store.port import Txn
 
 READS: Final = frozenset(("cluster.show",))

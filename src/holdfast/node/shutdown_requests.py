@@ -22,7 +22,7 @@ from holdfast.node.documents import words
 from holdfast.node.line_protocol import Result
 from holdfast.node.record_changes import find_node
 from holdfast.node.request_params import NoParams
-from holdfast.node.transactions import set_node
+from holdfast.node.spec_transactions import set_node
 from holdfast.store.port import Txn
 
 

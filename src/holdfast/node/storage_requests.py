@@ -30,8 +30,8 @@ from holdfast.model.ids import DiskName
 from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.commits import Commits, wait_change
 from holdfast.node.line_protocol import Result
+from holdfast.node.spec_transactions import add_disk, remove_disk
 from holdfast.node.storage_params import AddDiskParams, DiscoverParams, DiskParams, ListParams, RehearseParams
-from holdfast.node.transactions import add_disk, remove_disk
 from holdfast.storage.iscsi.address import Chap
 from holdfast.storage.outcome import Done
 from holdfast.storage.port import Lun

@@ -25,7 +25,8 @@ from holdfast.model.snapshot import Snapshot, Versioned
 from holdfast.node.clock import Clock
 from holdfast.node.event_log import EventLog
 from holdfast.node.mirror import Mirror
-from holdfast.node.transactions import end_vote_order, order_votes, revision_of, set_node
+from holdfast.node.spec_transactions import set_node
+from holdfast.node.transactions import end_vote_order, order_votes, revision_of
 from holdfast.store.port import KeyValue, Member, MemberId, ModRevision, Store, StoreAdmin, Txn
 from holdfast.store.records import COORDINATOR, VOTE_ORDER, RecordUnreadable, decode
 

@@ -20,10 +20,17 @@ from holdfast.model.ids import DiskName, Epoch, NodeName, RoleName
 from holdfast.model.nodes import Capacity, FenceOrder, NodeReport, Proof, ProofKind
 from holdfast.model.roles import Phase, Wanted
 from holdfast.model.snapshot import Coordinator, Snapshot
-from holdfast.node.transactions import (
-    Self,
+from holdfast.node.spec_transactions import (
     add_disk,
     add_role,
+    remove_disk,
+    remove_role,
+    set_cluster,
+    set_node,
+    set_role,
+)
+from holdfast.node.transactions import (
+    Self,
     advance,
     campaign,
     change_owner,
@@ -33,13 +40,8 @@ from holdfast.node.transactions import (
     record_proof,
     record_restarts,
     register_session,
-    remove_disk,
-    remove_role,
     resign,
     revision_of,
-    set_cluster,
-    set_node,
-    set_role,
     take_back_move,
     update_session,
 )
