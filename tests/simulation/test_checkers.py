@@ -231,3 +231,14 @@ def test_safe_6_a_node_that_is_declared_lost_is_told() -> None:
     assert list(nobody_is_lost(hand.database.history)) == []
     hand.lose()
     assert len(list(nobody_is_lost(hand.database.history))) == 1
+
+
+def test_a_heartbeat_that_others_have_overtaken_is_not_heard() -> None:
+    now = 0.0
+    truth = Truth(lambda: now)
+    truth.heard("a", "net", "b1", 5)
+    now = 1.0
+    truth.heard("a", "net", "b1", 4)
+    assert truth.hearings["a", "b1"].last == 0.0
+    truth.heard("a", "net", "b1", 6)
+    assert truth.hearings["a", "b1"].last == 1.0

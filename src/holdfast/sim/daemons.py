@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.membership.replay import Sequences
@@ -116,7 +117,7 @@ def _ports(machine: Machine, around: Surroundings, process: Process) -> Ports:
             cluster_id=CLUSTER_ID,
             networks=machine.spec.addresses,
             wire=around.wire,
-            heard=lambda incarnation: around.truth.heard(machine.name, incarnation),
+            heard=partial(around.truth.heard, machine.name),
         ),
         sequences=Sequences(lambda: int(loop.time() * 1000)),
         incarnations=machine.incarnations,

@@ -88,6 +88,7 @@ class Truth:
     memories: Memories = field(default_factory=Memories)
     hearings: dict[tuple[str, str], Heard] = field(default_factory=dict)
     """By listener and by the incarnation heard."""
+    _newest: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _living: dict[tuple[str, str], GuestRun] = field(default_factory=dict)
 
     def note(self, source: str, text: str, *, code: str = "", subject: str = "") -> None:
@@ -103,9 +104,12 @@ class Truth:
         self.note("world", text)
         self.accidents.append(self.entries[-1])
 
-    def heard(self, listener: str, incarnation: str) -> None:
-        """A daemon took in a heartbeat."""
-        now = self.now()
+    def heard(self, listener: str, network: str, incarnation: str, sequence: int) -> None:
+        """A daemon took in a heartbeat; one that others have overtaken says nothing of how its sender is now."""
+        way, now = (listener, network, incarnation), self.now()
+        if sequence <= self._newest.get(way, -1):
+            return
+        self._newest[way] = sequence
         hearing = self.hearings.get((listener, incarnation))
         if hearing is None or now - hearing.last > HEARING_GAP_S:
             self.hearings[listener, incarnation] = Heard(now, now)

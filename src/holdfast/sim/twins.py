@@ -255,8 +255,8 @@ async def _finished(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
 class PlainCodec(HeartbeatCodec):
     """Heartbeats on a wire that nobody else writes to: a datagram only names the heartbeat that it stands for.
 
-    Sealing and packing take two fifths of a run's time; they have tests of their own. `heard` is told whose heartbeat
-    a daemon took in.
+    Sealing and packing take two fifths of a run's time; they have tests of their own. `heard` is told which heartbeat
+    a daemon took in: from which network, whose, and its number.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class PlainCodec(HeartbeatCodec):
         cluster_id: ClusterId,
         networks: Iterable[NetworkName],
         wire: dict[bytes, Heartbeat],
-        heard: Callable[[Incarnation], None],
+        heard: Callable[[NetworkName, Incarnation, int], None],
     ) -> None:
         super().__init__(cluster_id=cluster_id, cluster_key=bytes(32), networks=networks)
         self._wire = wire
@@ -280,5 +280,5 @@ class PlainCodec(HeartbeatCodec):
     def decode(self, datagram: bytes, network: NetworkName) -> Heartbeat | Reject:
         """See `HeartbeatCodec`."""
         heartbeat = self._wire[datagram]
-        self._heard(heartbeat.incarnation)
+        self._heard(network, heartbeat.incarnation, heartbeat.sequence)
         return heartbeat
