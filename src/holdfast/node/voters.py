@@ -16,7 +16,7 @@ from typing import Final
 
 from holdfast.decide.voters import SeatedMember, VoterAct, VoterStep, is_up, next_voter_step
 from holdfast.membership.endpoint import Endpoint
-from holdfast.model.errors import Conflict, HoldfastError
+from holdfast.model.errors import Conflict, HoldfastError, Unavailable
 from holdfast.model.events import EventCode
 from holdfast.model.ids import NodeName
 from holdfast.model.nodes import Condition, NodeSpec
@@ -120,6 +120,7 @@ class VoterKeeper:
         try:
             order, members = await self._look()
             await self._tell(order, members)
+            snapshot = self._mirror.snapshot or snapshot  # that could take long, and members may have died meanwhile
             self._doubts = of_two_nodes(snapshot, members)
             if self._doubts:
                 self.waits_for = "; ".join(condition.text for condition in self._doubtful())
@@ -249,11 +250,23 @@ class VoterKeeper:
             log.info("voters: %s has a member already: %s", node.name, [str(member.peer_urls) for member in members])
 
     async def _remove(self, member: MemberId, snapshot: Snapshot, members: tuple[Member, ...]) -> None:
-        """Remove a member; one that leads hands the lead over first, which costs no election."""
+        """Remove a member; one that leads hands the lead over first, which costs no election.
+
+        No vote goes unless most of those that stay answer right before: reports are seconds old. Raises: Unavailable.
+        """
         if (await self._admin.status(timeout_s=CALL_S)).leader_id == member:
             heir = _heir(snapshot, members, without=member)
             if heir is not None:
                 await self._admin.move_leader(heir, timeout_s=CALL_S)
+        staying = {one.id for one in members if not one.is_learner and one.id != member}
+        if any(one.id == member and not one.is_learner for one in members):
+            answering = staying & await self._admin.answering(timeout_s=CALL_S)
+            if 2 * len(answering) <= len(staying):
+                raise Unavailable(
+                    f"of the {len(staying)} members of the cluster database that would vote then, "
+                    f"{len(answering)} answer now, and most have to",
+                    hint="it is tried again by itself",
+                )
         await self._admin.remove(member, timeout_s=CALL_S)
 
 

@@ -235,6 +235,10 @@ class MachineAdmin:
         """See `StoreAdmin`."""
         await self._ask(lambda: self._members.move_leader(to), timeout_s)
 
+    async def answering(self, *, timeout_s: float) -> frozenset[MemberId]:
+        """See `StoreAdmin`."""
+        return await self._ask(self._members.answering, timeout_s, is_change=False)
+
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> MemberStatus:
         """See `StoreAdmin`."""
         return await self._ask(self._members.status, timeout_s, is_change=False)

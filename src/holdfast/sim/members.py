@@ -229,6 +229,10 @@ class Members:
             for one in self.known.values()
         )
 
+    def answering(self) -> frozenset[MemberId]:
+        """Who is connected to the leader."""
+        return frozenset() if self.leader is None else frozenset(one.id for one in self._group_of(self.leader))
+
     def status(self) -> MemberStatus:
         """What a member says while it is with the leader. Raises: StoreUnavailable."""
         if self._leading is None:

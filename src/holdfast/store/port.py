@@ -258,6 +258,10 @@ class StoreAdmin(Protocol):
         """Have another voter lead, without an election's pause. Raises: StoreUnavailable."""
         ...
 
+    async def answering(self, *, timeout_s: float) -> frozenset[MemberId]:
+        """Ask every member that this node knows of, at once; return who says that it has a leader."""
+        ...
+
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> MemberStatus:
         """Ask one member (``host:port``), or the preferred one that answers, how it is."""
         ...

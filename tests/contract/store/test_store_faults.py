@@ -14,6 +14,7 @@ from tests.contract.store.conftest import EtcdCluster, make_tls
 
 from holdfast.model.errors import Unavailable
 from holdfast.store.errors import StoreOutcomeUnknown, StoreUnavailable
+from holdfast.store.etcd.admin import EtcdAdmin
 from holdfast.store.etcd.client import EtcdConnections, EtcdStore
 from holdfast.store.etcd.timing import Timing
 from holdfast.store.port import KeyValue, ModRevision, Put, Store, Txn
@@ -69,6 +70,21 @@ async def test_a_killed_member_costs_nothing_but_a_retry(three: EtcdCluster, spa
         three.kill(follower)
         assert await duration(store.get(f"{space}key")) < PATIENT.read_attempt_s
         await store.txn(Txn(then=(Put(f"{space}key", b"2"),)))
+
+
+async def test_who_answers_is_asked_of_every_member(three: EtcdCluster) -> None:
+    follower = (three.leader() + 1) % 3
+    connections = three.connections((follower + 1) % 3)
+    async with opened(connections):
+        admin = EtcdAdmin(connections)
+        everybody = {member.id for member in await admin.members(timeout_s=ELECTION_S)}
+        assert await admin.answering(timeout_s=ELECTION_S) == everybody
+        three.signal(follower, signal.SIGSTOP)
+        answering = await admin.answering(timeout_s=1.0)
+        three.signal(follower, signal.SIGCONT)
+        assert len(answering) == 2
+        assert answering < everybody
+        assert await admin.answering(timeout_s=ELECTION_S) == everybody, "also one that was suspected"
 
 
 async def test_a_silent_member_costs_one_time_out_and_is_preferred_again_when_it_is_back(

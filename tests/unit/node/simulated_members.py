@@ -110,6 +110,10 @@ class SimulatedMembers:
         self.leader = to
         self.step()
 
+    async def answering(self, *, timeout_s: float) -> frozenset[MemberId]:
+        """Who runs."""
+        return frozenset(self.running)
+
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> MemberStatus:
         """The leader's own."""
         assert self.leader is not None

@@ -32,7 +32,7 @@ from holdfast.node.voters import VoterKeeper, peer_urls, seated, why_vote_stays
 from holdfast.sim.loop import VirtualLoop
 from holdfast.store.errors import DiskFull, MemberChangeRefused, MemberExited
 from holdfast.store.memory import MemoryStore
-from holdfast.store.port import MemberId
+from holdfast.store.port import Member, MemberId
 from holdfast.store.records import CLUSTER, EVENTS, decode, report_key
 
 ROUND_MS = 1_000
@@ -281,6 +281,45 @@ async def test_a_vote_that_waits_for_a_learner_or_for_the_end_of_a_freeze_says_s
     assert [condition.text for condition in world.voters.conditions()] == [
         "the vote of a stays for now: the cluster is frozen, and votes do not move then"
     ]
+
+
+async def test_safe_4_no_vote_is_taken_back_in_reliance_on_a_member_that_has_just_died(tmp_path: Path) -> None:
+    """Its node still reports it as running, and etcd would remove the other one: of two it lets one be enough."""
+    world = World(tmp_path, "abc")
+    await world.settle()
+    seats = {name: world.snapshot().nodes[name].value.seat for name in (A, B)}
+    world.leave(B)
+    world.mirrors[A].snapshot = world.snapshot()
+    died = next(one for one in world.members.voters if one not in seats.values())
+    world.members.running.discard(died)
+    await world.voters._round()
+    assert len(world.members.voters) == 3
+    assert world.voters.waits_for is not None
+    assert "of the 2 members of the cluster database that would vote then, 1 answer now" in world.voters.waits_for
+    world.members.running.add(died)
+    await world.settle()
+    assert "b" not in world.votes()
+
+
+async def test_safe_4_what_is_decided_on_is_read_after_the_database_was_asked(tmp_path: Path) -> None:
+    """Without a leader it answers late, and what the nodes say of their members is another by then."""
+    world = World(tmp_path, "abc")
+    await world.settle()
+    world.leave(B)
+    world.mirrors[A].snapshot = world.snapshot()
+    members = world.members.members
+
+    async def late(*, timeout_s: float | None = None) -> tuple[Member, ...]:
+        died = NodeName("c")
+        report = world.snapshot().reports[died].value
+        assert report.seat is not None
+        world.database.put(report_key(died), replace(report, seat=replace(report.seat, state=SeatState.DOWN)))
+        world.mirrors[A].snapshot = world.snapshot()
+        return await members(timeout_s=timeout_s)
+
+    world.members.members = late  # type: ignore[method-assign]  # the answer takes its time
+    await world.voters._round()
+    assert world.snapshot().nodes[B].value.seat in world.members.voters
 
 
 class Refusing(SimulatedMembers):

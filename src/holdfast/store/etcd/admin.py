@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from holdfast.model.errors import InvalidInput
 from holdfast.store import port
 from holdfast.store.errors import StoreUnavailable
 from holdfast.store.etcd import calls, translate
 from holdfast.store.etcd.client import EtcdConnections
 from holdfast.store.etcd.connection import CallFailed
+from holdfast.store.etcd.endpoints import Endpoint
 from holdfast.store.proto import etcd_pb2 as pb
 
 
@@ -60,6 +63,20 @@ class EtcdAdmin:
                 continue
             return
         raise StoreUnavailable(f"no member of the database handed its lead over ({failure})")
+
+    async def answering(self, *, timeout_s: float) -> frozenset[port.MemberId]:
+        """Ask every member that this node knows of, at once; return who says that it has a leader."""
+
+        async def ask(endpoint: Endpoint) -> port.MemberStatus | None:
+            try:
+                return translate.member_status(
+                    await endpoint.call(calls.STATUS, pb.StatusRequest(), timeout_s=timeout_s)
+                )
+            except CallFailed:
+                return None
+
+        found = await asyncio.gather(*map(ask, self._endpoints.every()))
+        return frozenset(one.member_id for one in found if one is not None and one.leader_id is not None)
 
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> port.MemberStatus:
         """Ask one member (``host:port``), or the preferred one that answers, how it is."""

@@ -43,6 +43,10 @@ class Endpoints:
         """Return those worth asking, best first; all of them when all are suspect."""
         return tuple(e for e in self._endpoints if not e.is_suspect) or self._endpoints
 
+    def every(self) -> tuple[Endpoint, ...]:
+        """Return all of them."""
+        return self._endpoints
+
     def named(self, address: str) -> Endpoint | None:
         """Return the endpoint with this address, if it is one of ours."""
         return next((e for e in self._endpoints if e.address == address), None)
