@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.decide.layout import Free
 from holdfast.decide.voters import SeatedMember, VoterAct, VoterStep, choose_voters, is_up
 from holdfast.model.snapshot import Snapshot
+from holdfast.store.port import MemberId
 
 Decide = Callable[..., VoterStep | None]
 
@@ -21,7 +22,7 @@ def gives_way_first(original: Decide) -> Decide:
 
 
 def living_go_first(original: Decide) -> Decide:
-    """Of those who are too many the living go before the dead, whoever stays."""
+    """Of those who are too many the living go before the dead, whoever stays; together with `everybody_answers`."""
     return _removing(original, VoterAct.REMOVE)
 
 
@@ -40,6 +41,15 @@ def _removing(original: Decide, instead_of: VoterAct) -> Decide:
         return step
 
     return next_voter_step
+
+
+def everybody_answers(_original: Any) -> Any:
+    """Every member of the database counts as answering, whatever it does."""
+
+    async def answering(self: Any, *, timeout_s: float) -> frozenset[MemberId]:
+        return frozenset(member.id for member in await self.members(timeout_s=timeout_s))
+
+    return answering
 
 
 def never_begun(original: Any) -> Any:

@@ -39,7 +39,13 @@ OF_VOTES: Final[Mapping[str, Mutation]] = {
     "living-go-first": Mutation(
         "of voters that are too many the living go first, although of those who stay no majority is up",
         within(40, K.MEMBER_CRASH, K.POWER_CUT, K.VOTERS_CHANGED, rules=("VOTES",)),
-        inside("holdfast.node.voters:next_voter_step", broken.living_go_first, make=_three),
+        Breakage(
+            replaced=(
+                ("holdfast.node.voters:next_voter_step", broken.living_go_first),
+                ("holdfast.sim.machine_member:MachineAdmin.answering", broken.everybody_answers),
+            ),
+            make=_three,
+        ),
     ),
     "even-for-long": Mutation(
         "a second voter is made at once, long before the database admits the third",
