@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from holdfast.sim.campaign import Result
     from holdfast.sim.run import Order, Outcome
 
+TELL_S: Final = 60.0
+"""How often the progress of a run is told where there is no terminal for a bar."""
 PROFILES: Final = ("calm", "upgrade", "rough", "brutal")
 
 
@@ -80,6 +82,7 @@ sim.add_command(schema_command)
 @click.option("--faults", help="Only these kinds of fault, such as partition,guard-crash.")
 @click.option("--only", type=_Numbers(), help="With --seed: only these faults of its schedule, by number.")
 @click.option("--break", "broken", help="Break something on purpose; docs/simulator.md names what.")
+@click.option("--keep-going", is_flag=True, help="Run all seeds, and name each that fails instead of showing it.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes at once; one per core when not given.")
 @json_option
 @click.pass_context
@@ -97,6 +100,7 @@ def run_command(
     faults: str | None,
     only: tuple[int, ...] | None,
     broken: str | None,
+    keep_going: bool,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -137,8 +141,11 @@ def run_command(
         for number in numbers
     ]
     one = seed is not None
-    failed = _run_one(orders[0], as_json=as_json) if one else _run_many(orders, jobs=jobs, as_json=as_json)
-    context.exit(ExitCode.FAILED if failed else ExitCode.DONE)
+    if one:
+        has_failed = _run_one(orders[0], as_json=as_json)
+    else:
+        has_failed = _run_many(orders, jobs=jobs, keep_going=keep_going, as_json=as_json)
+    context.exit(ExitCode.FAILED if has_failed else ExitCode.DONE)
 
 
 def _run_one(order: Order, *, as_json: bool) -> bool:
@@ -152,26 +159,31 @@ def _run_one(order: Order, *, as_json: bool) -> bool:
     return bool(outcome.failures)
 
 
-def _run_many(orders: Sequence[Order], *, jobs: int | None, as_json: bool) -> bool:
+def _run_many(orders: Sequence[Order], *, jobs: int | None, keep_going: bool, as_json: bool) -> bool:
     from rich.progress import Progress
 
     from holdfast.sim.campaign import run_all
 
-    began = time.monotonic()
+    began = told = time.monotonic()
     results: list[Result] = []
     with Progress(console=console(stderr=True), transient=True) as progress:
         bar = progress.add_task("seeds", total=len(orders))
         for result in run_all(orders, jobs=jobs):
             results.append(result)
             progress.advance(bar)
-            if result.failures:
+            if not progress.console.is_terminal and time.monotonic() - told >= TELL_S:
+                told = time.monotonic()
+                click.echo(f"{len(results)} of {len(orders)} seeds after {told - began:.0f} s", err=True)
+            if result.failures and not keep_going:
                 break
+            if result.failures:
+                click.echo(f"{result.order.replay()}\n  {result.failures[0]}", err=True)
     failed = [result for result in results if result.failures]
     if as_json:
         put_json({"runs": len(results), "failed": failed, "virtual_s": sum(result.virtual_s for result in results)})
     else:
         _summarize(results, time.monotonic() - began)
-        for result in failed:
+        for result in failed if not keep_going else ():
             _shrink_and_show(result.order)
     return bool(failed)
 

@@ -24,6 +24,7 @@ _WORDS = {
     Act.SETTLE_SAVE: "look whether it was saved",
     Act.MIGRATE: "copy it",
     Act.SETTLE_MIGRATION: "see what became of the copy",
+    Act.WAIT: "wait for its disks",
 }
 
 

@@ -7,7 +7,6 @@ and none begins without a claim, which fails after the verdict. Source: SAFE-1, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -102,9 +101,3 @@ def may_run_elsewhere(disk: DiskName, snapshot: Snapshot, me: NodeName) -> bool:
         for role, ownership in snapshot.ownerships.items()
         if (spec := snapshot.specs.get(role)) is not None and disk in spec.value.disks
     )
-
-
-def not_ready(disks: Iterable[DiskName], ready: Iterable[DiskName]) -> tuple[DiskName, ...]:
-    """Which of the disks are not ready, in their order."""
-    usable = frozenset(ready)
-    return tuple(disk for disk in disks if disk not in usable)

@@ -28,6 +28,7 @@ def next_step(
     attempt: Attempt = NO_ATTEMPT,
     can_go_on: bool = False,
     is_cut_off: bool = False,
+    can_write: bool = True,
 ) -> Step:
     """Return what the owner does next about a role that it owns.
 
@@ -35,6 +36,7 @@ def next_step(
     attempt     what memory that is saved now would be called.
     can_go_on   its storage answers again, after an I/O error stopped its guest.
     is_cut_off  its node lost a disk of it, and it is to move then.
+    can_write   its shared disks would take its writes here now.
     """
     now = Situation(
         ownership=ownership,
@@ -45,6 +47,7 @@ def next_step(
         attempt=attempt,
         can_go_on=can_go_on,
         is_cut_off=is_cut_off,
+        can_write=can_write,
     )
     return TABLE[ownership.phase, guest](now)
 

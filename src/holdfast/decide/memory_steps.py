@@ -13,7 +13,7 @@ from holdfast.decide.saved_memory import path_of
 from holdfast.decide.steps import Act, Attempt, Situation, Step, moved
 from holdfast.model.ids import Epoch, Incarnation, NodeName
 from holdfast.model.reasons import Reason, ReasonCode, because
-from holdfast.model.roles import Memory, MemoryKind, MoveMethod, Ownership, Phase, Receiver
+from holdfast.model.roles import Memory, MemoryKind, MoveMethod, Ownership, Phase, Receiver, Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +38,28 @@ def start_from(now: Situation, memory: Memory) -> Step:
 def go_on_from(now: Situation, memory: Memory) -> Step:
     """A process is here that does not execute: consume its memory before it does, or remove what is something else.
 
-    It goes on even if the role is to leave: to give it up now would lose the memory.
+    It goes on even if the role is to leave: to give it up now would lose the memory. What lies in a file still is given
+    up here, for another node may be able to go on from it.
     """
     if now.memory_id != memory.id:
         return Step(act=Act.DESTROY)
-    if memory.is_consumed:
-        return Step(record=now.executes(memory), act=Act.RESUME)
-    if memory.disk_generation != now.ownership.disk_generation:
-        return Step(act=Act.DESTROY)
-    if now.is_over and memory.kind is MemoryKind.SAVED:
-        return Step(act=Act.DESTROY)
+    if not memory.is_consumed:
+        is_old = memory.disk_generation != now.ownership.disk_generation
+        if is_old or (memory.kind is MemoryKind.SAVED and (now.is_over or not now.can_write)):
+            return Step(act=Act.DESTROY)
+    if not now.can_write:
+        return _wait_for_disks(now)
     return Step(record=now.executes(replace(memory, is_consumed=True)), act=Act.RESUME)
+
+
+def _wait_for_disks(now: Situation) -> Step:
+    """No disk that nobody protects gets ready while a process uses it: who stops the role need not wait for that.
+
+    It has the time of a shutdown to get ready, since the process came here.
+    """
+    has_waited = now.now_ms - now.ownership.since_ms >= now.spec.shutdown_timeout_ms
+    is_stopped = now.spec.wanted is Wanted.OFFLINE and has_waited
+    return Step(act=Act.DESTROY if is_stopped else Act.WAIT)
 
 
 def save(now: Situation) -> Step:

@@ -26,6 +26,7 @@ class Act(StrEnum):
     SETTLE_SAVE        its process is gone: see whether its memory was saved.
     MIGRATE            have its memory copied to the target.
     SETTLE_MIGRATION   see what became of copying it; one that may be under way is given up first.
+    WAIT               its process waits here for its disks; look again soon.
     """
 
     NOTHING = "nothing"
@@ -38,6 +39,7 @@ class Act(StrEnum):
     SETTLE_SAVE = "settle-save"
     MIGRATE = "migrate"
     SETTLE_MIGRATION = "settle-migration"
+    WAIT = "wait"
 
 
 STARTING_ACTS: Final = (Act.BRING_ONLINE, Act.RESTORE, Act.RESUME)
@@ -76,6 +78,7 @@ class Situation:
     memory_id   of the memory that the process was made from which is there; empty: by a fresh start, or none is there.
     can_go_on   its guest was stopped by an I/O error, its storage answers again, and it is time to let it go on.
     is_cut_off  it is to move when its node loses a disk of it, and its node has: its guest could not shut down.
+    can_write   its shared disks would take its writes here now.
     """
 
     ownership: Ownership
@@ -86,6 +89,7 @@ class Situation:
     attempt: Attempt = NO_ATTEMPT
     can_go_on: bool = False
     is_cut_off: bool = False
+    can_write: bool = True
 
     @property
     def ending(self) -> Act:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from holdfast.decide.disks import not_ready
 from holdfast.hypervisor.port import Hypervisor
 from holdfast.model.disks import DiskHealth, DiskSpec, DiskState, Protection, reservation_key
 from holdfast.model.errors import HoldfastError
@@ -152,12 +151,12 @@ class DiskKeeper:
 
     def problem(self, disks: tuple[DiskName, ...]) -> str | None:
         """Why no guest may start from these disks now, or None when all are ready."""
-        health = self.health
-        missing = not_ready(disks, (name for name, found in health.items() if found.is_ready))
-        if not missing:
-            return None
-        disk = missing[0]
-        return f"disk {disk}: {health[disk].detail if disk in health else 'this node does not know it'}"
+        for disk in disks:
+            watch = self._watches.get(disk)
+            health = watch.health if watch is not None else self._problems.get(disk)
+            if health is None or not health.is_ready:
+                return f"disk {disk}: {health.detail if health is not None else 'this node does not know it'}"
+        return None
 
     async def expel(self, disk: DiskSpec, incarnation: Incarnation) -> ExpelOutcome:
         """Take the right to write to a disk from a lost incarnation; this node must be registered. Source: SAFE-2."""

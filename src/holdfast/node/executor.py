@@ -146,6 +146,7 @@ class Executor:
             attempt=now.attempt,
             can_go_on=now.can_go_on,
             is_cut_off=now.is_cut_off,
+            can_write=now.can_write,
         )
 
     def _situation(self, ownership: Versioned[Ownership], spec: RoleSpec) -> Situation:
@@ -158,6 +159,7 @@ class Executor:
             attempt=attempt_of(self._incarnation, ownership.revision, self._mirror.snapshot or Snapshot()),
             can_go_on=self.stalled.can_go_on(spec),
             is_cut_off=spec.on_storage_loss is StorageLoss.MOVE and self._disks.has_lost(spec.disks),
+            can_write=self._disks.problem(spec.disks) is None,
         )
 
     @property
@@ -193,6 +195,8 @@ class Executor:
             step = self._next(ownership, spec.value)
         if step == Step():
             return False
+        if step.act is Act.WAIT:
+            raise Unavailable(f"role {role}: it cannot go on here now: {self._disks.problem(spec.value.disks)}")
         if step.act in STARTING_ACTS and (refusal := await self._starts.refusal(spec.value)) is not None:
             return await self._wait_or_give_up(ownership, spec.value, refusal, me)
         self._refused_since.pop(role, None)

@@ -1,17 +1,17 @@
 """When a guest was to keep its memory: from the order to move with it until it leaves, or is not to leave any more.
 
 Rule of the file: read from the history alone. Until then its owner may not shut it down, unless a person wants it
-offline. Source: SAFE-7.
+offline; nor may the node that it came to end it before it goes on. Source: SAFE-7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from holdfast.model.ids import NodeName
-from holdfast.model.roles import MoveMethod, Ownership, Phase, RoleSpec, Wanted
+from holdfast.model.roles import MemoryKind, MoveMethod, Ownership, Phase, RoleSpec, Wanted
 from holdfast.sim.history import Commit
 from holdfast.sim.memories import HolderEnd
 from holdfast.store.port import KeyValue
@@ -48,19 +48,49 @@ def kept_on_moves(history: Sequence[Commit]) -> Mapping[str, Sequence[Span]]:
     """The spans of each role, by its name."""
     roles: dict[str, _Role] = {}
     spans: dict[str, list[Span]] = {}
+    for revision, name, after in _told(history):
+        role = roles.setdefault(name, _Role())
+        if isinstance(after, RoleSpec):
+            role.wanted = after.wanted
+            role.is_excused |= role.wanted is Wanted.OFFLINE
+        else:
+            _follow(role, after, spans.setdefault(name, []), revision)
+    return spans
+
+
+def stopped_on_arrival(history: Sequence[Commit]) -> Mapping[str, Sequence[Span]]:
+    """When each role had a process that was to go on from memory that is nowhere else, and a person had stopped it."""
+    wanted: dict[str, Wanted] = {}
+    arrived: dict[str, NodeName] = {}
+    spans: dict[str, list[Span]] = {}
+    for revision, name, after in _told(history):
+        if isinstance(after, RoleSpec):
+            wanted[name] = after.wanted
+        else:
+            arrived.pop(name, None)
+            spans[name] = [replace(span, until=min(span.until, revision)) for span in spans.get(name, ())]
+            if after.owner is not None and _is_arriving(after):
+                arrived[name] = after.owner
+        if name in arrived and wanted.get(name) is Wanted.OFFLINE:
+            spans.setdefault(name, []).append(Span(node=arrived[name], since=revision, until=float("inf")))
+    return spans
+
+
+def _is_arriving(ownership: Ownership) -> bool:
+    memory = ownership.memory
+    is_only_one = memory is not None and (memory.is_consumed or memory.kind is MemoryKind.COPIED)
+    return ownership.phase is Phase.STARTING and is_only_one
+
+
+def _told(history: Sequence[Commit]) -> Iterator[tuple[int, str, RoleSpec | Ownership]]:
+    """What was written about roles: at which revision, of which one, and its new spec or record."""
     for commit in history:
         for change in commit.changes:
-            if not isinstance(change, KeyValue):
-                continue
-            if change.key.startswith(SPECS):
-                role = roles.setdefault(change.key.removeprefix(SPECS), _Role())
-                role.wanted = decode(RoleSpec, change.key, change.value).wanted
-                role.is_excused |= role.wanted is Wanted.OFFLINE
-            elif change.key.startswith(OWNERSHIPS):
+            if isinstance(change, KeyValue) and change.key.startswith(SPECS):
+                yield commit.revision, change.key.removeprefix(SPECS), decode(RoleSpec, change.key, change.value)
+            elif isinstance(change, KeyValue) and change.key.startswith(OWNERSHIPS):
                 name = change.key.removeprefix(OWNERSHIPS)
-                after = decode(Ownership, change.key, change.value)
-                _follow(roles.setdefault(name, _Role()), after, spans.setdefault(name, []), commit.revision)
-    return spans
+                yield commit.revision, name, decode(Ownership, change.key, change.value)
 
 
 def _follow(role: _Role, after: Ownership, spans: list[Span], revision: int) -> None:

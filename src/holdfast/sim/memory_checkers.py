@@ -7,13 +7,14 @@ read to see that memory was consumed before it executed, and which guests were t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from holdfast.model.nodes import Verdict
 from holdfast.model.roles import Ownership, Phase
 from holdfast.sim.history import Commit, Records
-from holdfast.sim.kept_on_moves import Span, kept_on_moves
+from holdfast.sim.kept_on_moves import Span, kept_on_moves, stopped_on_arrival
 from holdfast.sim.memories import HolderEnd, Memories, Stretch
 from holdfast.sim.truth import Truth
 from holdfast.store.port import KeyValue
@@ -21,6 +22,22 @@ from holdfast.store.records import OWNERSHIPS, VERDICTS, decode
 
 BY_ITSELF: Final = ("crashed", "killed by the guard", "power lost")
 """How a process ends that nobody of the cluster asked to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Causes:
+    """What may explain the end of a role's memory: nodes that were lost, and when it was kept, or stopped anyhow."""
+
+    lost: Mapping[str, float]
+    kept: Sequence[Span]
+    stopped: Sequence[Span]
+
+    def explain(self, end: HolderEnd) -> bool:
+        """Whether this end is reason enough: no suspended process is ended, nor one that is to keep its memory."""
+        if end.by in BY_ITSELF or end.incarnation in self.lost:
+            return True
+        spans = self.kept if end.was_executing else self.stopped
+        return any(span.has(end) for span in spans) is not end.was_executing
 
 
 def memory_is_used_once(truth: Truth) -> Iterator[str]:
@@ -47,20 +64,22 @@ def memory_is_used_once(truth: Truth) -> Iterator[str]:
 
 def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
     """A guest starts afresh only when its memory went with its node or process, or somebody gave it up."""
-    lost, kept, discarded = _lost(history), kept_on_moves(history), _discarded(truth, history)
+    lost, discarded = _lost(history), _discarded(truth, history)
+    kept, stopped = kept_on_moves(history), stopped_on_arrival(history)
     newest: dict[str, Stretch] = {}
     for stretch in truth.memories.stretches:
         before = newest.get(stretch.uuid)
         newest[stretch.uuid] = stretch
         if before is None or before.memory.boot == stretch.memory.boot:
             continue
-        spans = kept.get(truth.name_of(stretch.uuid), ())
-        if any(before.at <= at <= stretch.at for at in discarded.get(truth.name_of(stretch.uuid), ())):
+        name = truth.name_of(stretch.uuid)
+        if any(before.at <= at <= stretch.at for at in discarded.get(name, ())):
             continue
+        causes = _Causes(lost=lost, kept=kept.get(name, ()), stopped=stopped.get(name, ()))
         if not _is_left_behind(before, stretch, truth, lost) and not _is_explained(
-            before, stretch, truth.memories, lost, spans
+            before, stretch, truth.memories, causes
         ):
-            where = f"{truth.name_of(stretch.uuid)} started afresh on {stretch.node} at {stretch.at:.3f} s"
+            where = f"{name} started afresh on {stretch.node} at {stretch.at:.3f} s"
             yield (
                 f"SAFE-7: {where}, although "
                 f"nothing took the memory that it had on {before.node} since {before.at:.3f} s"
@@ -73,20 +92,11 @@ def _is_left_behind(before: Stretch, fresh: Stretch, truth: Truth, lost: dict[st
     return any(lost.get(run.incarnation, fresh.at + 1.0) <= fresh.at for run in was_on if run.began <= before.at)
 
 
-def _is_explained(
-    before: Stretch, fresh: Stretch, memories: Memories, lost: dict[str, float], spans: Sequence[Span]
-) -> bool:
-    if lost.get(before.incarnation, fresh.at) < fresh.at:
+def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, causes: _Causes) -> bool:
+    if causes.lost.get(before.incarnation, fresh.at) < fresh.at:
         return True
     holders = [end for end in memories.ends if end.uuid == fresh.uuid and end.memory == before.memory]
-    return any(_took_memory(end, lost, spans) for end in holders if end.at <= fresh.at)
-
-
-def _took_memory(end: HolderEnd, lost: dict[str, float], spans: Sequence[Span]) -> bool:
-    """Whether this end of a holder is reason enough: the cluster ends none that is suspended or to keep its memory."""
-    if end.by in BY_ITSELF or end.incarnation in lost:
-        return True
-    return end.was_executing and not any(span.has(end) for span in spans)
+    return any(causes.explain(end) for end in holders if end.at <= fresh.at)
 
 
 def _lost(history: Sequence[Commit]) -> dict[str, float]:
