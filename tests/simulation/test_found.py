@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from holdfast.model.ids import NodeName
+from holdfast.model.ids import NodeName, RoleName
+from holdfast.model.roles import Ownership, Phase
 from holdfast.model.settings import LEAST, Timings
 from holdfast.sim.checkers import not_yet_well
 from holdfast.sim.layout import Layout, Make, layout_of
+from holdfast.sim.memory_checkers import memory_is_not_lost
 from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.world import World
+from holdfast.store.records import OWNERSHIPS, decode, ownership_key
 
 
 @contextmanager
@@ -82,3 +85,44 @@ def test_the_shortest_deadline_that_is_allowed_passes_on_no_healthy_node() -> No
         assert len(before) == make.roles
         world.loop.run_until(30.0)
         assert world.truth.living() == before, "a guard ended guests of a healthy node"
+
+
+def test_a_role_that_is_stopped_ends_where_its_memory_came_to_a_disk_that_nobody_protects() -> None:
+    with a_world(Make(roles=1, disks=1, keeps_memory=True)) as world:
+        world.loop.run_until(15.0)
+        (role,) = world.roles()
+        (run,) = world.truth.living()
+        to = next(name for name in world.machines if name != run.node)
+        params = {"role": role.name, "to": to, "method": "live", "wait": False}
+        world.loop.call_soon(world.people.ask, "role.move", params)
+        run_until_phase(world, role.name, Phase.MIGRATING)
+        world.loop.run_until(world.loop.time() + 0.3)
+        world.shared_disks.switch_off(forgets=True)
+        world.shared_disks.switch_on()
+        arrived = run_until_phase(world, role.name, Phase.STARTING)
+        world.loop.run_until(world.loop.time() + 10.0)
+        waits = record_of(world, role.name)
+        assert waits.phase is Phase.STARTING
+        assert waits.since_ms == arrived.since_ms, "its record is written again and again"
+        world.loop.call_soon(world.stop_role, role.name)
+        run_until_phase(world, role.name, Phase.VACANT)
+        world.loop.run_until(world.loop.time() + 5.0)
+        world.loop.call_soon(world.start_role, role.name)
+        world.loop.run_until(world.loop.time() + 40.0)
+        assert list(not_yet_well(world)) == []
+        assert list(memory_is_not_lost(world.truth, world.database.history)) == []
+
+
+def record_of(world: World, role: RoleName) -> Ownership:
+    """The record of a role as the database has it."""
+    items = {item.key: item.value for item in world.database.listing(OWNERSHIPS).items}
+    return decode(Ownership, OWNERSHIPS, items[ownership_key(role)])
+
+
+def run_until_phase(world: World, role: RoleName, phase: Phase, within_s: float = 30.0) -> Ownership:
+    """Go on until the role is in that phase."""
+    until = world.loop.time() + within_s
+    while record_of(world, role).phase is not phase:
+        assert world.loop.time() < until, f"{role} is never {phase}: {record_of(world, role)}"
+        world.loop.run_until(world.loop.time() + 0.005)
+    return record_of(world, role)

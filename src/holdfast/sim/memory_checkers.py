@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.model.nodes import Verdict
+from holdfast.model.nodes import Proof, ProofKind, Verdict
 from holdfast.model.roles import Ownership, Phase
 from holdfast.sim.history import Commit, Records
 from holdfast.sim.kept_on_moves import Span, kept_on_moves, stopped_on_arrival
 from holdfast.sim.memories import HolderEnd, Memories, Stretch
 from holdfast.sim.truth import Truth
 from holdfast.store.port import KeyValue
-from holdfast.store.records import OWNERSHIPS, VERDICTS, decode
+from holdfast.store.records import OWNERSHIPS, PROOFS, VERDICTS, decode
 
 BY_ITSELF: Final = ("crashed", "killed by the guard", "power lost")
 """How a process ends that nobody of the cluster asked to end."""
@@ -100,12 +100,16 @@ def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, causes: _
 
 
 def _lost(history: Sequence[Commit]) -> dict[str, float]:
-    """When each incarnation was declared lost."""
+    """When each incarnation was declared lost, or its node came back as another one before that."""
     found: dict[str, float] = {}
     for commit in history:
         for change in commit.changes:
             if isinstance(change, KeyValue) and change.key.startswith(VERDICTS):
                 found.setdefault(decode(Verdict, change.key, change.value).incarnation, commit.at)
+            elif isinstance(change, KeyValue) and change.key.startswith(PROOFS):
+                proof = decode(Proof, change.key, change.value)
+                if proof.kind is ProofKind.RESTARTED:
+                    found.setdefault(proof.incarnation, commit.at)
     return found
 
 

@@ -38,9 +38,11 @@ def starting(memory: Memory | None, **changes: Any) -> Ownership:
     return owned("web", "a", Phase.STARTING, memory=memory, disk_generation=3, **changes)
 
 
-def take(ownership: Ownership, seen: Seen, memory_id: str = "", wanted: Wanted = Wanted.ONLINE) -> Step:
+def take(
+    ownership: Ownership, seen: Seen, memory_id: str = "", wanted: Wanted = Wanted.ONLINE, *, can_write: bool = True
+) -> Step:
     spec = role_spec("web", wanted=wanted)
-    return next_step(ownership, spec, seen, NOW_MS, memory_id=memory_id, attempt=ATTEMPT)
+    return next_step(ownership, spec, seen, NOW_MS, memory_id=memory_id, attempt=ATTEMPT, can_write=can_write)
 
 
 def situation(ownership: Ownership) -> Situation:
@@ -90,6 +92,30 @@ def test_safe_7_a_guest_that_executes_makes_what_was_kept_of_it_old() -> None:
     assert step.record is not None
     assert (step.record.phase, step.record.memory) == (Phase.ONLINE, None)
     assert step.record.reasons[0].code is ReasonCode.MEMORY_OVERTAKEN
+
+
+@pytest.mark.parametrize("memory", [COPIED, replace(COPIED, is_consumed=True), replace(SAVED, is_consumed=True)])
+def test_safe_7_a_process_with_the_only_copy_waits_for_its_disks_under_an_unchanged_record(memory: Memory) -> None:
+    came = starting(memory, since_ms=0)
+    leaving = replace(came, target=NodeName("b"), source=NodeName("a"))
+    for there in (came, leaving):
+        assert take(there, Seen.PAUSED, "m", can_write=False) == Step(act=Act.WAIT)
+        assert take(there, Seen.PAUSED, "m").act is Act.RESUME
+
+
+@pytest.mark.parametrize("memory", [COPIED, replace(COPIED, is_consumed=True), replace(SAVED, is_consumed=True)])
+def test_who_stops_a_role_that_waits_for_its_disks_waits_no_longer_than_for_a_shutdown(memory: Memory) -> None:
+    limit_ms = role_spec("web").shutdown_timeout_ms
+    for since_ms, act in ((NOW_MS - limit_ms + 1, Act.WAIT), (NOW_MS - limit_ms, Act.DESTROY)):
+        came = starting(memory, since_ms=since_ms)
+        assert take(came, Seen.PAUSED, "m", Wanted.OFFLINE, can_write=False) == Step(act=act)
+        assert take(came, Seen.PAUSED, "m", Wanted.OFFLINE).act is Act.RESUME, "it could shut down in order"
+
+
+def test_safe_7_a_process_from_a_file_is_removed_where_its_disks_take_no_writes_and_the_file_stays() -> None:
+    removed = take(starting(SAVED), Seen.PAUSED, "m", can_write=False)
+    assert removed == Step(act=Act.DESTROY)
+    assert take(starting(SAVED), Seen.ABSENT, can_write=False).act is Act.RESTORE
 
 
 def test_safe_7_each_attempt_to_save_has_a_name_of_its_own_and_is_void_once_the_guest_executes() -> None:
