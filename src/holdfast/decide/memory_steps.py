@@ -38,28 +38,28 @@ def start_from(now: Situation, memory: Memory) -> Step:
 def go_on_from(now: Situation, memory: Memory) -> Step:
     """A process is here that does not execute: consume its memory before it does, or remove what is something else.
 
-    It goes on even if the role is to leave: to give it up now would lose the memory. What lies in a file still is given
-    up here, for another node may be able to go on from it.
+    It goes on even if the role is to leave: to give it up now would lose the memory, unless that is in a file still.
     """
     if now.memory_id != memory.id:
         return Step(act=Act.DESTROY)
-    if not memory.is_consumed:
-        is_old = memory.disk_generation != now.ownership.disk_generation
-        if is_old or (memory.kind is MemoryKind.SAVED and (now.is_over or not now.can_write)):
-            return Step(act=Act.DESTROY)
+    if not memory.is_consumed and memory.disk_generation != now.ownership.disk_generation:
+        return Step(act=Act.DESTROY)
+    is_in_file = memory.kind is MemoryKind.SAVED and not memory.is_consumed
+    if is_in_file and now.is_over:
+        return Step(act=Act.DESTROY)
     if not now.can_write:
-        return _wait_for_disks(now)
+        return _wait_for_disks(now, is_in_file=is_in_file)
     return Step(record=now.executes(replace(memory, is_consumed=True)), act=Act.RESUME)
 
 
-def _wait_for_disks(now: Situation) -> Step:
-    """No disk that nobody protects gets ready while a process uses it: who stops the role need not wait for that.
+def _wait_for_disks(now: Situation, *, is_in_file: bool) -> Step:
+    """Let its disks get ready for as long as a shutdown may take, and longer only if to end it would lose the memory.
 
-    It has the time of a shutdown to get ready, since the process came here.
+    A disk that nobody protects does not get ready while a process uses it: who stops the role need not wait for that.
     """
     has_waited = now.now_ms - now.ownership.since_ms >= now.spec.shutdown_timeout_ms
-    is_stopped = now.spec.wanted is Wanted.OFFLINE and has_waited
-    return Step(act=Act.DESTROY if is_stopped else Act.WAIT)
+    may_end = is_in_file or now.spec.wanted is Wanted.OFFLINE
+    return Step(act=Act.DESTROY if has_waited and may_end else Act.WAIT)
 
 
 def save(now: Situation) -> Step:
