@@ -41,6 +41,16 @@ def resumes_unconsumed(original: Any) -> Any:
     return next_step
 
 
+def ends_what_waits(original: Any) -> Any:
+    """A guest that came with its memory and waits for its disks is ended at once, whoever wants it."""
+
+    def next_step(*given: Any, **named: Any) -> Any:
+        step = original(*given, **named)
+        return Step(act=Act.DESTROY) if step.act is Act.WAIT else step
+
+    return next_step
+
+
 def shuts_down_instead(original: Any) -> Any:
     """A role that is to move with its memory is shut down where it is, and boots on its target."""
 

@@ -66,6 +66,11 @@ OF_MEMORY: Final[Mapping[str, Mutation]] = {
             make=_few,
         ),
     ),
+    "ends-what-waits": Mutation(
+        "a guest that came with its memory is ended because the disks of its role are not ready there",
+        within(5, K.MEMORY_MOVED, K.TARGET_HANGS, K.TARGET_FORGETS, rules=RULES, disks=2, is_quick=True),
+        inside("holdfast.node.executor:next_step", broken.ends_what_waits),
+    ),
     "fresh-despite-memory": Mutation(
         "a role whose memory was saved is assigned as if there were none",
         within(5, K.MEMORY_MOVED, rules=RULES, is_quick=True),
