@@ -75,6 +75,20 @@ def test_a_daemon_killed_while_a_guest_was_being_prepared_finds_it_and_lets_it_r
         assert list(not_yet_well(world)) == []
 
 
+def test_a_daemon_that_is_stopped_right_after_it_was_killed_and_started_again_says_so_first() -> None:
+    with a_world(Make(roles=1, has_fence=False, watchdog_s=None)) as world:
+        world.loop.run_until(10.0)
+        before = world.truth.living()
+        machine = world.machines[NodeName(before[0].node)]
+        for act, then_s in ((machine.kill_daemon, 0.9), (machine.start_daemon, 0.001), (machine.stop_daemon, 6.0)):
+            world.loop.call_soon(act)
+            world.loop.run_until(world.loop.time() + then_s)
+        assert machine.daemon is None, "it still runs: this shows nothing"
+        world.loop.call_soon(machine.start_daemon)
+        world.loop.run_until(world.loop.time() + 10.0)
+        assert world.truth.living() == before, "its guest ended"
+
+
 def test_the_shortest_deadline_that_is_allowed_passes_on_no_healthy_node() -> None:
     make = Make(roles=3)
     layout = layout_of(make)

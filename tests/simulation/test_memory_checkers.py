@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.simulation.test_checkers import UUID, B, Hand
-from tests.unit.decide.made_up import incarnation, owned, proof, role_spec
+from tests.simulation.test_checkers import UUID, A, B, C, Hand
+from tests.unit.decide.made_up import incarnation, owned, proof, role_spec, verdict
 
 from holdfast.hypervisor.simulated_guest import SimulatedMemory
 from holdfast.model.nodes import ProofKind
 from holdfast.model.roles import Memory, MemoryKind, Phase, Wanted
 from holdfast.sim.memory_checkers import memory_is_not_lost
 from holdfast.store.port import Put
-from holdfast.store.records import encode, ownership_key, proof_key, spec_key
+from holdfast.store.records import encode, ownership_key, proof_key, spec_key, verdict_key
 
 COPY = Memory(kind=MemoryKind.COPIED, id="m1", disk_generation=0)
 FILE = Memory(kind=MemoryKind.SAVED, id="m1", path="/saved/m1", disk_generation=0)
@@ -33,7 +33,7 @@ class Story(Hand):
         self.commit("", Put(spec_key(spec.name), encode(spec)))
 
     def has(self, memory: Memory | None, phase: Phase = Phase.STARTING, **changes: Any) -> None:
-        after = owned("web", B, phase, memory=memory, **changes)
+        after = replace(owned("web", B, phase, memory=memory), **changes)
         self.commit(B, Put(ownership_key(after.role), encode(after)))
 
     def ends(self) -> None:
@@ -82,6 +82,24 @@ def test_memory_goes_with_a_node_that_came_back_before_it_was_declared_lost() ->
         story.ends()
         story.commit(B, Put(proof_key(incarnation(B)), encode(proof(B, kind=kind))))
         assert [line.partition(":")[0] for line in story.starts_afresh()] == told
+
+
+def test_memory_goes_with_a_node_that_it_came_to_and_that_is_lost() -> None:
+    for memory, told in ((COPY, []), (FILE, ["SAFE-7"])):
+        story = Story()
+        story.ends()
+        story.has(memory, owner=C, incarnation=incarnation(C))
+        story.commit(A, Put(verdict_key(C), encode(verdict(C))))
+        assert [line.partition(":")[0] for line in story.starts_afresh()] == told
+
+
+def test_safe_7_memory_that_came_to_a_node_before_it_executed_elsewhere_is_not_lost_with_that_node() -> None:
+    story = Story()
+    story.has(COPY, owner=C, incarnation=incarnation(C))
+    story.has(None)
+    story.truth.guest_executes(B, UUID, SimulatedMemory(boot=1, age=2), "", is_whole=True)
+    story.commit(A, Put(verdict_key(C), encode(verdict(C))))
+    assert len(story.starts_afresh()) == 1
 
 
 def test_safe_7_a_stop_explains_no_end_before_it_or_after_the_guest_went_on() -> None:

@@ -164,6 +164,7 @@ class Life:
         self.evicted = asyncio.Event()
         """Set when this machine is no node of the cluster any more and runs nothing of it."""
         self._keeper: SessionKeeper | None = None
+        self._up = asyncio.Event()
 
     async def run(self) -> None:
         """Live until cancelled."""
@@ -188,15 +189,20 @@ class Life:
     async def announce_stop(self) -> None:
         """Before an orderly end: give this node's guests time until holdfastd is back, and coordination to another.
 
-        Source: SAFE-6.
+        Who has just started waits for its session first: the deadline that an earlier holdfastd left, which may have
+        been killed, is running out. Source: SAFE-6.
         """
-        grace_ms = (self.mirror.snapshot or Snapshot()).timings.restart_grace_ms
-        until = asyncio.get_running_loop().time() + grace_ms / 1000
         self.heartbeats.stopping = True
         try:
+            async with asyncio.timeout(STOP_ANNOUNCE_S):
+                await self._up.wait()
+            grace_ms = (self.mirror.snapshot or Snapshot()).timings.restart_grace_ms
+            until = asyncio.get_running_loop().time() + grace_ms / 1000
             if self._keeper is not None and await self._keeper.announce_stop(grace_ms, STOP_ANNOUNCE_S):
                 await self.guard.extend(until)
                 await self._resign()
+        except TimeoutError:
+            log.warning("the others could not be told of this stop: this node is not up")
         except HoldfastError as error:
             log.warning("the others could not be told of this stop: %s", error)
 
@@ -305,6 +311,7 @@ class Life:
             memory_target=self._ports.memory_target,
         )
         entitlement.session = self._keeper = keeper
+        self._up.set()
         entitlement.at_most_ms = None
         self.obstacle = None
         self.heartbeats.registered_at = keeper.registered_at
@@ -320,6 +327,7 @@ class Life:
                     task.cancel()
         finally:
             entitlement.session = self._keeper = None
+            self._up.clear()
         return end
 
     def _make_entitlement(self, incarnation: Incarnation) -> Entitlement:

@@ -76,6 +76,15 @@ def stopped_on_arrival(history: Sequence[Commit]) -> Mapping[str, Sequence[Span]
     return spans
 
 
+def arrivals(history: Sequence[Commit]) -> Mapping[str, Mapping[str, int]]:
+    """Per role the incarnations that got it with memory that is nowhere else, and the last revision that said so."""
+    found: dict[str, dict[str, int]] = {}
+    for revision, name, after in _told(history):
+        if isinstance(after, Ownership) and after.incarnation is not None and _is_arriving(after):
+            found.setdefault(name, {})[after.incarnation] = revision
+    return found
+
+
 def _is_arriving(ownership: Ownership) -> bool:
     memory = ownership.memory
     is_only_one = memory is not None and (memory.is_consumed or memory.kind is MemoryKind.COPIED)

@@ -14,7 +14,7 @@ from typing import Final
 from holdfast.model.nodes import Proof, ProofKind, Verdict
 from holdfast.model.roles import Ownership, Phase
 from holdfast.sim.history import Commit, Records
-from holdfast.sim.kept_on_moves import Span, kept_on_moves, stopped_on_arrival
+from holdfast.sim.kept_on_moves import Span, arrivals, kept_on_moves, stopped_on_arrival
 from holdfast.sim.memories import HolderEnd, Memories, Stretch
 from holdfast.sim.truth import Truth
 from holdfast.store.port import KeyValue
@@ -26,11 +26,17 @@ BY_ITSELF: Final = ("crashed", "killed by the guard", "power lost")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Causes:
-    """What may explain the end of a role's memory: nodes that were lost, and when it was kept, or stopped anyhow."""
+    """What may explain the end of a role's memory.
+
+    lost            when each incarnation was.
+    kept, stopped   when its process was to keep it, and when a person had stopped one that had not gone on.
+    came            where it came, suspended, and the revision that said so.
+    """
 
     lost: Mapping[str, float]
     kept: Sequence[Span]
     stopped: Sequence[Span]
+    came: Mapping[str, int]
 
     def explain(self, end: HolderEnd) -> bool:
         """Whether this end is reason enough: no suspended process is ended, nor one that is to keep its memory."""
@@ -65,7 +71,7 @@ def memory_is_used_once(truth: Truth) -> Iterator[str]:
 def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]:
     """A guest starts afresh only when its memory went with its node or process, or somebody gave it up."""
     lost, discarded = _lost(history), _discarded(truth, history)
-    kept, stopped = kept_on_moves(history), stopped_on_arrival(history)
+    kept, stopped, came = kept_on_moves(history), stopped_on_arrival(history), arrivals(history)
     newest: dict[str, Stretch] = {}
     for stretch in truth.memories.stretches:
         before = newest.get(stretch.uuid)
@@ -75,7 +81,7 @@ def memory_is_not_lost(truth: Truth, history: Sequence[Commit]) -> Iterator[str]
         name = truth.name_of(stretch.uuid)
         if any(before.at <= at <= stretch.at for at in discarded.get(name, ())):
             continue
-        causes = _Causes(lost=lost, kept=kept.get(name, ()), stopped=stopped.get(name, ()))
+        causes = _Causes(lost=lost, kept=kept.get(name, ()), stopped=stopped.get(name, ()), came=came.get(name, {}))
         if not _is_left_behind(before, stretch, truth, lost) and not _is_explained(
             before, stretch, truth.memories, causes
         ):
@@ -94,6 +100,9 @@ def _is_left_behind(before: Stretch, fresh: Stretch, truth: Truth, lost: dict[st
 
 def _is_explained(before: Stretch, fresh: Stretch, memories: Memories, causes: _Causes) -> bool:
     if causes.lost.get(before.incarnation, fresh.at) < fresh.at:
+        return True
+    came_since = (where for where, revision in causes.came.items() if revision >= before.revision)
+    if any(causes.lost.get(where, fresh.at + 1.0) <= fresh.at for where in came_since):
         return True
     holders = [end for end in memories.ends if end.uuid == fresh.uuid and end.memory == before.memory]
     return any(causes.explain(end) for end in holders if end.at <= fresh.at)
