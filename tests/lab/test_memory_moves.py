@@ -72,14 +72,14 @@ async def test_memory_and_connections_survive_a_quick_move(
     a, b = hosts
     uuid = await a.start(guest)
     path = str(tmp_path / "state")
-    async with talking(guest) as talk, giving_time(guest):
+    async with talking(guest) as talk, giving_time(guest) as pauses:
         boot, first = await talk.say()
         await a.libvirt.suspend(uuid)
         await a.libvirt.save(uuid, path, "m1", SAVE)
         await b.libvirt.restore(uuid, path, "m1")
         await b.libvirt.resume(uuid)
         assert await talk.say() == (boot, first + 1)
-        answer = await guest.wait_answer()
+        answer = await pauses.wait_answer()
     assert answer.boot_id == boot
     assert 100 < answer.longest_gap_ms < 20_000, "it was gone for as long as saving and restoring takes"
     assert records.overlaps_on(guest.disk) == []
@@ -88,7 +88,7 @@ async def test_memory_and_connections_survive_a_quick_move(
 async def test_memory_and_connections_survive_a_live_move(hosts: tuple[Host, Host], guest: Guest) -> None:
     a, b = hosts
     uuid = await a.start(guest)
-    async with talking(guest) as talk, giving_time(guest):
+    async with talking(guest) as talk, giving_time(guest) as pauses:
         boot, first = await talk.say()
         await a.libvirt.migrate(uuid, target("node2"), "m1", options())
         assert await a.guest(uuid) is None
@@ -98,7 +98,7 @@ async def test_memory_and_connections_survive_a_live_move(hosts: tuple[Host, Hos
         assert (copy.state, copy.memory_id) == (GuestState.PAUSED, "m1")
         await b.libvirt.resume(uuid)
         assert await talk.say() == (boot, first + 1)
-        answer = await guest.wait_answer()
+        answer = await pauses.wait_answer()
     assert answer.boot_id == boot
     assert answer.longest_gap_ms < 5_000
     assert records.overlaps_on(guest.disk) == []

@@ -44,12 +44,12 @@ pytestmark = pytest.mark.timeout(300 + 90 * MOVES)
 @pytest.mark.parametrize("method", MEMORY_METHODS)
 async def test_memory_and_connections_survive_a_move(three: ClusterUnderTest, method: MoveMethod) -> None:
     guest = await three.start_guest(on="node2")
-    async with talking(guest) as talk, giving_time(guest):
+    async with talking(guest) as talk, giving_time(guest) as pauses:
         boot, first = await talk.say()
         moved = await three.ask("node1", requests.move_role(guest.name, to="node3", wait=True, method=method))
         assert (moved.state, moved.owner) == (RoleState.ONLINE, "node3")
         assert await talk.say() == (boot, first + 1)
-        answer = await guest.wait_answer()
+        answer = await pauses.wait_answer()
     assert answer.boot_id == boot
     assert 0 < answer.longest_gap_ms < 60_000
     assert [one.node for one in three.instances.of(guest.name)] == ["node2", "node3"]

@@ -16,56 +16,97 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from holdfast.lab.errors import LabBroken
-from holdfast.lab.guests import Guest
+from holdfast.lab.guests import Guest, GuestAnswer
 from holdfast.lab.namespaces import open_socket
 
 CLOCK_PORT, TALK_PORT = 8, 9
 _POLL_S = 0.1
+_TICK_S = 0.005
 _ANSWER_S = 60.0
 
 
-@asynccontextmanager
-async def giving_time(guest: Guest) -> AsyncGenerator[None, None]:
-    """Have the guest measure its pauses; what it finds is in its answers (`longest_gap_ms`).
+class TimeGiver:
+    """Answers a guest that asks for the time over `link`, in a thread, and knows which answers it has heard."""
 
-    Begins once the guest has heard the time: from then on no pause is missed.
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._link.settimeout(_POLL_S)
+        self._heard_us = 0
+        self._is_over = False
+        self._thread = threading.Thread(target=self._answer, name="time-for-a-guest", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Answer no more."""
+        self._is_over = True
+        self._thread.join()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the guest has heard the time at all."""
+        return self._heard_us > 0
+
+    async def caught_up(self) -> None:
+        """Return when the guest has heard the time of now: every pause that is over now is measured then."""
+        now_us = _now_us()
+        while self._heard_us < now_us:  # noqa: ASYNC110 - a thread hears it
+            await asyncio.sleep(_TICK_S)
+
+    def _answer(self) -> None:
+        while not self._is_over:
+            try:
+                tick, asker = self._link.recvfrom(64)
+                self._link.sendto(str(_now_us()).encode(), asker)
+            except OSError:
+                continue  # nobody asks, or the guest is on its way to another node
+            self._heard_us = max(self._heard_us, int(tick.split()[-1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pauses:
+    """A guest that measures its pauses."""
+
+    guest: Guest
+    giver: TimeGiver
+
+    async def wait_answer(self) -> GuestAnswer:
+        """Return the guest's answer, with every pause in it that is over. Raises: LabBroken when it gives none."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self.giver.caught_up()
+        except TimeoutError as error:
+            raise LabBroken(f"guest {self.guest.name} asks for the time no more") from error
+        return await self.guest.wait_answer()
+
+
+@asynccontextmanager
+async def giving_time(guest: Guest) -> AsyncGenerator[Pauses, None]:
+    """Have the guest measure its pauses. Begins once it has heard the time: from then on no pause is missed.
 
     Raises: LabBroken when it does not.
     """
-    heard, over = threading.Event(), threading.Event()
     with open_socket(guest.layout.switch_namespace, socket.AF_INET, socket.SOCK_DGRAM) as link:
-        link.settimeout(_POLL_S)
-        answering = (link, heard, over)
-        thread = threading.Thread(target=_answer, args=answering, name=f"time-for-{guest.name}", daemon=True)
-        thread.start()
+        giver = TimeGiver(link)
         try:
-            await _begin(guest, link, heard)
-            yield
+            await _begin(guest, link, giver)
+            yield Pauses(guest=guest, giver=giver)
         finally:
-            over.set()
-            thread.join()
+            giver.end()
 
 
-async def _begin(guest: Guest, link: socket.socket, heard: threading.Event) -> None:
+async def _begin(guest: Guest, link: socket.socket, giver: TimeGiver) -> None:
     start = f"start {time.monotonic_ns()}".encode()
     try:
         async with asyncio.timeout(_ANSWER_S):
-            while not heard.is_set():
+            while not giver.is_heard:
                 link.sendto(start, (guest.address, CLOCK_PORT))
                 await asyncio.sleep(_POLL_S)
     except TimeoutError as error:
         raise LabBroken(f"guest {guest.name} does not measure its pauses") from error
 
 
-def _answer(link: socket.socket, heard: threading.Event, over: threading.Event) -> None:
-    while not over.is_set():
-        try:
-            tick, asker = link.recvfrom(64)
-            link.sendto(str(time.monotonic_ns() // 1000).encode(), asker)
-        except OSError:
-            continue  # nobody asks, or the guest is on its way to another node
-        if not tick.endswith(b" 0"):
-            heard.set()
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,11 +111,11 @@ class Moves:
     async def _measure(self, guest: Guest, move: Callable[[], Awaitable[object]]) -> tuple[float, float]:
         """Return how long a move took, and the longest time within it that the guest stood still."""
         before = await guest.wait_answer()
-        async with giving_time(guest):
+        async with giving_time(guest) as pauses:
             await asyncio.sleep(SETTLE_S)
             total = await self._timed(move)
             await asyncio.sleep(SETTLE_S)
-            after = await guest.wait_answer()
+            after = await pauses.wait_answer()
         if after.boot_id != before.boot_id:
             raise LabBroken(f"{guest.name} was booted anew by the move: its memory was lost")
         return total, after.longest_gap_ms
