@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from holdfast.hypervisor.simulated_guest import MoveAct, MoveFault
 from holdfast.model.ids import NodeName, RoleName
 from holdfast.model.roles import Ownership, Phase
 from holdfast.model.settings import LEAST, Timings
 from holdfast.sim.checkers import not_yet_well
+from holdfast.sim.fault import FaultKind
 from holdfast.sim.layout import Layout, Make, layout_of
 from holdfast.sim.memory_checkers import memory_is_not_lost
+from holdfast.sim.run import Order, run
+from holdfast.sim.schedule import Profile
 from holdfast.sim.status_checkers import StatusWatch
 from holdfast.sim.world import World
 from holdfast.store.records import OWNERSHIPS, decode, ownership_key
@@ -46,17 +50,17 @@ def test_a_report_that_arrives_late_does_not_undo_a_newer_one() -> None:
 def test_a_role_whose_guest_ended_while_the_guard_was_silent_is_not_called_online() -> None:
     with a_world(Make(roles=1, watchdog_s=None)) as world:
         world.loop.run_until(10.0)
-        (run,) = world.truth.living()
-        machine = world.machines[NodeName(run.node)]
+        (guest,) = world.truth.living()
+        machine = world.machines[NodeName(guest.node)]
         machine.is_guard_wanted = False
         machine.settle()
-        machine.hypervisor.crash_guest(run.uuid)
+        machine.hypervisor.crash_guest(guest.uuid)
         watch = StatusWatch(world)
         world.loop.call_soon(watch.start)
         world.loop.run_until(15.0)
         assert world.truth.living() == (), "it was started without a guard"
         world.loop.run_until(40.0)
-        assert [one.node != run.node for one in world.truth.living()] == [True], "nobody else took it"
+        assert [one.node != guest.node for one in world.truth.living()] == [True], "nobody else took it"
         assert watch.found == []
 
 
@@ -89,6 +93,29 @@ def test_a_daemon_that_is_stopped_right_after_it_was_killed_and_started_again_sa
         assert world.truth.living() == before, "its guest ended"
 
 
+def test_a_restore_that_is_never_answered_is_over_when_its_machine_is_healed() -> None:
+    with a_world(Make(roles=1, keeps_memory=True)) as world:
+        world.loop.run_until(10.0)
+        (role,) = world.roles()
+        (guest,) = world.truth.living()
+        to = next(machine for name, machine in world.machines.items() if name != guest.node)
+        to.hypervisor.moves.fail_next(MoveAct.RESTORE, MoveFault.UNANSWERED)
+        params = {"role": role.name, "to": to.name, "method": "quick", "wait": False}
+        world.loop.call_soon(world.people.ask, "role.move", params)
+        world.loop.run_until(world.loop.time() + 10.0)
+        assert record_of(world, role.name).phase is Phase.STARTING, "it was answered: this shows nothing"
+        world.loop.call_soon(to.heal)
+        world.loop.run_until(world.loop.time() + 10.0)
+        assert list(not_yet_well(world)) == []
+
+
+def test_what_follows_at_once_on_getting_well_is_no_flapping() -> None:
+    """A copy is given up 4 ms before the cluster is looked at, and what is left of it is removed 4 ms later."""
+    kinds = (FaultKind.MEMORY_MOVED, FaultKind.MEMORY_ACT_FAILS)
+    order = Order(seed=30000374, profile=Profile.ROUGH, minutes=0.4, kinds=kinds, kept=(0, 1))
+    assert run(order).failures == ()
+
+
 def test_the_shortest_deadline_that_is_allowed_passes_on_no_healthy_node() -> None:
     make = Make(roles=3)
     layout = layout_of(make)
@@ -105,8 +132,8 @@ def test_a_role_that_is_stopped_ends_where_its_memory_came_to_a_disk_that_nobody
     with a_world(Make(roles=1, disks=1, keeps_memory=True)) as world:
         world.loop.run_until(15.0)
         (role,) = world.roles()
-        (run,) = world.truth.living()
-        to = next(name for name in world.machines if name != run.node)
+        (guest,) = world.truth.living()
+        to = next(name for name in world.machines if name != guest.node)
         params = {"role": role.name, "to": to, "method": "live", "wait": False}
         world.loop.call_soon(world.people.ask, "role.move", params)
         run_until_phase(world, role.name, Phase.MIGRATING)

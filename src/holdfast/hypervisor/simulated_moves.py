@@ -256,7 +256,7 @@ class SimulatedMoves:
         if fault is MoveFault.LATE:
             return self.hands.submit(act, self.hands.timeouts().start_ms + _LATE_MS)
         asked = self.hands.submit(act, delay_ms)
-        return unanswered() if fault is MoveFault.UNANSWERED else asked
+        return self.hands.submit(_nothing, _NEVER_MS) if fault is MoveFault.UNANSWERED else asked
 
     async def _wait(self, asked: asyncio.Future[None], timeout_ms: int, what: str) -> None:
         try:

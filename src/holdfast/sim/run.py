@@ -254,9 +254,12 @@ def _help(world: World) -> None:
 
 
 def _progress(world: World, since_s: float, mark: int, echo_s: float) -> Iterator[str]:
-    """SAFE-5: everything gets well, and stays so. What changes while the echo lasts is no flapping."""
+    """SAFE-5: everything gets well, and stays so. What changes while the echo lasts is no flapping.
+
+    Nor is what follows at once on getting well, such as the removal of what a move that failed left at its target.
+    """
     loop = world.loop
-    missing = ["not looked yet"]
+    missing, is_new = ["not looked yet"], True
     person_at_s = since_s + PERSON_AFTER_S
     loop.run_until(since_s + echo_s)
     while missing and loop.time() < since_s + WELL_WITHIN_S:
@@ -267,7 +270,10 @@ def _progress(world: World, since_s: float, mark: int, echo_s: float) -> Iterato
         missing = _not_well(world)
         is_echo = loop.time() < since_s + ECHO_S
         if missing or (is_echo and loop.awaits(mark)):
-            missing = missing or ["what was asked before the healing is still to come"]
+            missing, is_new = missing or ["what was asked before the healing is still to come"], True
+            continue
+        if is_new and not is_echo:
+            missing, is_new = ["it has got well just now"], False
             continue
         before = len(world.truth.entries)
         loop.run_until(loop.time() + STEADY_S)
