@@ -21,6 +21,7 @@ def state(world: World) -> tuple[object, ...]:
         world.air.reaches(address, other.spec.addresses[network], (network,)),
         one.is_frozen,
         one.is_libvirt_hung,
+        one.is_libvirt_down,
         one.name in world.cut_off,
         [path.is_through for path in world.shared_disks.paths(one.name)],
     )
@@ -34,6 +35,7 @@ def state(world: World) -> tuple[object, ...]:
         FaultKind.CABLE_OUT,
         FaultKind.FREEZE,
         FaultKind.LIBVIRT_HANGS,
+        FaultKind.LIBVIRT_RESTART,
         FaultKind.DATABASE_CUT,
         FaultKind.STORAGE_CUT,
     ],

@@ -109,10 +109,13 @@ def _libvirt_restart(world: World, fault: Fault) -> End:
     if not machine.executes:
         return nothing
     hypervisor = machine.hypervisor
+    world.overlaps.begin(("libvirt-down", hypervisor))
     hypervisor.stop_daemon()
     machine.is_libvirt_down = True
 
     def start() -> None:
+        if not world.overlaps.end(("libvirt-down", hypervisor)):
+            return
         hypervisor.start_daemon()
         if machine.hypervisor is hypervisor:
             machine.is_libvirt_down = False
