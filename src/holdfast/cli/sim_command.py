@@ -63,7 +63,11 @@ sim.add_command(schema_command)
 @sim.command(
     name="run",
     cls=Command,
-    examples=("holdfast sim run --seeds 200", "holdfast sim run --seed 28 --nodes 5 --profile brutal"),
+    examples=(
+        "holdfast sim run --seeds 200",
+        "holdfast sim run --seeds 100000 --minutes 0.2 --keep-going",
+        "holdfast sim run --seed 28 --nodes 5 --profile brutal",
+    ),
 )
 @click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many seeds to run.")
 @click.option("--first", type=click.IntRange(0), default=1, show_default=True, help="The first of them.")
