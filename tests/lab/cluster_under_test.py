@@ -46,6 +46,12 @@ A = TypeVar("A")
 _indices = count(1)
 
 
+def last_words(guest: Guest) -> list[str]:
+    """What a guest printed last: a line for each of its beats, so whether it still executes."""
+    printed = guest.serial_log.read_text(errors="replace") if guest.serial_log.exists() else ""
+    return printed.splitlines()[-PRINTED_READ:]
+
+
 class RuleBroken(AssertionError):
     """A guest ran twice, wrote when it was not to, or lost its memory."""
 
@@ -188,8 +194,7 @@ class ClusterUnderTest:
                 lived = f"{one.started_at - self.began_at:.1f} to {one.seen_until - self.began_at:.1f} s"
                 lines.append(f"{guest.name} ran on {one.node} as process {one.pid} from {lived}")
             lines += [f"  {boot}" for boot in records.parse(self.blocks_of(guest))]
-            printed = guest.serial_log.read_text(errors="replace") if guest.serial_log.exists() else ""
-            lines += [f"  printed {line}" for line in printed.splitlines()[-PRINTED_READ:]]
+            lines += [f"  printed {line}" for line in last_words(guest)]
         for node in self.nodes:
             try:
                 lines += [_in_short(await self.status(node)), *(line.text for line in await self.events(node))]

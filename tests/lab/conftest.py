@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
@@ -14,11 +15,12 @@ from typing import TypeVar
 
 import pytest
 from _pytest.runner import runtestprotocol
-from tests.lab.cluster_under_test import ClusterUnderTest, RuleBroken
+from tests.lab.cluster_under_test import ClusterUnderTest, RuleBroken, last_words
 from tests.lab.stillness import Stillness
 
 from holdfast.lab.construction import LabOptions
 from holdfast.lab.errors import LabBroken
+from holdfast.lab.guests import Guest
 from holdfast.lab.lab import Lab
 from holdfast.lab.luns import StorageSpec
 from holdfast.lab.provision import forming, services
@@ -172,10 +174,14 @@ def pytest_runtest_makereport(
         item.stash[BREAKS_A_RULE] = True
     if call.when == "call" and report.failed:
         used = [getattr(value, "cluster", value) for value in getattr(item, "funcargs", {}).values()]
-        for cluster in (one for one in used if isinstance(one, ClusterUnderTest)):
-            panicked = [guest.name for guest in cluster.guests if guest.has_panicked]
-            item.stash[PANICKED] = f"the emulator let {', '.join(panicked)} panic" if panicked else ""
-            report.sections.append(("the cluster", _run(_account(cluster))))
+        clusters = [one for one in used if isinstance(one, ClusterUnderTest)]
+        alone = [one for one in used if isinstance(one, Guest)]
+        guests = [*alone, *(guest for cluster in clusters for guest in cluster.guests)]
+        panicked = [guest.name for guest in guests if guest.has_panicked]
+        item.stash[PANICKED] = f"the emulator let {', '.join(panicked)} panic" if panicked else ""
+        said = f"failed at {time.time():.3f}"
+        report.sections += [(guest.name, "\n".join([*last_words(guest), said])) for guest in alone]
+        report.sections += [("the cluster", _run(_account(cluster))) for cluster in clusters]
     return report
 
 
