@@ -22,6 +22,7 @@ from holdfast.sim.machine import Machine
 from holdfast.sim.quiet_lun import QuietLun
 from holdfast.sim.run import Order, broken_rules, quiet
 from holdfast.sim.schedule import Profile
+from holdfast.sim.target_faults import cut_paths
 from holdfast.sim.truth import GuestRun
 from holdfast.sim.world import World
 from holdfast.storage.outcome import Done
@@ -34,10 +35,10 @@ QUIET_STEPS_PER_S = 165
 
 
 @contextmanager
-def cluster(seed: int = 1, *, nodes: int = 3) -> Iterator[World]:
+def cluster(seed: int = 1, *, nodes: int = 3, paths: int = 1) -> Iterator[World]:
     """A cluster at work whose roles are protected by reservations and by nothing else."""
     with quiet():
-        world = World(Make(nodes=nodes, roles=3, disks=2, has_fence=False, watchdog_s=None), seed=seed)
+        world = World(Make(nodes=nodes, roles=3, disks=2, paths=paths, has_fence=False, watchdog_s=None), seed=seed)
         try:
             world.loop.run_until(CALM_S)
             assert list(not_yet_well(world)) == []
@@ -116,6 +117,24 @@ def test_a_guest_that_is_suspended_while_the_answer_to_its_write_is_lost_hangs_n
         others = [other for other in world.truth.living() if other is not run]
         world.loop.run_until(CALM_S + 8)
         assert {at.run.number for at in world.shared_disks.landed[written:]} <= {other.number for other in others}
+
+
+def test_safe_1_what_is_written_again_over_another_path_was_dropped_before() -> None:
+    with cluster(paths=2) as world:
+        machine, runs = owner(world)
+        paths, disks = world.shared_disks.paths(runs[0].node), world.shared_disks
+        mend_first, mend_others = cut_paths(world, paths[::2]), cut_paths(world, paths[1::2])
+        world.loop.run_until(CALM_S + 4)
+        assert all(run.uuid in machine.hypervisor.stuck for run in runs), "no record waits: this shows nothing"
+        world.loop.call_soon(mend_others, context=Context())
+        while all(run.uuid in machine.hypervisor.stuck for run in runs):
+            world.loop.run_until(world.loop.time() + 0.001)
+        (written, *_) = [run for run in runs if run.uuid not in machine.hypervisor.stuck]
+        machine.hypervisor.crash_guest(written.uuid)
+        before = len(disks.landed)
+        world.loop.call_soon(mend_first, context=Context())
+        world.loop.run_until(CALM_S + 20)
+        assert written.number not in {at.run.number for at in disks.landed[before:]}
 
 
 def test_no_rule_is_broken_within_sixteen_seeds_on_shared_disks() -> None:

@@ -79,6 +79,12 @@ class Nexus:
             self._waiting.append((command, reply))
         return reply
 
+    def recall(self, command: Command) -> None:
+        """Take a command back that has not arrived, sent or not: nobody waits for its answer any more."""
+        self._waiting = deque(item for item in self._waiting if item[0] is not command)
+        if self._session is not None:
+            self._session.recall(command)
+
     def begin_anew(self) -> None:
         """The machine starts: its session is new, the nexus is the one it was, and nothing waits."""
         for _, reply in self._waiting:

@@ -319,7 +319,12 @@ class SharedDisks:
                 reply.add_done_callback(lambda _: self._answered(run), context=Context())
 
     def _abort(self, node: str, disk: DiskName, command: Command) -> None:
-        """ABORT TASK: before a kernel writes again what it has no answer to, it has the first attempt dropped."""
+        """ABORT TASK: before a kernel writes again what it has no answer to, it has the first attempt dropped.
+
+        On any of its paths, whether that waits, is on its way or has arrived.
+        """
+        for path in self._ways[node, disk].paths:
+            path.recall(command)
         unit = self.target.disks[self._specs[disk].designator]
         for item in tuple(unit.pending):
             if self.node_of(item.nexus) == node and item.command.data_out == command.data_out:

@@ -153,6 +153,7 @@ class SimulatedPath:
         self._arrives = True
         self._target = target
         self._waiting: dict[int, Callable[[Reply], None]] = {}
+        self._coming: list[_Flight] = []
         self._sent = 0
 
     @property
@@ -202,7 +203,12 @@ class SimulatedPath:
         if fate.request_ms is not None:
             self.disk.coming += 1
             flight = _Flight(number=self._sent, command=command, fate=fate)
+            self._coming.append(flight)
             asyncio.get_running_loop().call_later(fate.request_ms / 1000, self._arrive, flight, context=Context())
+
+    def recall(self, command: Command) -> None:
+        """Let a command that is on its way have no effect: an abort, sent after it, arrives after it."""
+        self._coming = [flight for flight in self._coming if flight.command is not command]
 
     def drop(self) -> None:
         """The target ends the session: nothing of it arrives any more. Commands that arrived go on."""
@@ -218,6 +224,9 @@ class SimulatedPath:
 
     def _arrive(self, flight: _Flight) -> None:
         self.disk.coming -= 1
+        if flight not in self._coming:
+            return
+        self._coming.remove(flight)
         if not self._arrives or self._target.is_hung:
             return
         if flight.fate.answer is not None:

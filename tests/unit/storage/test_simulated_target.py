@@ -12,7 +12,7 @@ from holdfast.sim.loop import Process, VirtualLoop
 from holdfast.storage.arbitration import AbortMethod, Expelled, Protected, expel, protect
 from holdfast.storage.outcome import Conflict, Done, Failed, Unknown
 from holdfast.storage.port import Lun
-from holdfast.storage.scsi.command import OperationCode
+from holdfast.storage.scsi.command import Command, OperationCode, write
 from holdfast.storage.scsi.reservations import OutAction, ReservationType, ReserveOut
 from holdfast.storage.scsi.sense import Sense, SenseKey
 from holdfast.storage.scsi.status import Status
@@ -93,6 +93,21 @@ async def test_a_write_on_its_way_while_its_node_is_expelled_meets_a_conflict() 
     assert isinstance(await expel(a, A, victim=B), Expelled)
     assert isinstance(await late, Conflict)
     assert scene.effects == []
+
+
+@virtually
+async def test_what_is_recalled_on_its_way_never_lands_and_what_is_sent_after_it_does() -> None:
+    scene = Scene()
+    path = scene.target.connect("a", scene.disk.name)
+    first, second = (write(block=0, data=BLOCK, block_bytes=512, is_forced=False) for _ in range(2))
+    scene.give(Fate(request_ms=50), OperationCode.WRITE_16, "a")
+    for command in (Command(cdb=bytes(6)), first, second):
+        path.send(command, lambda _: None)
+    path.recall(first)
+    assert not scene.disk.is_idle
+    await asyncio.sleep(0.1)
+    assert len(scene.effects) == 1
+    assert scene.disk.is_idle
 
 
 @pytest.mark.parametrize("fate", [Fate(request_ms=None), Fate(reply_ms=None)], ids=["request", "reply"])
